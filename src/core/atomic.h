@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every atomic access of the core goes through these, each naming its order. There are no fences: where two sides must
+ * not both miss each other (GUP against fork, access against TLB flush), all four accesses are seq_cst, which the
+ * single total order makes sufficient, and which race detectors understand.
+ */
+#ifndef HF_ATOMIC_H
+#define HF_ATOMIC_H
+
+#include <stdatomic.h>
+
+#define hf_ld(ptr, order) atomic_load_explicit((ptr), memory_order_##order)
+#define hf_st(ptr, val, order) atomic_store_explicit((ptr), (val), memory_order_##order)
+#define hf_xchg(ptr, val, order) atomic_exchange_explicit((ptr), (val), memory_order_##order)
+#define hf_add(ptr, val, order) atomic_fetch_add_explicit((ptr), (val), memory_order_##order)
+#define hf_sub(ptr, val, order) atomic_fetch_sub_explicit((ptr), (val), memory_order_##order)
+#define hf_or(ptr, val, order) atomic_fetch_or_explicit((ptr), (val), memory_order_##order)
+#define hf_and(ptr, val, order) atomic_fetch_and_explicit((ptr), (val), memory_order_##order)
+/* *old is updated on failure, with relaxed order. */
+#define hf_cas(ptr, old, val, order)                                                               \
+	atomic_compare_exchange_strong_explicit((ptr), (old), (val), memory_order_##order,         \
+						memory_order_relaxed)
+
+#endif

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frames: a binary buddy allocator (orders 0 to HF_MAX_ORDER) under per-thread caches of single frames.
+ *
+ * A cache belongs to no thread for good: threads are spread over HF_NR_PCP of them by number, each has its own lock,
+ * and whoever finds the buddy empty drains them all. Lock order: one cache, then the buddy.
+ */
+#include "internal.h"
+
+#define PCP_BATCH 32
+#define PCP_HIGH 96
+
+static void list_add(struct hf_page **head, struct hf_page *page)
+{
+	page->prev = NULL;
+	page->next = *head;
+	if (*head)
+		(*head)->prev = page;
+	*head = page;
+}
+
+static void list_del(struct hf_page **head, struct hf_page *page)
+{
+	if (page->prev)
+		page->prev->next = page->next;
+	else
+		*head = page->next;
+	if (page->next)
+		page->next->prev = page->prev;
+}
+
+static struct hf_page *list_pop(struct hf_page **head)
+{
+	struct hf_page *page = *head;
+
+	if (page)
+		list_del(head, page);
+	return page;
+}
+
+static void block_add(struct hf_system *sys, struct hf_page *page, unsigned order)
+{
+	page->order = order;
+	hf_or(&page->flags, HF_PG_BUDDY, relaxed);
+	list_add(&sys->free[order], page);
+}
+
+static void block_del(struct hf_system *sys, struct hf_page *page)
+{
+	hf_and(&page->flags, ~HF_PG_BUDDY, relaxed);
+	list_del(&sys->free[page->order], page);
+}
+
+static struct hf_page *block_alloc(struct hf_system *sys, unsigned order)
+{
+	unsigned found = order;
+	struct hf_page *page;
+
+	while (found <= HF_MAX_ORDER && !sys->free[found])
+		found++;
+	if (found > HF_MAX_ORDER)
+		return NULL;
+	page = sys->free[found];
+	block_del(sys, page);
+	while (found > order) {
+		found--;
+		block_add(sys, page + (1ul << found), found);
+	}
+	sys->nr_buddy_free -= 1ul << order;
+	return page;
+}
+
+static void block_free(struct hf_system *sys, struct hf_page *page, unsigned order)
+{
+	uint64_t pfn = hf_page_pfn(sys, page);
+
+	sys->nr_buddy_free += 1ul << order;
+	while (order < HF_MAX_ORDER) {
+		uint64_t buddy_pfn = pfn ^ (1ul << order);
+		struct hf_page *buddy = &sys->pages[buddy_pfn];
+
+		if (buddy_pfn + (1ul << order) > sys->nr_frames ||
+		    !(hf_ld(&buddy->flags, relaxed) & HF_PG_BUDDY) || buddy->order != order)
+			break;
+		block_del(sys, buddy);
+		pfn &= ~(1ul << order);
+		order++;
+	}
+	block_add(sys, &sys->pages[pfn], order);
+}
+
+/* Junk in a free frame that was written to means that somebody still used it. */
+static void poison(struct hf_system *sys, struct hf_page *page)
+{
+	if (sys->flags & HF_SYSTEM_DEBUG)
+		__builtin_memset(hf_page_data(sys, page), HF_POISON, HF_PAGE_SIZE);
+}
+
+static void check_poison(struct hf_system *sys, struct hf_page *page)
+{
+	const unsigned char *data = hf_page_data(sys, page);
+
+	if (!(sys->flags & HF_SYSTEM_DEBUG))
+		return;
+	for (size_t i = 0; i < HF_PAGE_SIZE; i++)
+		hf_assert(data[i] == HF_POISON);
+	(void)data;
+}
+
+static void page_prep(struct hf_system *sys, struct hf_page *page)
+{
+	hf_assert(hf_page_refs(page) == 0);
+	check_poison(sys, page);
+	/* release: lockless walkers that see the reference see the cleared flags */
+	hf_st(&page->counts, HF_COUNT_REF, release);
+}
+
+struct hf_page *hf_buddy_alloc(struct hf_system *sys, unsigned order)
+{
+	struct hf_page *page;
+
+	hf_mutex_lock(sys, &sys->buddy_lock);
+	page = block_alloc(sys, order);
+	hf_mutex_unlock(sys, &sys->buddy_lock);
+	for (size_t i = 0; page && i < 1ul << order; i++)
+		page_prep(sys, page + i);
+	return page;
+}
+
+void hf_buddy_free(struct hf_system *sys, struct hf_page *page, unsigned order)
+{
+	for (size_t i = 0; i < 1ul << order; i++)
+		poison(sys, page + i);
+	hf_mutex_lock(sys, &sys->buddy_lock);
+	block_free(sys, page, order);
+	hf_mutex_unlock(sys, &sys->buddy_lock);
+}
+
+static struct hf_pcp *pcp_lock(struct hf_system *sys)
+{
+	struct hf_pcp *pcp = &sys->pcp[sys->pf->thread_id(sys->pf->ctx) % HF_NR_PCP];
+
+	hf_mutex_lock(sys, &pcp->lock);
+	return pcp;
+}
+
+static void pcp_push(struct hf_pcp *pcp, struct hf_page *page)
+{
+	hf_or(&page->flags, HF_PG_CACHED, relaxed);
+	list_add(&pcp->list, page);
+	hf_add(&pcp->count, 1, relaxed);
+}
+
+static struct hf_page *pcp_pop(struct hf_pcp *pcp)
+{
+	struct hf_page *page = list_pop(&pcp->list);
+
+	if (page) {
+		hf_and(&page->flags, ~HF_PG_CACHED, relaxed);
+		hf_sub(&pcp->count, 1, relaxed);
+	}
+	return page;
+}
+
+static void pcp_refill(struct hf_system *sys, struct hf_pcp *pcp)
+{
+	struct hf_page *page;
+
+	hf_mutex_lock(sys, &sys->buddy_lock);
+	for (int i = 0; i < PCP_BATCH && (page = block_alloc(sys, 0)); i++)
+		pcp_push(pcp, page);
+	hf_mutex_unlock(sys, &sys->buddy_lock);
+}
+
+/* Gives frames back to the buddy until at most `keep` are left. */
+static void pcp_drain(struct hf_system *sys, struct hf_pcp *pcp, uint32_t keep)
+{
+	hf_mutex_lock(sys, &sys->buddy_lock);
+	while (hf_ld(&pcp->count, relaxed) > keep)
+		block_free(sys, pcp_pop(pcp), 0);
+	hf_mutex_unlock(sys, &sys->buddy_lock);
+}
+
+static void drain_all(struct hf_system *sys)
+{
+	for (size_t i = 0; i < HF_NR_PCP; i++) {
+		struct hf_pcp *pcp = &sys->pcp[i];
+
+		if (!hf_ld(&pcp->count, relaxed))
+			continue;
+		hf_mutex_lock(sys, &pcp->lock);
+		pcp_drain(sys, pcp, 0);
+		hf_mutex_unlock(sys, &pcp->lock);
+	}
+}
+
+static struct hf_page *pcp_alloc(struct hf_system *sys)
+{
+	struct hf_pcp *pcp = pcp_lock(sys);
+	struct hf_page *page;
+
+	if (!pcp->list)
+		pcp_refill(sys, pcp);
+	page = pcp_pop(pcp);
+	hf_mutex_unlock(sys, &pcp->lock);
+	return page;
+}
+
+struct hf_page *hf_page_alloc(struct hf_system *sys)
+{
+	struct hf_page *page = pcp_alloc(sys);
+
+	if (!page) {
+		drain_all(sys);
+		page = pcp_alloc(sys);
+	}
+	if (page)
+		page_prep(sys, page);
+	return page;
+}
+
+void hf_page_free(struct hf_system *sys, struct hf_page *page)
+{
+	struct hf_pcp *pcp;
+
+	poison(sys, page);
+	pcp = pcp_lock(sys);
+	pcp_push(pcp, page);
+	if (hf_ld(&pcp->count, relaxed) > PCP_HIGH)
+		pcp_drain(sys, pcp, PCP_HIGH - PCP_BATCH);
+	hf_mutex_unlock(sys, &pcp->lock);
+}
+
+size_t hf_nr_free(struct hf_system *sys)
+{
+	size_t n;
+
+	hf_mutex_lock(sys, &sys->buddy_lock);
+	n = sys->nr_buddy_free;
+	hf_mutex_unlock(sys, &sys->buddy_lock);
+	for (size_t i = 0; i < HF_NR_PCP; i++)
+		n += hf_ld(&sys->pcp[i].count, relaxed);
+	return n;
+}
+
+void hf_buddy_init(struct hf_system *sys)
+{
+	/* frame 0 is the zeropage; freeing joins the others to the largest aligned blocks */
+	for (uint64_t pfn = 1; pfn < sys->nr_frames; pfn++)
+		hf_buddy_free(sys, &sys->pages[pfn], 0);
+}

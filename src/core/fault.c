@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Faults: read, write and unshare.
+ *
+ * An unshare fault is the write fault's copy-on-write logic without its two ends: nothing is mapped writable and nothing
+ * is dirtied. It leaves a page that carries the mark, which is what a read-only pin needs.
+ */
+#include "internal.h"
+
+struct fault {
+	struct hf_mm *mm;
+	struct hf_vma *vma;
+	uint64_t addr; /* page aligned */
+	unsigned flags;
+	struct hf_table *table; /* ptl held between fault_lock() and fault_unlock() */
+	_Atomic uint64_t *ptep;
+	hf_pte pte; /* as read under ptl */
+};
+
+static void fault_lock(struct fault *f)
+{
+	hf_mutex_lock(f->mm->sys, &f->table->ptl);
+	f->pte = hf_ld(f->ptep, seq_cst);
+}
+
+static void fault_unlock(struct fault *f)
+{
+	hf_mutex_unlock(f->mm->sys, &f->table->ptl);
+}
+
+static bool wants_own_page(const struct fault *f)
+{
+	return f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE);
+}
+
+/* The entry of a page that is ours alone: writable only for a write that the VMA allows. */
+static hf_pte own_pte(const struct fault *f, uint64_t pfn)
+{
+	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
+
+	if (f->flags & HF_FAULT_FLAG_WRITE) {
+		flags |= HF_PTE_DIRTY;
+		if (f->vma->prot & HF_PROT_WRITE)
+			flags |= HF_PTE_WRITE;
+	}
+	return hf_mk_pte(pfn, flags);
+}
+
+static void install_own(struct fault *f, struct hf_page *page)
+{
+	struct hf_system *sys = f->mm->sys;
+
+	hf_page_add_new_rmap(page, f->vma, f->addr, sys->policy->has_mark);
+	/* release: GUP-fast, which reads the entry first, then sees the mark and the contents */
+	hf_st(f->ptep, own_pte(f, hf_page_pfn(sys, page)), seq_cst);
+}
+
+/* Nothing is mapped yet. */
+static int anonymous_fault(struct fault *f)
+{
+	struct hf_system *sys = f->mm->sys;
+	struct hf_page *page = NULL;
+
+	if (wants_own_page(f)) {
+		page = hf_page_alloc(sys);
+		if (!page)
+			return -HF_ENOMEM;
+		__builtin_memset(hf_page_data(sys, page), 0, HF_PAGE_SIZE);
+	}
+	fault_lock(f);
+	if (hf_pte_none(f->pte) && page) {
+		install_own(f, page);
+		page = NULL;
+	} else if (hf_pte_none(f->pte)) {
+		uint64_t flags = HF_PTE_SPECIAL | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
+
+		hf_st(f->ptep, hf_mk_pte(0, flags), seq_cst);
+	}
+	fault_unlock(f);
+	if (page)
+		hf_page_put(sys, page);
+	return 0;
+}
+
+/* The page stays. A write makes the entry writable; an unshare has nothing left to do. */
+static void reuse(struct fault *f)
+{
+	uint64_t set = HF_PTE_YOUNG;
+
+	if (f->flags & HF_FAULT_FLAG_WRITE) {
+		set |= HF_PTE_DIRTY;
+		if (f->vma->prot & HF_PROT_WRITE)
+			set |= HF_PTE_WRITE;
+	}
+	hf_or(f->ptep, set, seq_cst);
+	hf_count(f->mm->sys, HF_STAT_COW_REUSES, 1);
+}
+
+/*
+ * Tries to keep the page. ptl is held, and may be dropped and taken again (f->pte is then read anew).
+ * Returns true when the entry was dealt with or has changed, false when a copy is needed.
+ */
+static bool try_reuse(struct fault *f, struct hf_page *page)
+{
+	struct hf_system *sys = f->mm->sys;
+	const struct hf_policy *policy = sys->policy;
+	hf_pte orig = f->pte;
+	bool kept;
+
+	/* The mark is all that counts: no look at references, pins or the lock. */
+	if (policy->has_mark && hf_page_exclusive(page)) {
+		reuse(f);
+		return true;
+	}
+	if (!hf_page_trylock(page)) {
+		if (!policy->reuse_sleeps)
+			return false;
+		hf_page_get(page);
+		fault_unlock(f);
+		hf_page_lock(sys, page);
+		fault_lock(f);
+		hf_page_put(sys, page);
+		if (!hf_pte_same_mapping(f->pte, orig)) {
+			hf_page_unlock(page);
+			return true;
+		}
+	}
+	kept = policy->may_reuse(page);
+	if (kept) {
+		if (policy->has_mark)
+			hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
+		reuse(f);
+	}
+	hf_page_unlock(page);
+	return kept;
+}
+
+/* Replaces f->pte, still mapped, by a mapping of `copy`. ptl held. */
+static void switch_to_copy(struct fault *f, struct hf_page *copy)
+{
+	/* No CPU may still read the old page once somebody can write the new one. */
+	hf_xchg(f->ptep, 0, seq_cst);
+	hf_tlb_flush(f->mm);
+	install_own(f, copy);
+	hf_count(f->mm->sys, f->flags & HF_FAULT_FLAG_UNSHARE ? HF_STAT_UNSHARES : HF_STAT_COW_COPIES, 1);
+}
+
+/* Called with ptl held; drops it. `old` is NULL for the zeropage. */
+static int copy_page_fault(struct fault *f, struct hf_page *old)
+{
+	struct hf_system *sys = f->mm->sys;
+	struct hf_page *copy;
+	hf_pte orig = f->pte;
+	bool switched = false;
+
+	if (old)
+		hf_page_get(old); /* keeps the source, and keeps sharers from reusing it, while ptl is dropped */
+	fault_unlock(f);
+	copy = hf_page_alloc(sys);
+	if (copy && old)
+		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, old), HF_PAGE_SIZE);
+	else if (copy)
+		__builtin_memset(hf_page_data(sys, copy), 0, HF_PAGE_SIZE);
+	if (copy) {
+		fault_lock(f);
+		switched = hf_pte_same_mapping(f->pte, orig);
+		if (switched) {
+			switch_to_copy(f, copy);
+			if (old)
+				hf_page_remove_rmap(old);
+		}
+		fault_unlock(f);
+	}
+	if (switched && old)
+		hf_page_put(sys, old); /* the mapping's reference */
+	if (copy && !switched)
+		hf_page_put(sys, copy);
+	if (old)
+		hf_page_put(sys, old);
+	return copy ? 0 : -HF_ENOMEM;
+}
+
+/* A present, read-only entry, and somebody wants a page of his own. ptl held; drops it. */
+static int wp_fault(struct fault *f)
+{
+	struct hf_page *page;
+
+	if (hf_pte_special(f->pte))
+		return copy_page_fault(f, NULL);
+	page = hf_pfn_page(f->mm->sys, hf_pte_pfn(f->pte));
+	if (!try_reuse(f, page))
+		return copy_page_fault(f, page);
+	fault_unlock(f);
+	return 0;
+}
+
+int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags)
+{
+	struct fault f = { .mm = vma->mm, .vma = vma, .addr = addr & HF_PAGE_MASK, .flags = flags };
+	uint64_t set = HF_PTE_YOUNG;
+
+	hf_count(f.mm->sys, HF_STAT_FAULTS, 1);
+	f.table = hf_leaf_alloc(f.mm, addr);
+	if (!f.table)
+		return -HF_ENOMEM;
+	f.ptep = &f.table->entry[hf_pte_index(addr)];
+	fault_lock(&f);
+	if (hf_pte_none(f.pte)) {
+		fault_unlock(&f);
+		return anonymous_fault(&f);
+	}
+	if (hf_pte_absent(f.pte)) {
+		fault_unlock(&f);
+		return -HF_EFAULT;
+	}
+	if (wants_own_page(&f) && !hf_pte_write(f.pte))
+		return wp_fault(&f);
+	if (flags & HF_FAULT_FLAG_WRITE)
+		set |= HF_PTE_DIRTY;
+	hf_or(f.ptep, set, relaxed);
+	fault_unlock(&f);
+	return 0;
+}
+
+static bool access_allowed(const struct hf_vma *vma, unsigned flags)
+{
+	if (flags & (HF_FAULT_FLAG_REMOTE | HF_FAULT_FLAG_UNSHARE))
+		return true;
+	return vma->prot & (flags & HF_FAULT_FLAG_WRITE ? HF_PROT_WRITE : HF_PROT_READ);
+}
+
+int hf_handle_mm_fault(struct hf_mm *mm, uint64_t addr, unsigned flags)
+{
+	const unsigned both = HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE;
+	struct hf_vma *vma;
+	int err = -HF_EFAULT;
+
+	if (flags & ~(both | HF_FAULT_FLAG_REMOTE) || (flags & both) == both)
+		return -HF_EINVAL;
+	hf_mmap_read_lock(mm);
+	vma = hf_vma_find(mm, addr);
+	if (vma && access_allowed(vma, flags))
+		err = hf_fault_locked(vma, addr, flags);
+	hf_mmap_read_unlock(mm);
+	return err;
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/* The core's own structures and the calls between its files. Each block is named for the file that has it. */
+#ifndef HF_INTERNAL_H
+#define HF_INTERNAL_H
+
+#include <holdfast/holdfast.h>
+
+#include "atomic.h"
+#include "err.h"
+#include "pte.h"
+
+/* Our own mistakes only. Gone with NDEBUG. */
+#ifdef NDEBUG
+#define hf_assert(cond) ((void)sizeof(cond))
+#else
+#define hf_assert(cond) ((cond) ? (void)0 : __builtin_trap())
+#endif
+
+#define hf_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+
+#define HF_MAX_ORDER 9
+#define HF_NR_PCP 64
+#define HF_MAX_MAP_COUNT 65530
+#define HF_POISON 0x6b /* fills free frames in debug systems */
+
+/* ---- pages ---------------------------------------------------------------------------------------------------- */
+
+/* hf_page.counts: references in bits 0..23, the two pin counters above. A pin moves both in one operation. */
+#define HF_COUNT_REF 1ull
+#define HF_COUNT_PIN(class) (1ull << ((class) ? 44 : 24))
+#define HF_REFS_MAX 0xffffffu
+#define HF_PINS_MAX 0xfffffu
+
+#define HF_PG_LOCKED (1u << 0)
+#define HF_PG_ANON (1u << 1)
+#define HF_PG_EXCLUSIVE (1u << 2) /* PageAnonExclusive; changes under ptl */
+#define HF_PG_DIRTY (1u << 3)
+#define HF_PG_RESERVED (1u << 4) /* the zeropage */
+#define HF_PG_BUDDY (1u << 5)	 /* head of a free block of `order` */
+#define HF_PG_CACHED (1u << 6)	 /* free, in a per-thread cache */
+
+struct hf_page {
+	_Atomic uint64_t counts;
+	_Atomic uint32_t flags;
+	_Atomic uint32_t mapcount;
+	_Atomic uint32_t generation; /* uses of the frame so far; tells stale references */
+	uint32_t order;		     /* of the free block, under the buddy lock */
+	struct hf_anon_vma *_Atomic anon_vma;
+	uint64_t index;		     /* virtual page number at birth; with anon_vma finds every mapping */
+	struct hf_page *next, *prev; /* free lists */
+};
+
+/* ---- address spaces ------------------------------------------------------------------------------------------- */
+
+/* Everything that descends by fork, split or move from one mapping. The oldest, simplest reverse map. */
+struct hf_anon_vma {
+	struct hf_system *sys;
+	struct hf_lock lock; /* the list, and start, end, pgoff of every VMA in it */
+	struct hf_vma *head;
+	_Atomic uint32_t refs; /* one a VMA, and walkers */
+	struct hf_rcu_head rcu;
+};
+
+#define HF_VM_DONTCOPY (1u << 0)
+#define HF_VM_WIPEONFORK (1u << 1)
+
+struct hf_vma {
+	struct hf_mm *mm;
+	uint64_t start, end; /* change under mmap_lock (write) and the anon_vma lock */
+	uint64_t pgoff;	     /* index of the page at `start` */
+	unsigned prot;	     /* HF_PROT_*; WRITE implies READ */
+	unsigned flags;	     /* HF_VM_* */
+	struct hf_anon_vma *anon_vma;
+	struct hf_vma *av_next, *av_prev;
+};
+
+/* One page-table page of any level. Upper entries: pointer | 1. Leaf entries: pte.h. */
+struct hf_table {
+	_Atomic uint64_t entry[512];
+	struct hf_lock ptl; /* leaf: guards the entries */
+	struct hf_system *sys;
+	struct hf_rcu_head rcu;
+};
+
+struct hf_mm {
+	struct hf_system *sys;
+	_Atomic uint32_t users;
+	uint32_t asid;
+	struct hf_rwlock mmap_lock;
+	struct hf_table *pgd;
+	struct hf_vma **vmas; /* sorted by address; mmap_lock */
+	size_t nr_vmas, cap_vmas;
+	_Atomic uint32_t write_protect_seq; /* odd while fork write-protects and shares */
+	_Atomic bool has_pinned;	    /* MMF_HAS_PINNED */
+	struct hf_mm *next, *prev;	    /* sys->mms */
+};
+
+/* ---- the machine ---------------------------------------------------------------------------------------------- */
+
+struct hf_pcp {
+	_Alignas(64) struct hf_lock lock;
+	struct hf_page *list;
+	_Atomic uint32_t count;
+};
+
+enum hf_stat {
+	HF_STAT_FAULTS,
+	HF_STAT_COW_COPIES,
+	HF_STAT_COW_REUSES,
+	HF_STAT_UNSHARES,
+	HF_STAT_FORK_COPIES,
+	HF_STAT_PINS_ACQUIRED,
+	HF_STAT_PINS_RELEASED,
+	HF_STAT_FAST_FALLBACKS,
+	HF_STAT_UNPIN_CHECK_FAILURES,
+	HF_NR_STATS,
+};
+
+struct hf_system {
+	const struct hf_platform *pf;
+	const struct hf_policy *policy;
+	unsigned flags;
+	size_t nr_frames;
+	unsigned char *frames; /* nr_frames pages */
+	struct hf_page *pages;
+	struct hf_page *zeropage; /* frame 0 */
+	struct hf_lock buddy_lock;
+	struct hf_page *free[HF_MAX_ORDER + 1];
+	size_t nr_buddy_free;
+	struct hf_pcp *pcp; /* HF_NR_PCP */
+	struct hf_lock mms_lock;
+	struct hf_mm *mms;
+	size_t nr_mms;
+	_Atomic uint32_t next_asid;
+	_Atomic uint64_t stats[HF_NR_STATS];
+};
+
+static inline void hf_count(struct hf_system *sys, enum hf_stat stat, uint64_t n)
+{
+	hf_add(&sys->stats[stat], n, relaxed);
+}
+
+static inline void *hf_alloc(struct hf_system *sys, size_t size)
+{
+	return sys->pf->alloc(sys->pf->ctx, size, 64);
+}
+
+static inline void hf_free(struct hf_system *sys, void *ptr, size_t size)
+{
+	sys->pf->free(sys->pf->ctx, ptr, size);
+}
+
+static inline void hf_mutex_lock(struct hf_system *sys, struct hf_lock *lock)
+{
+	sys->pf->lock(sys->pf->ctx, lock);
+}
+
+static inline void hf_mutex_unlock(struct hf_system *sys, struct hf_lock *lock)
+{
+	sys->pf->unlock(sys->pf->ctx, lock);
+}
+
+static inline void hf_mmap_read_lock(struct hf_mm *mm)
+{
+	mm->sys->pf->read_lock(mm->sys->pf->ctx, &mm->mmap_lock);
+}
+
+static inline void hf_mmap_read_unlock(struct hf_mm *mm)
+{
+	mm->sys->pf->read_unlock(mm->sys->pf->ctx, &mm->mmap_lock);
+}
+
+static inline void hf_mmap_write_lock(struct hf_mm *mm)
+{
+	mm->sys->pf->write_lock(mm->sys->pf->ctx, &mm->mmap_lock);
+}
+
+static inline void hf_mmap_write_unlock(struct hf_mm *mm)
+{
+	mm->sys->pf->write_unlock(mm->sys->pf->ctx, &mm->mmap_lock);
+}
+
+static inline void hf_tlb_flush(struct hf_mm *mm)
+{
+	mm->sys->pf->tlb_flush(mm->sys->pf->ctx, mm->asid);
+}
+
+static inline uint64_t hf_page_pfn(const struct hf_system *sys, const struct hf_page *page)
+{
+	return (uint64_t)(page - sys->pages);
+}
+
+static inline struct hf_page *hf_pfn_page(const struct hf_system *sys, uint64_t pfn)
+{
+	hf_assert(pfn < sys->nr_frames);
+	return &sys->pages[pfn];
+}
+
+static inline unsigned char *hf_page_data(const struct hf_system *sys, const struct hf_page *page)
+{
+	return sys->frames + hf_page_pfn(sys, page) * HF_PAGE_SIZE;
+}
+
+/* ---- page.c ---- */
+
+/* Adds references and pins (HF_COUNT_*). -EAGAIN: the page is free. -EOVERFLOW: a counter is full. Order: seq_cst. */
+int hf_page_try_grab(struct hf_page *page, uint64_t delta);
+/* Takes them back; frees the page with the last reference. -EINVAL, nothing done: the counters do not hold that much. */
+int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta);
+/* For callers that know they hold the reference. */
+void hf_page_get(struct hf_page *page);
+void hf_page_put(struct hf_system *sys, struct hf_page *page);
+bool hf_page_trylock(struct hf_page *page);
+void hf_page_lock(struct hf_system *sys, struct hf_page *page);
+void hf_page_unlock(struct hf_page *page);
+/* Shared by clearing the mark; ptl held. -EBUSY: it is pinned and marked, and the policy says that must hold. */
+int hf_page_try_share(struct hf_system *sys, struct hf_page *page);
+
+/* ---- buddy.c ---- */
+
+void hf_buddy_init(struct hf_system *sys);
+/* A frame with one reference, contents undefined; NULL when there is none. */
+struct hf_page *hf_page_alloc(struct hf_system *sys);
+void hf_page_free(struct hf_system *sys, struct hf_page *page);
+/* Free blocks of 2^order frames, for callers that need them together. NULL / as above. */
+struct hf_page *hf_buddy_alloc(struct hf_system *sys, unsigned order);
+void hf_buddy_free(struct hf_system *sys, struct hf_page *page, unsigned order);
+size_t hf_nr_free(struct hf_system *sys);
+
+/* ---- table.c ---- */
+
+struct hf_table *hf_table_new(struct hf_system *sys);
+void hf_table_free_rcu(struct hf_table *table);
+/* The leaf table of addr, or NULL. Lockless: under mmap_lock, RCU or tlb_begin. */
+struct hf_table *hf_leaf(const struct hf_mm *mm, uint64_t addr);
+/* The same, made if missing. NULL: no memory. mmap_lock held. */
+struct hf_table *hf_leaf_alloc(struct hf_mm *mm, uint64_t addr);
+/* Frees the tables of [start, end) that lie in the gap between floor and ceiling; entries are none. mmap_lock (write). */
+void hf_tables_prune(struct hf_mm *mm, uint64_t floor, uint64_t ceiling);
+/* Frees every table but the pgd's page itself. No users left. */
+void hf_tables_free(struct hf_mm *mm);
+
+static inline unsigned hf_pte_index(uint64_t addr)
+{
+	return addr >> HF_PAGE_SHIFT & 511;
+}
+
+/* The entry of addr, found and locked; NULL when there is no leaf table. */
+_Atomic uint64_t *hf_pte_lock(struct hf_mm *mm, uint64_t addr, struct hf_table **table);
+
+/* The first address after addr that another leaf table holds, at most `end`. */
+static inline uint64_t hf_leaf_end(uint64_t addr, uint64_t end)
+{
+	uint64_t next = (addr & ~0x1fffffull) + 0x200000;
+
+	return next < end ? next : end;
+}
+
+/* Calls fn for each leaf table that exists in [start, end), with ptl held. Stops at a non-zero return. */
+typedef int (*hf_leaf_fn)(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg);
+int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, hf_leaf_fn fn, void *arg);
+
+/* ---- rmap.c ---- */
+
+struct hf_anon_vma *hf_anon_vma_new(struct hf_system *sys);
+/* Membership, anon_vma lock held. A member holds a reference, which unlink leaves for the caller to put. */
+void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma);
+void hf_anon_vma_unlink(struct hf_vma *vma);
+void hf_anon_vma_put(struct hf_anon_vma *av);
+/* The page is new and will be mapped once at addr of vma. */
+void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr, bool exclusive);
+/* One more, one less entry maps it; ptl held. */
+void hf_page_add_rmap(struct hf_page *page);
+void hf_page_remove_rmap(struct hf_page *page);
+/* As hf_rmap_walk(), on a page. */
+int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn, void *arg);
+
+/* ---- vma.c: mmap_lock held, for write where the array or a VMA changes ---- */
+
+/* Index of the first VMA that ends after addr (nr_vmas if none). */
+size_t hf_vma_index(const struct hf_mm *mm, uint64_t addr);
+/* The VMA that holds addr, or NULL. */
+struct hf_vma *hf_vma_find(const struct hf_mm *mm, uint64_t addr);
+/* A VMA like `like` (prot, flags, anon_vma) at another place, linked to the anon_vma and inserted. -ENOMEM. */
+int hf_vma_insert(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_vma *like, uint64_t pgoff);
+/* Makes addr a boundary between VMAs if it lies inside one. -ENOMEM. */
+int hf_vma_split(struct hf_mm *mm, uint64_t addr);
+void hf_vma_remove(struct hf_mm *mm, size_t index);
+/* Moves the end of a VMA; the new part is free address space. */
+void hf_vma_set_end(struct hf_vma *vma, uint64_t end);
+/* Joins neighbours in and around [start, end) that are one mapping again. */
+void hf_vma_merge(struct hf_mm *mm, uint64_t start, uint64_t end);
+/* Start of a free range of len bytes, 0 if there is none. */
+uint64_t hf_vma_gap(const struct hf_mm *mm, size_t len);
+/* True when [start, end) has no hole. */
+bool hf_vma_covers(const struct hf_mm *mm, uint64_t start, uint64_t end);
+
+/* ---- mmap.c ---- */
+
+/* Page-aligned, non-empty, inside the task's address range. */
+bool hf_range_ok(uint64_t addr, size_t len);
+/* Rounds len up to pages; 0 when it does not fit. */
+size_t hf_page_align(size_t len);
+/* Removes present entries; the frames are released after the TLB flush. mmap_lock held. */
+void hf_zap_range(struct hf_mm *mm, uint64_t start, uint64_t end);
+int hf_munmap_locked(struct hf_mm *mm, uint64_t start, uint64_t end);
+int hf_populate_locked(struct hf_mm *mm, uint64_t start, uint64_t end, bool write);
+
+/* ---- fault.c ---- */
+
+/* As hf_handle_mm_fault() after the VMA lookup; mmap_lock held. */
+int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags);
+/* Entry flags that a VMA's protection asks for, WRITE excluded. */
+static inline uint64_t hf_prot_flags(unsigned prot)
+{
+	return prot & (HF_PROT_READ | HF_PROT_WRITE) ? 0 : HF_PTE_PROTNONE;
+}
+
+/* ---- mm.c ---- */
+
+struct hf_mm *hf_mm_new(struct hf_system *sys);
+
+/* ---- gup.c, gup_fast.c, ref.c ---- */
+
+/* How a request is taken under the system's policy. */
+unsigned hf_gup_take_as(const struct hf_system *sys, unsigned flags);
+/* What such a reference adds to a page's counts. */
+uint64_t hf_gup_delta(const struct hf_system *sys, unsigned taken);
+/* Lockless walk: how many pages it got. `asked` and `taken` go into the handles. */
+size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, unsigned taken, struct hf_ref *refs);
+void hf_ref_set(struct hf_ref *ref, struct hf_page *page, unsigned asked, unsigned taken);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* madvise: dropping and populating pages, and what forks do with a range. */
+#include "internal.h"
+
+static int set_vma_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear, unsigned set)
+{
+	int err = hf_vma_split(mm, start);
+
+	if (!err)
+		err = hf_vma_split(mm, end);
+	if (!err) {
+		for (size_t i = hf_vma_index(mm, start); i < mm->nr_vmas && mm->vmas[i]->start < end; i++)
+			mm->vmas[i]->flags = (mm->vmas[i]->flags & ~clear) | set;
+		if (!hf_vma_covers(mm, start, end))
+			err = -HF_ENOMEM;
+	}
+	hf_vma_merge(mm, start, end);
+	return err;
+}
+
+static int advise_fork(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_advice advice)
+{
+	switch (advice) {
+	case HF_MADV_DONTFORK:
+		return set_vma_flags(mm, start, end, 0, HF_VM_DONTCOPY);
+	case HF_MADV_DOFORK:
+		return set_vma_flags(mm, start, end, HF_VM_DONTCOPY, 0);
+	case HF_MADV_WIPEONFORK:
+		return set_vma_flags(mm, start, end, 0, HF_VM_WIPEONFORK);
+	default:
+		return set_vma_flags(mm, start, end, HF_VM_WIPEONFORK, 0);
+	}
+}
+
+static int advise_pages(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_advice advice)
+{
+	if (advice != HF_MADV_DONTNEED)
+		return hf_populate_locked(mm, start, end, advice == HF_MADV_POPULATE_WRITE);
+	hf_zap_range(mm, start, end);
+	return hf_vma_covers(mm, start, end) ? 0 : -HF_ENOMEM;
+}
+
+int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advice)
+{
+	uint64_t end;
+	int err;
+
+	len = hf_page_align(len);
+	if (!hf_range_ok(addr, len))
+		return -HF_EINVAL;
+	end = addr + len;
+	switch (advice) {
+	case HF_MADV_DONTNEED:
+	case HF_MADV_POPULATE_READ:
+	case HF_MADV_POPULATE_WRITE:
+		hf_mmap_read_lock(mm);
+		err = advise_pages(mm, addr, end, advice);
+		hf_mmap_read_unlock(mm);
+		return err;
+	case HF_MADV_DONTFORK:
+	case HF_MADV_DOFORK:
+	case HF_MADV_WIPEONFORK:
+	case HF_MADV_KEEPONFORK:
+		hf_mmap_write_lock(mm);
+		err = advise_fork(mm, addr, end, advice);
+		hf_mmap_write_unlock(mm);
+		return err;
+	}
+	return -HF_EINVAL;
+}

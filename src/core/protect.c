@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* mprotect, and write-protection of entries that leaves the protection alone. */
+#include "internal.h"
+
+struct change {
+	unsigned prot;
+	bool upgrade; /* make entries of marked pages writable at once */
+	bool flush;
+};
+
+static hf_pte changed_pte(struct hf_mm *mm, hf_pte pte, const struct change *c)
+{
+	hf_pte new = (pte & ~HF_PTE_PROTNONE) | hf_prot_flags(c->prot);
+
+	if (!(c->prot & HF_PROT_WRITE))
+		return new & ~HF_PTE_WRITE;
+	if (c->upgrade && !hf_pte_special(pte) &&
+	    hf_page_exclusive(hf_pfn_page(mm->sys, hf_pte_pfn(pte))))
+		new |= HF_PTE_WRITE;
+	return new;
+}
+
+static int change_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+{
+	struct change *c = arg;
+
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
+		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
+		hf_pte pte = hf_ld(ptep, relaxed), new;
+
+		if (!hf_pte_present(pte))
+			continue;
+		/* a CPU may set YOUNG and DIRTY meanwhile */
+		do {
+			new = changed_pte(mm, pte, c);
+		} while (!hf_cas(ptep, &pte, new, seq_cst));
+		c->flush |= (pte & ~new & HF_PTE_WRITE) || (~pte & new & HF_PTE_PROTNONE);
+	}
+	return 0;
+}
+
+static void protect_vma(struct hf_mm *mm, struct hf_vma *vma, struct change *c)
+{
+	vma->prot = c->prot;
+	hf_for_each_leaf(mm, vma->start, vma->end, change_leaf, c);
+}
+
+/* Changes what lies before the first hole, as Linux does. */
+static int protect_range(struct hf_mm *mm, uint64_t start, uint64_t end, struct change *c)
+{
+	uint64_t next = start;
+
+	for (size_t i = hf_vma_index(mm, start); next < end; i++) {
+		if (i >= mm->nr_vmas || mm->vmas[i]->start > next)
+			return -HF_ENOMEM;
+		next = mm->vmas[i]->end;
+		protect_vma(mm, mm->vmas[i], c);
+	}
+	return 0;
+}
+
+int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot)
+{
+	struct change c = { .upgrade = mm->sys->policy->mprotect_upgrades };
+	int err;
+
+	len = hf_page_align(len);
+	if (!hf_range_ok(addr, len) || prot & ~(HF_PROT_READ | HF_PROT_WRITE))
+		return -HF_EINVAL;
+	c.prot = prot & HF_PROT_WRITE ? prot | HF_PROT_READ : prot;
+	hf_mmap_write_lock(mm);
+	err = hf_vma_split(mm, addr);
+	if (!err)
+		err = hf_vma_split(mm, addr + len);
+	if (!err)
+		err = protect_range(mm, addr, addr + len, &c);
+	hf_vma_merge(mm, addr, addr + len);
+	if (c.flush)
+		hf_tlb_flush(mm);
+	hf_mmap_write_unlock(mm);
+	return err;
+}
+
+static int wrprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+{
+	bool *flush = arg;
+
+	(void)mm;
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
+		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
+
+		if (hf_pte_write(hf_ld(ptep, relaxed)) && hf_pte_present(hf_ld(ptep, relaxed))) {
+			hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
+			*flush = true;
+		}
+	}
+	return 0;
+}
+
+int hf_wrprotect(struct hf_mm *mm, uint64_t addr, size_t len)
+{
+	bool flush = false;
+
+	len = hf_page_align(len);
+	if (!hf_range_ok(addr, len))
+		return -HF_EINVAL;
+	hf_mmap_read_lock(mm);
+	hf_for_each_leaf(mm, addr, addr + len, wrprotect_leaf, &flush);
+	if (flush)
+		hf_tlb_flush(mm);
+	hf_mmap_read_unlock(mm);
+	return 0;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Leaf page-table entries: one constructor and one decoder for every kind.
+ *
+ *   present     bit 0 set; flags below; frame number from bit 12
+ *   none        0
+ *   marker      bit 0 clear, kind in bits 1..5
+ *
+ * Entries change under ptl only, with two exceptions: the CPU (access.c) sets YOUNG and DIRTY by compare-exchange on
+ * the very entry that it read, and fork's HF_PTE_FORK_WRITE lives only while fork holds mmap_lock for write.
+ */
+#ifndef HF_PTE_H
+#define HF_PTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef uint64_t hf_pte;
+
+#define HF_PTE_PRESENT (1ull << 0)
+#define HF_PTE_WRITE (1ull << 1)
+#define HF_PTE_DIRTY (1ull << 2)
+#define HF_PTE_YOUNG (1ull << 3)
+#define HF_PTE_SPECIAL (1ull << 4)    /* the shared zeropage */
+#define HF_PTE_PROTNONE (1ull << 5)   /* present, no access at all */
+#define HF_PTE_FORK_WRITE (1ull << 6) /* writable before the fork under way protected it */
+#define HF_PTE_FLAGS 0xfffull
+#define HF_PTE_PFN_SHIFT 12
+
+enum hf_pte_marker {
+	HF_PTE_MARKER_ABSENT = 1, /* fork left this page out of the child */
+};
+
+static inline hf_pte hf_mk_pte(uint64_t pfn, uint64_t flags)
+{
+	return pfn << HF_PTE_PFN_SHIFT | flags | HF_PTE_PRESENT;
+}
+
+static inline hf_pte hf_mk_pte_marker(enum hf_pte_marker marker)
+{
+	return (uint64_t)marker << 1;
+}
+
+static inline bool hf_pte_none(hf_pte pte)
+{
+	return pte == 0;
+}
+
+static inline bool hf_pte_present(hf_pte pte)
+{
+	return pte & HF_PTE_PRESENT;
+}
+
+static inline bool hf_pte_write(hf_pte pte)
+{
+	return pte & HF_PTE_WRITE;
+}
+
+static inline bool hf_pte_special(hf_pte pte)
+{
+	return pte & HF_PTE_SPECIAL;
+}
+
+static inline bool hf_pte_absent(hf_pte pte)
+{
+	return pte == hf_mk_pte_marker(HF_PTE_MARKER_ABSENT);
+}
+
+static inline uint64_t hf_pte_pfn(hf_pte pte)
+{
+	return pte >> HF_PTE_PFN_SHIFT;
+}
+
+/* The same mapping, but for what the CPU may have set meanwhile. */
+static inline bool hf_pte_same_mapping(hf_pte a, hf_pte b)
+{
+	return ((a ^ b) & ~(HF_PTE_YOUNG | HF_PTE_DIRTY)) == 0;
+}
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The reverse map: from an anonymous page to every entry that maps it.
+ *
+ * page->anon_vma names the family of VMAs that descend from the one the page was born in (by fork, split and move), and
+ * page->index its place in it. So a walk looks at each VMA of the family, at the address that index has there.
+ */
+#include "internal.h"
+
+struct hf_anon_vma *hf_anon_vma_new(struct hf_system *sys)
+{
+	struct hf_anon_vma *av = hf_alloc(sys, sizeof(*av));
+
+	if (!av)
+		return NULL;
+	av->sys = sys;
+	av->head = NULL;
+	atomic_init(&av->refs, 1);
+	sys->pf->lock_init(sys->pf->ctx, &av->lock);
+	return av;
+}
+
+static void anon_vma_rcu(struct hf_rcu_head *head)
+{
+	struct hf_anon_vma *av = hf_container_of(head, struct hf_anon_vma, rcu);
+	struct hf_system *sys = av->sys;
+
+	sys->pf->lock_destroy(sys->pf->ctx, &av->lock);
+	hf_free(sys, av, sizeof(*av));
+}
+
+void hf_anon_vma_put(struct hf_anon_vma *av)
+{
+	if (hf_sub(&av->refs, 1, acq_rel) != 1)
+		return;
+	av->rcu.func = anon_vma_rcu;
+	av->sys->pf->call_rcu(av->sys->pf->ctx, &av->rcu);
+}
+
+static bool anon_vma_tryget(struct hf_anon_vma *av)
+{
+	uint32_t refs = hf_ld(&av->refs, relaxed);
+
+	do {
+		if (!refs)
+			return false;
+	} while (!hf_cas(&av->refs, &refs, refs + 1, acq_rel));
+	return true;
+}
+
+void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma)
+{
+	hf_add(&av->refs, 1, relaxed);
+	vma->anon_vma = av;
+	vma->av_prev = NULL;
+	vma->av_next = av->head;
+	if (av->head)
+		av->head->av_prev = vma;
+	av->head = vma;
+}
+
+void hf_anon_vma_unlink(struct hf_vma *vma)
+{
+	if (vma->av_prev)
+		vma->av_prev->av_next = vma->av_next;
+	else
+		vma->anon_vma->head = vma->av_next;
+	if (vma->av_next)
+		vma->av_next->av_prev = vma->av_prev;
+}
+
+void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr, bool exclusive)
+{
+	page->index = vma->pgoff + ((addr - vma->start) >> HF_PAGE_SHIFT);
+	hf_st(&page->anon_vma, vma->anon_vma, release);
+	hf_or(&page->flags, HF_PG_ANON | (exclusive ? HF_PG_EXCLUSIVE : 0), release);
+	hf_page_add_rmap(page);
+}
+
+void hf_page_add_rmap(struct hf_page *page)
+{
+	hf_add(&page->mapcount, 1, relaxed);
+}
+
+void hf_page_remove_rmap(struct hf_page *page)
+{
+	uint32_t old = hf_sub(&page->mapcount, 1, release);
+
+	hf_assert(old > 0);
+	(void)old;
+}
+
+/* Calls fn if the VMA maps the page where its index lies. */
+static int walk_one(struct hf_vma *vma, struct hf_page *page, hf_rmap_fn fn, void *arg)
+{
+	uint64_t pages = (vma->end - vma->start) >> HF_PAGE_SHIFT;
+	struct hf_system *sys = vma->mm->sys;
+	struct hf_table *table;
+	_Atomic uint64_t *ptep;
+	uint64_t addr;
+	hf_pte pte;
+	int ret = 0;
+
+	if (page->index - vma->pgoff >= pages)
+		return 0;
+	addr = vma->start + ((page->index - vma->pgoff) << HF_PAGE_SHIFT);
+	ptep = hf_pte_lock(vma->mm, addr, &table);
+	if (!ptep)
+		return 0;
+	pte = hf_ld(ptep, relaxed);
+	if (hf_pte_present(pte) && hf_pte_pfn(pte) == hf_page_pfn(sys, page))
+		ret = fn(vma->mm, addr, arg);
+	hf_mutex_unlock(sys, &table->ptl);
+	return ret;
+}
+
+int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn, void *arg)
+{
+	struct hf_anon_vma *av;
+	int ret = 0;
+
+	/* The read section keeps an anon_vma that lost its last VMA, and the tables that the walk passes through. */
+	sys->pf->rcu_read_lock(sys->pf->ctx);
+	av = hf_ld(&page->anon_vma, acquire);
+	if (av && hf_page_mapcount(page) && anon_vma_tryget(av)) {
+		hf_mutex_lock(sys, &av->lock);
+		for (struct hf_vma *vma = av->head; vma && !ret; vma = vma->av_next)
+			ret = walk_one(vma, page, fn, arg);
+		hf_mutex_unlock(sys, &av->lock);
+		hf_anon_vma_put(av);
+	}
+	sys->pf->rcu_read_unlock(sys->pf->ctx);
+	return ret;
+}
+
+int hf_rmap_walk(struct hf_system *sys, uint64_t pfn, hf_rmap_fn fn, void *arg)
+{
+	if (pfn >= sys->nr_frames)
+		return -HF_EINVAL;
+	return hf_page_rmap_walk(sys, &sys->pages[pfn], fn, arg);
+}

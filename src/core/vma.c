@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* The VMAs of an address space: a sorted array, because look-ups outnumber changes by far. */
+#include "internal.h"
+
+#define MMAP_BASE 0x100000000ull
+
+size_t hf_vma_index(const struct hf_mm *mm, uint64_t addr)
+{
+	size_t lo = 0, hi = mm->nr_vmas;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (mm->vmas[mid]->end > addr)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo;
+}
+
+struct hf_vma *hf_vma_find(const struct hf_mm *mm, uint64_t addr)
+{
+	size_t i = hf_vma_index(mm, addr);
+
+	return i < mm->nr_vmas && mm->vmas[i]->start <= addr ? mm->vmas[i] : NULL;
+}
+
+static int reserve_slot(struct hf_mm *mm)
+{
+	size_t cap = mm->cap_vmas ? mm->cap_vmas * 2 : 16;
+	struct hf_vma **vmas;
+
+	if (mm->nr_vmas >= HF_MAX_MAP_COUNT)
+		return -HF_ENOMEM;
+	if (mm->nr_vmas < mm->cap_vmas)
+		return 0;
+	vmas = hf_alloc(mm->sys, cap * sizeof(*vmas));
+	if (!vmas)
+		return -HF_ENOMEM;
+	if (mm->cap_vmas) {
+		__builtin_memcpy(vmas, mm->vmas, mm->nr_vmas * sizeof(*vmas));
+		hf_free(mm->sys, mm->vmas, mm->cap_vmas * sizeof(*vmas));
+	}
+	mm->vmas = vmas;
+	mm->cap_vmas = cap;
+	return 0;
+}
+
+/* A slot is reserved. */
+static void array_insert(struct hf_mm *mm, struct hf_vma *vma)
+{
+	size_t i = hf_vma_index(mm, vma->start);
+
+	__builtin_memmove(&mm->vmas[i + 1], &mm->vmas[i], (mm->nr_vmas - i) * sizeof(*mm->vmas));
+	mm->vmas[i] = vma;
+	mm->nr_vmas++;
+}
+
+/* Not yet linked or inserted; a slot is reserved for it. */
+static struct hf_vma *vma_new(struct hf_mm *mm, uint64_t start, uint64_t end,
+			      const struct hf_vma *like, uint64_t pgoff)
+{
+	struct hf_vma *vma;
+
+	if (reserve_slot(mm))
+		return NULL;
+	vma = hf_alloc(mm->sys, sizeof(*vma));
+	if (vma)
+		*vma = (struct hf_vma){
+			.mm = mm,
+			.start = start,
+			.end = end,
+			.pgoff = pgoff,
+			.prot = like->prot,
+			.flags = like->flags,
+		};
+	return vma;
+}
+
+int hf_vma_insert(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_vma *like,
+		  uint64_t pgoff)
+{
+	struct hf_vma *vma = vma_new(mm, start, end, like, pgoff);
+
+	if (!vma)
+		return -HF_ENOMEM;
+	hf_mutex_lock(mm->sys, &like->anon_vma->lock);
+	hf_anon_vma_link(like->anon_vma, vma);
+	hf_mutex_unlock(mm->sys, &like->anon_vma->lock);
+	array_insert(mm, vma);
+	return 0;
+}
+
+void hf_vma_set_end(struct hf_vma *vma, uint64_t end)
+{
+	hf_mutex_lock(vma->mm->sys, &vma->anon_vma->lock);
+	vma->end = end;
+	hf_mutex_unlock(vma->mm->sys, &vma->anon_vma->lock);
+}
+
+int hf_vma_split(struct hf_mm *mm, uint64_t addr)
+{
+	struct hf_vma *vma = hf_vma_find(mm, addr), *upper;
+
+	if (!vma || vma->start == addr)
+		return 0;
+	upper = vma_new(mm, addr, vma->end, vma,
+			vma->pgoff + ((addr - vma->start) >> HF_PAGE_SHIFT));
+	if (!upper)
+		return -HF_ENOMEM;
+	/* in one step, so that a reverse-map walk sees each page once */
+	hf_mutex_lock(mm->sys, &vma->anon_vma->lock);
+	vma->end = addr;
+	hf_anon_vma_link(vma->anon_vma, upper);
+	hf_mutex_unlock(mm->sys, &vma->anon_vma->lock);
+	array_insert(mm, upper);
+	return 0;
+}
+
+static void array_remove(struct hf_mm *mm, size_t index)
+{
+	mm->nr_vmas--;
+	__builtin_memmove(&mm->vmas[index], &mm->vmas[index + 1],
+			  (mm->nr_vmas - index) * sizeof(*mm->vmas));
+}
+
+static void vma_free(struct hf_vma *vma)
+{
+	hf_anon_vma_put(vma->anon_vma);
+	hf_free(vma->mm->sys, vma, sizeof(*vma));
+}
+
+void hf_vma_remove(struct hf_mm *mm, size_t index)
+{
+	struct hf_vma *vma = mm->vmas[index];
+
+	array_remove(mm, index);
+	hf_mutex_lock(mm->sys, &vma->anon_vma->lock);
+	hf_anon_vma_unlink(vma);
+	hf_mutex_unlock(mm->sys, &vma->anon_vma->lock);
+	vma_free(vma);
+}
+
+static bool mergeable(const struct hf_vma *a, const struct hf_vma *b)
+{
+	uint64_t pages = (a->end - a->start) >> HF_PAGE_SHIFT;
+
+	return a->end == b->start && a->prot == b->prot && a->flags == b->flags &&
+	       a->anon_vma == b->anon_vma && a->pgoff + pages == b->pgoff;
+}
+
+static void merge_with_next(struct hf_mm *mm, size_t index)
+{
+	struct hf_vma *vma = mm->vmas[index], *upper = mm->vmas[index + 1];
+
+	array_remove(mm, index + 1);
+	hf_mutex_lock(mm->sys, &vma->anon_vma->lock);
+	vma->end = upper->end;
+	hf_anon_vma_unlink(upper);
+	hf_mutex_unlock(mm->sys, &vma->anon_vma->lock);
+	vma_free(upper);
+}
+
+void hf_vma_merge(struct hf_mm *mm, uint64_t start, uint64_t end)
+{
+	size_t i = hf_vma_index(mm, start);
+
+	i = i ? i - 1 : 0;
+	while (i + 1 < mm->nr_vmas && mm->vmas[i]->start <= end) {
+		if (mergeable(mm->vmas[i], mm->vmas[i + 1]))
+			merge_with_next(mm, i);
+		else
+			i++;
+	}
+}
+
+uint64_t hf_vma_gap(const struct hf_mm *mm, size_t len)
+{
+	uint64_t addr = MMAP_BASE;
+
+	for (size_t i = hf_vma_index(mm, addr); i < mm->nr_vmas; i++) {
+		if (mm->vmas[i]->start >= addr && mm->vmas[i]->start - addr >= len)
+			break;
+		addr = mm->vmas[i]->end;
+	}
+	return len <= HF_TASK_SIZE - addr ? addr : 0;
+}
+
+bool hf_vma_covers(const struct hf_mm *mm, uint64_t start, uint64_t end)
+{
+	for (size_t i = hf_vma_index(mm, start); start < end; i++) {
+		if (i >= mm->nr_vmas || mm->vmas[i]->start > start)
+			return false;
+		start = mm->vmas[i]->end;
+	}
+	return true;
+}
