@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fork: the child shares the parent's pages read-only, except those that the policy copies at once.
+ *
+ * write_protect_seq is odd meanwhile: a lockless pin that overlaps is thrown away, because a page whose entry is
+ * read-only already changes owner here without any change to the entry. Slow pins are kept out by mmap_lock.
+ *
+ * One instant (policy->fork_one_instant): every writable entry is write-protected and the TLB flushed before the first
+ * page is looked at. A store that comes later waits in its fault for mmap_lock, so what is copied early cannot be torn,
+ * and all pages show the moment of the flush. Entries of copied pages become writable again where they were.
+ */
+#include "internal.h"
+
+struct fork {
+	struct hf_mm *parent, *child;
+	struct hf_vma *child_vma;
+};
+
+static void fork_begin(struct hf_mm *parent)
+{
+	hf_mmap_write_lock(parent);
+	hf_add(&parent->write_protect_seq, 1, seq_cst);
+}
+
+static void fork_end(struct hf_mm *parent)
+{
+	/* Linux too flushes once, at the end: until then CPUs may store to pages that are shared already. */
+	hf_tlb_flush(parent);
+	hf_add(&parent->write_protect_seq, 1, seq_cst);
+	hf_mmap_write_unlock(parent);
+}
+
+static int protect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+{
+	(void)mm;
+	(void)arg;
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
+		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
+
+		if (!hf_pte_write(hf_ld(ptep, relaxed)) || !hf_pte_present(hf_ld(ptep, relaxed)))
+			continue;
+		hf_or(ptep, HF_PTE_FORK_WRITE, relaxed);
+		hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
+	}
+	return 0;
+}
+
+/* Gives write permission back where this fork took it and the page is still marked. */
+static int unprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+{
+	(void)arg;
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
+		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
+		hf_pte pte = hf_ld(ptep, relaxed);
+
+		if (!hf_pte_present(pte) || !(pte & HF_PTE_FORK_WRITE))
+			continue;
+		if (hf_page_exclusive(hf_pfn_page(mm->sys, hf_pte_pfn(pte))))
+			hf_or(ptep, HF_PTE_WRITE, relaxed);
+		hf_and(ptep, ~HF_PTE_FORK_WRITE, seq_cst);
+	}
+	return 0;
+}
+
+static bool copies_tables(const struct hf_vma *vma)
+{
+	return !(vma->flags & (HF_VM_DONTCOPY | HF_VM_WIPEONFORK));
+}
+
+static void for_each_copied(struct hf_mm *mm, hf_leaf_fn fn)
+{
+	for (size_t i = 0; i < mm->nr_vmas; i++)
+		if (copies_tables(mm->vmas[i]))
+			hf_for_each_leaf(mm, mm->vmas[i]->start, mm->vmas[i]->end, fn, NULL);
+}
+
+static void share_page(_Atomic uint64_t *src, _Atomic uint64_t *dst, hf_pte pte, struct hf_page *page)
+{
+	hf_page_get(page);
+	hf_page_add_rmap(page);
+	if (hf_pte_write(pte))
+		hf_and(src, ~HF_PTE_WRITE, seq_cst);
+	if (pte & HF_PTE_FORK_WRITE)
+		hf_and(src, ~HF_PTE_FORK_WRITE, relaxed);
+	pte &= ~(HF_PTE_WRITE | HF_PTE_YOUNG | HF_PTE_FORK_WRITE);
+	hf_st(dst, pte, release);
+}
+
+/* The parent keeps its page; the child gets a new one with the same bytes. */
+static int copy_early(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst, uint64_t addr,
+		      hf_pte pte, struct hf_page *page)
+{
+	struct hf_system *sys = f->parent->sys;
+	struct hf_page *copy = hf_page_alloc(sys);
+	uint64_t flags = HF_PTE_DIRTY | HF_PTE_YOUNG | hf_prot_flags(f->child_vma->prot);
+
+	if (!copy)
+		return -HF_ENOMEM;
+	sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, page), HF_PAGE_SIZE);
+	if (pte & HF_PTE_FORK_WRITE) {
+		hf_or(src, HF_PTE_WRITE, relaxed);
+		hf_and(src, ~HF_PTE_FORK_WRITE, seq_cst);
+	}
+	if (f->child_vma->prot & HF_PROT_WRITE)
+		flags |= HF_PTE_WRITE;
+	hf_page_add_new_rmap(copy, f->child_vma, addr, sys->policy->has_mark);
+	hf_st(dst, hf_mk_pte(hf_page_pfn(sys, copy), flags), release);
+	hf_count(sys, HF_STAT_FORK_COPIES, 1);
+	return 0;
+}
+
+static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst, uint64_t addr, hf_pte pte)
+{
+	struct hf_system *sys = f->parent->sys;
+	struct hf_page *page = hf_pfn_page(sys, hf_pte_pfn(pte));
+	enum hf_fork_action action = sys->policy->fork_page(f->parent, page);
+
+	if (action == HF_FORK_REFUSE)
+		return -HF_EBUSY;
+	if (action == HF_FORK_OMIT) {
+		hf_st(dst, hf_mk_pte_marker(HF_PTE_MARKER_ABSENT), release);
+		return 0;
+	}
+	if (action == HF_FORK_COPY || hf_page_try_share(sys, page))
+		return copy_early(f, src, dst, addr, pte, page);
+	share_page(src, dst, pte, page);
+	return 0;
+}
+
+static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst, uint64_t addr)
+{
+	hf_pte pte = hf_ld(src, seq_cst);
+
+	if (hf_pte_none(pte))
+		return 0;
+	if (!hf_pte_present(pte) || hf_pte_special(pte)) {
+		hf_st(dst, pte, release);
+		return 0;
+	}
+	return fork_page(f, src, dst, addr, pte);
+}
+
+/* ptl of the parent's leaf is held. Nobody but reverse-map walks can reach the child's yet, and they nest nothing. */
+static int fork_leaf(struct hf_mm *parent, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+{
+	struct fork *f = arg;
+	struct hf_table *to = hf_leaf_alloc(f->child, start);
+	int err = 0;
+
+	if (!to)
+		return -HF_ENOMEM;
+	hf_mutex_lock(parent->sys, &to->ptl);
+	for (uint64_t addr = start; addr < end && !err; addr += HF_PAGE_SIZE) {
+		unsigned i = hf_pte_index(addr);
+
+		err = fork_entry(f, &table->entry[i], &to->entry[i], addr);
+	}
+	hf_mutex_unlock(parent->sys, &to->ptl);
+	return err;
+}
+
+static int fork_vma(struct fork *f, struct hf_vma *vma)
+{
+	int err;
+
+	if (vma->flags & HF_VM_DONTCOPY)
+		return 0;
+	err = hf_vma_insert(f->child, vma->start, vma->end, vma, vma->pgoff);
+	if (err || !copies_tables(vma))
+		return err;
+	f->child_vma = hf_vma_find(f->child, vma->start);
+	return hf_for_each_leaf(f->parent, vma->start, vma->end, fork_leaf, f);
+}
+
+int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child)
+{
+	bool one_instant = parent->sys->policy->fork_one_instant;
+	struct fork f = { .parent = parent, .child = hf_mm_new(parent->sys) };
+	int err = 0;
+
+	*child = NULL;
+	if (!f.child)
+		return -HF_ENOMEM;
+	fork_begin(parent);
+	if (one_instant) {
+		for_each_copied(parent, protect_leaf);
+		hf_tlb_flush(parent);
+	}
+	for (size_t i = 0; i < parent->nr_vmas && !err; i++)
+		err = fork_vma(&f, parent->vmas[i]);
+	if (err && one_instant)
+		for_each_copied(parent, unprotect_leaf);
+	fork_end(parent);
+	if (err)
+		hf_mm_put(f.child);
+	else
+		*child = f.child;
+	return err;
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/* GUP, the slow path: under mmap_lock and ptl, faulting as needed. */
+#include "internal.h"
+
+struct gup {
+	struct hf_mm *mm;
+	unsigned asked, taken;
+	bool write_faulted; /* the last fault for this page was a write fault that this call asked for */
+};
+
+unsigned hf_gup_take_as(const struct hf_system *sys, unsigned flags)
+{
+	return sys->policy->take_as ? sys->policy->take_as(flags) : flags;
+}
+
+uint64_t hf_gup_delta(const struct hf_system *sys, unsigned taken)
+{
+	unsigned pin_class = sys->policy->pin_class ? sys->policy->pin_class(taken) : 0;
+
+	return taken & HF_FOLL_PIN ? HF_COUNT_REF + HF_COUNT_PIN(pin_class) : HF_COUNT_REF;
+}
+
+static bool flags_ok(unsigned flags)
+{
+	const unsigned known = HF_FOLL_WRITE | HF_FOLL_GET | HF_FOLL_PIN | HF_FOLL_LONGTERM |
+			       HF_FOLL_FORCE | HF_FOLL_NOFAULT | HF_FOLL_FAST_ONLY;
+	const unsigned both = HF_FOLL_GET | HF_FOLL_PIN;
+
+	return !(flags & ~known) && (flags & both) != both && (flags & both) &&
+	       !(flags & HF_FOLL_LONGTERM && !(flags & HF_FOLL_PIN));
+}
+
+static bool vma_allows(const struct hf_vma *vma, unsigned flags)
+{
+	/* private mappings could always be written and read: FORCE takes them at that */
+	if (flags & HF_FOLL_FORCE)
+		return true;
+	return vma->prot & (flags & HF_FOLL_WRITE ? HF_PROT_WRITE : HF_PROT_READ);
+}
+
+/* What stands between this entry and a reference: a fault to take (> 0 as flags + 1), 0 for nothing, or an error. */
+#define NEED_FAULT(flags) ((int)(flags) + 1)
+
+static int need_for_write(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
+{
+	struct hf_page *page = hf_pfn_page(g->mm->sys, hf_pte_pfn(pte));
+
+	if (hf_pte_write(pte))
+		return 0;
+	/* A forced write to a read-only mapping: COW was broken, the entry stays read-only. */
+	if (!(vma->prot & HF_PROT_WRITE) && !hf_pte_special(pte)) {
+		if (g->mm->sys->policy->has_mark ? hf_page_exclusive(page) : g->write_faulted)
+			return 0;
+	}
+	return NEED_FAULT(HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_REMOTE);
+}
+
+static int need_for_read(const struct gup *g, hf_pte pte)
+{
+	const struct hf_policy *policy = g->mm->sys->policy;
+	struct hf_page *page = hf_pfn_page(g->mm->sys, hf_pte_pfn(pte));
+	struct hf_gup_view view = {
+		.anon = !hf_pte_special(pte),
+		.exclusive = hf_page_exclusive(page),
+		.flags = g->taken,
+	};
+
+	if (hf_pte_write(pte))
+		return 0;
+	switch (policy->gup_read(&view)) {
+	case HF_GUP_UNSHARE:
+		return NEED_FAULT(HF_FAULT_FLAG_UNSHARE | HF_FAULT_FLAG_REMOTE);
+	case HF_GUP_WRITE_FAULT:
+		/* in a read-only mapping the entry stays read-only: once is enough */
+		return g->write_faulted ? 0 : NEED_FAULT(HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_REMOTE);
+	case HF_GUP_FAIL:
+		return -HF_EFAULT;
+	case HF_GUP_TAKE:
+		break;
+	}
+	return 0;
+}
+
+static int need(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
+{
+	if (hf_pte_absent(pte))
+		return -HF_EFAULT;
+	if (hf_pte_none(pte))
+		return NEED_FAULT(HF_FAULT_FLAG_REMOTE | (g->taken & HF_FOLL_WRITE ? HF_FAULT_FLAG_WRITE : 0));
+	return g->taken & HF_FOLL_WRITE ? need_for_write(g, vma, pte) : need_for_read(g, pte);
+}
+
+void hf_ref_set(struct hf_ref *ref, struct hf_page *page, unsigned asked, unsigned taken)
+{
+	*ref = (struct hf_ref){
+		.page = page,
+		.flags = asked,
+		.taken = taken,
+		.generation = hf_ld(&page->generation, relaxed),
+	};
+}
+
+/* ptl held, and the entry needs no fault. */
+static int grab(const struct gup *g, hf_pte pte, struct hf_ref *ref)
+{
+	struct hf_system *sys = g->mm->sys;
+	struct hf_page *page = hf_pfn_page(sys, hf_pte_pfn(pte));
+	int err = 0;
+
+	if (!hf_pte_special(pte)) {
+		hf_assert(!(g->taken & HF_FOLL_PIN) || !sys->policy->has_mark ||
+			  sys->policy->pins_shared || hf_page_exclusive(page));
+		err = hf_page_try_grab(page, hf_gup_delta(sys, g->taken));
+		if (!err && g->taken & HF_FOLL_PIN)
+			hf_count(sys, HF_STAT_PINS_ACQUIRED, 1);
+	}
+	if (!err)
+		hf_ref_set(ref, page, g->asked, g->taken);
+	return err;
+}
+
+/* One look at the entry. As need(), or an error of grab(); 0: *ref is set. */
+static int follow(struct gup *g, struct hf_vma *vma, uint64_t addr, struct hf_ref *ref)
+{
+	struct hf_table *table;
+	_Atomic uint64_t *ptep = hf_pte_lock(g->mm, addr, &table);
+	hf_pte pte;
+	int ret;
+
+	if (!ptep)
+		return need(g, vma, 0);
+	pte = hf_ld(ptep, seq_cst);
+	ret = need(g, vma, pte);
+	if (!ret)
+		ret = grab(g, pte, ref);
+	hf_mutex_unlock(g->mm->sys, &table->ptl);
+	return ret;
+}
+
+static int gup_one(struct gup *g, uint64_t addr, struct hf_ref *ref)
+{
+	struct hf_vma *vma = hf_vma_find(g->mm, addr);
+
+	if (!vma || !vma_allows(vma, g->taken))
+		return -HF_EFAULT;
+	g->write_faulted = false;
+	for (;;) {
+		int ret = follow(g, vma, addr, ref), err;
+
+		if (ret <= 0)
+			return ret;
+		if (g->taken & HF_FOLL_NOFAULT)
+			return -HF_EFAULT;
+		err = hf_fault_locked(vma, addr, ret - 1);
+		if (err)
+			return err;
+		g->write_faulted = (ret - 1) & HF_FAULT_FLAG_WRITE;
+	}
+}
+
+static int64_t gup_slow(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, unsigned taken,
+			struct hf_ref *refs)
+{
+	struct gup g = { .mm = mm, .asked = asked, .taken = taken };
+	size_t got = 0;
+	int err = 0;
+
+	hf_mmap_read_lock(mm);
+	while (got < nr && !err) {
+		err = gup_one(&g, addr + got * HF_PAGE_SIZE, &refs[got]);
+		if (!err)
+			got++;
+	}
+	hf_mmap_read_unlock(mm);
+	return got ? (int64_t)got : err;
+}
+
+static int64_t gup(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, bool fast, struct hf_ref *refs)
+{
+	unsigned taken;
+	size_t got = 0;
+	int64_t ret;
+
+	addr &= HF_PAGE_MASK;
+	if (!flags_ok(flags) || (!fast && flags & HF_FOLL_FAST_ONLY) || !nr || addr >= HF_TASK_SIZE ||
+	    nr > (HF_TASK_SIZE - addr) >> HF_PAGE_SHIFT)
+		return -HF_EINVAL;
+	taken = hf_gup_take_as(mm->sys, flags);
+	/* before the first pin: fork looks at it before it looks at pins */
+	if (taken & HF_FOLL_PIN && !hf_ld(&mm->has_pinned, relaxed))
+		hf_st(&mm->has_pinned, true, seq_cst);
+	if (fast) {
+		got = hf_gup_fast(mm, addr, nr, flags, taken, refs);
+		if (got == nr || flags & HF_FOLL_FAST_ONLY)
+			return (int64_t)got;
+		hf_count(mm->sys, HF_STAT_FAST_FALLBACKS, 1);
+	}
+	ret = gup_slow(mm, addr + got * HF_PAGE_SIZE, nr - got, flags, taken, refs + got);
+	if (ret < 0)
+		return got ? (int64_t)got : ret;
+	return (int64_t)got + ret;
+}
+
+bool hf_mm_has_pinned(const struct hf_mm *mm)
+{
+	return hf_ld(&mm->has_pinned, seq_cst);
+}
+
+int64_t hf_get_user_pages(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+{
+	return gup(mm, addr, nr, flags | HF_FOLL_GET, false, refs);
+}
+
+int64_t hf_get_user_pages_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+{
+	return gup(mm, addr, nr, flags | HF_FOLL_GET, true, refs);
+}
+
+int64_t hf_get_user_pages_remote(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+{
+	return gup(mm, addr, nr, flags | HF_FOLL_GET, false, refs);
+}
+
+int64_t hf_pin_user_pages(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+{
+	return gup(mm, addr, nr, flags | HF_FOLL_PIN, false, refs);
+}
+
+int64_t hf_pin_user_pages_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+{
+	return gup(mm, addr, nr, flags | HF_FOLL_PIN, true, refs);
+}
+
+int64_t hf_pin_user_pages_remote(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+{
+	return gup(mm, addr, nr, flags | HF_FOLL_PIN, false, refs);
+}

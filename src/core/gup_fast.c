@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * GUP-fast: references without locks, or not at all.
+ *
+ * The order of steps is the contract, for each page:
+ *   1. read the entry; refuse what is not present, not accessible, special, or lacks the permission
+ *   2. take the reference (unless the frame is free)          seq_cst read-modify-write
+ *   3. read the tables and the entry again                     seq_cst
+ *   4. only now, if the entry is read-only, look at the mark   after 3, so an entry that was taken away and put back
+ *                                                              unchanged shows the cleared mark
+ * and around all of them, for pins: write_protect_seq even before, and the same after. Whoever shares a page clears the
+ * entry, or makes the sequence odd, by a seq_cst operation before it reads the pin count: one of the two sides sees the
+ * other.
+ */
+#include "internal.h"
+
+static bool entry_allows(hf_pte pte, unsigned taken)
+{
+	if (!hf_pte_present(pte) || pte & HF_PTE_PROTNONE || hf_pte_special(pte))
+		return false;
+	return !(taken & HF_FOLL_WRITE) || hf_pte_write(pte);
+}
+
+static bool mark_allows(const struct hf_system *sys, const struct hf_page *page, hf_pte pte, unsigned taken)
+{
+	struct hf_gup_view view = { .anon = true, .flags = taken };
+
+	if (hf_pte_write(pte) || taken & HF_FOLL_WRITE)
+		return true;
+	view.exclusive = hf_page_exclusive(page);
+	return sys->policy->gup_read(&view) == HF_GUP_TAKE;
+}
+
+static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned taken, struct hf_page **out)
+{
+	struct hf_system *sys = mm->sys;
+	struct hf_table *table = hf_leaf(mm, addr);
+	_Atomic uint64_t *ptep;
+	struct hf_page *page;
+	hf_pte pte;
+	int err;
+
+	if (!table)
+		return false;
+	ptep = &table->entry[hf_pte_index(addr)];
+	pte = hf_ld(ptep, seq_cst);
+	if (!entry_allows(pte, taken))
+		return false;
+	page = hf_pfn_page(sys, hf_pte_pfn(pte));
+	if (hf_page_try_grab(page, delta))
+		return false;
+	if (hf_leaf(mm, addr) == table && hf_ld(ptep, seq_cst) == pte && mark_allows(sys, page, pte, taken)) {
+		*out = page;
+		return true;
+	}
+	err = hf_page_release(sys, page, delta);
+	hf_assert(!err);
+	(void)err;
+	return false;
+}
+
+/* The undo runs no unpin check: it may well find a page that is shared by now. */
+static void undo(struct hf_system *sys, struct hf_ref *refs, size_t nr, uint64_t delta)
+{
+	for (size_t i = 0; i < nr; i++) {
+		int err = hf_page_release(sys, refs[i].page, delta);
+
+		hf_assert(!err);
+		(void)err;
+		refs[i] = (struct hf_ref){ .page = NULL };
+	}
+}
+
+size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, unsigned taken, struct hf_ref *refs)
+{
+	struct hf_system *sys = mm->sys;
+	const struct hf_platform *pf = sys->pf;
+	uint64_t delta = hf_gup_delta(sys, taken);
+	bool pin = taken & HF_FOLL_PIN;
+	uint32_t seq = hf_ld(&mm->write_protect_seq, seq_cst);
+	struct hf_page *page;
+	size_t got = 0;
+
+	if (pin && seq & 1)
+		return 0;
+	pf->rcu_read_lock(pf->ctx);
+	while (got < nr && fast_one(mm, addr + got * HF_PAGE_SIZE, delta, taken, &page))
+		hf_ref_set(&refs[got++], page, asked, taken);
+	pf->rcu_read_unlock(pf->ctx);
+	if (pin && hf_ld(&mm->write_protect_seq, seq_cst) != seq) {
+		undo(sys, refs, got, delta);
+		return 0;
+	}
+	if (pin && got)
+		hf_count(sys, HF_STAT_PINS_ACQUIRED, got);
+	return got;
+}

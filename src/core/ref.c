@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* References once they are held: what devices do through them, and their release. */
+#include "internal.h"
+
+static bool ref_valid(const struct hf_system *sys, const struct hf_ref *ref)
+{
+	const struct hf_page *page = ref->page;
+
+	return page >= sys->pages && page < sys->pages + sys->nr_frames &&
+	       ref->generation == hf_ld(&page->generation, relaxed) && hf_page_refs(page);
+}
+
+static bool is_zeropage(const struct hf_system *sys, const struct hf_ref *ref)
+{
+	return ref->page == sys->zeropage;
+}
+
+uint64_t hf_ref_pfn(struct hf_system *sys, const struct hf_ref *ref)
+{
+	return ref->page ? hf_page_pfn(sys, ref->page) : HF_PFN_NONE;
+}
+
+static bool span_ok(size_t offset, size_t len)
+{
+	return offset <= HF_PAGE_SIZE && len <= HF_PAGE_SIZE - offset;
+}
+
+int hf_ref_read(struct hf_system *sys, const struct hf_ref *ref, size_t offset, void *to, size_t len)
+{
+	if (!ref_valid(sys, ref) || !span_ok(offset, len))
+		return -HF_EINVAL;
+	sys->pf->copy(sys->pf->ctx, to, hf_page_data(sys, ref->page) + offset, len);
+	return 0;
+}
+
+int hf_ref_write(struct hf_system *sys, const struct hf_ref *ref, size_t offset, const void *from, size_t len)
+{
+	if (!ref_valid(sys, ref) || !span_ok(offset, len))
+		return -HF_EINVAL;
+	if (!(ref->flags & HF_FOLL_WRITE))
+		return -HF_EPERM;
+	sys->pf->copy(sys->pf->ctx, hf_page_data(sys, ref->page) + offset, from, len);
+	hf_or(&ref->page->flags, HF_PG_DIRTY, relaxed);
+	return 0;
+}
+
+/*
+ * The unpin check: a pinned anonymous page still carries its mark. munmap does not take the mark away. Policies without
+ * marks are asked the nearest question, when the caller insists: does anybody else map it?
+ */
+static bool check_fails(struct hf_system *sys, const struct hf_ref *ref)
+{
+	bool wanted = sys->flags & HF_SYSTEM_UNPIN_CHECK ||
+		      (sys->flags & HF_SYSTEM_DEBUG && sys->policy->unpin_check);
+	bool stands;
+
+	if (!wanted || !(ref->taken & HF_FOLL_PIN) || is_zeropage(sys, ref))
+		return false;
+	stands = sys->policy->has_mark ? hf_page_exclusive(ref->page) :
+					 hf_page_mapcount(ref->page) <= 1;
+	if (!stands)
+		hf_count(sys, HF_STAT_UNPIN_CHECK_FAILURES, 1);
+	return !stands;
+}
+
+static int release_one(struct hf_system *sys, struct hf_ref *ref)
+{
+	struct hf_ref held = *ref;
+
+	*ref = (struct hf_ref){ .page = NULL };
+	if (is_zeropage(sys, &held))
+		return 0;
+	if (held.taken & HF_FOLL_PIN)
+		hf_count(sys, HF_STAT_PINS_RELEASED, 1);
+	return hf_page_release(sys, held.page, hf_gup_delta(sys, held.taken));
+}
+
+struct release {
+	unsigned kind; /* HF_FOLL_GET or HF_FOLL_PIN */
+	bool dirty;
+	bool check;
+};
+
+static int release(struct hf_system *sys, struct hf_ref *refs, size_t nr, const struct release *r)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < nr; i++)
+		if (!(refs[i].flags & r->kind) || !ref_valid(sys, &refs[i]))
+			return -HF_EINVAL;
+	for (size_t i = 0; i < nr; i++) {
+		int failed;
+
+		if (r->check && check_fails(sys, &refs[i]) && !err)
+			err = -HF_EUCLEAN;
+		if (r->dirty && !is_zeropage(sys, &refs[i]))
+			hf_or(&refs[i].page->flags, HF_PG_DIRTY, relaxed);
+		failed = release_one(sys, &refs[i]);
+		if (failed)
+			err = failed;
+	}
+	return err;
+}
+
+int hf_put_user_pages(struct hf_system *sys, struct hf_ref *refs, size_t nr)
+{
+	return release(sys, refs, nr, &(struct release){ .kind = HF_FOLL_GET });
+}
+
+int hf_unpin_user_pages(struct hf_system *sys, struct hf_ref *refs, size_t nr)
+{
+	return release(sys, refs, nr, &(struct release){ .kind = HF_FOLL_PIN, .check = true });
+}
+
+int hf_unpin_user_pages_dirty(struct hf_system *sys, struct hf_ref *refs, size_t nr)
+{
+	return release(sys, refs, nr, &(struct release){ .kind = HF_FOLL_PIN, .check = true, .dirty = true });
+}
+
+int hf_unpin_user_page_range_dirty(struct hf_system *sys, struct hf_ref *refs, size_t nr, bool dirty)
+{
+	for (size_t i = 1; i < nr; i++)
+		if (refs[i].page != refs[0].page + i)
+			return -HF_EINVAL;
+	return release(sys, refs, nr, &(struct release){ .kind = HF_FOLL_PIN, .dirty = dirty });
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/* The whole-state validator: walks everything, compares the books, names the first that is wrong. */
+#include "internal.h"
+
+struct walk {
+	struct hf_system *sys;
+	struct hf_violation *bad;
+	uint32_t *mapped; /* by frame: entries found */
+	bool *writable;	  /* by frame: a writable entry was found */
+};
+
+static int violate(struct walk *w, enum hf_invariant invariant, uint64_t pfn, const struct hf_mm *mm, uint64_t addr)
+{
+	*w->bad = (struct hf_violation){ .invariant = invariant, .pfn = pfn, .mm = mm, .addr = addr };
+	return -HF_EUCLEAN;
+}
+
+static int check_vmas(struct walk *w, const struct hf_mm *mm)
+{
+	uint64_t end = HF_TASK_MIN;
+
+	for (size_t i = 0; i < mm->nr_vmas; i++) {
+		const struct hf_vma *vma = mm->vmas[i];
+
+		if (vma->start < end || vma->end <= vma->start || vma->end > HF_TASK_SIZE ||
+		    (vma->start | vma->end) & ~HF_PAGE_MASK || vma->mm != mm)
+			return violate(w, HF_INV_VMA, HF_PFN_NONE, mm, vma->start);
+		end = vma->end;
+	}
+	return 0;
+}
+
+static int check_entry(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf_pte pte)
+{
+	uint64_t pfn = hf_pte_pfn(pte);
+
+	if (hf_pte_none(pte))
+		return 0;
+	if (!hf_vma_find(mm, addr))
+		return violate(w, HF_INV_VMA, HF_PFN_NONE, mm, addr);
+	if (hf_pte_absent(pte))
+		return 0;
+	if (!hf_pte_present(pte) || pfn >= w->sys->nr_frames || pte & HF_PTE_FORK_WRITE)
+		return violate(w, HF_INV_TABLE, HF_PFN_NONE, mm, addr);
+	if (hf_pte_special(pte) != (pfn == 0))
+		return violate(w, HF_INV_TABLE, pfn, mm, addr);
+	if (!pfn)
+		return hf_pte_write(pte) ? violate(w, HF_I7_ZEROPAGE_UNTOUCHED, pfn, mm, addr) : 0;
+	if (hf_pte_write(pte) && w->sys->policy->has_mark && !hf_page_exclusive(&w->sys->pages[pfn]))
+		return violate(w, HF_I1_WRITABLE_IS_EXCLUSIVE, pfn, mm, addr);
+	w->mapped[pfn]++;
+	w->writable[pfn] |= hf_pte_write(pte);
+	return 0;
+}
+
+static int check_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+{
+	int err = 0;
+
+	for (uint64_t addr = start; addr < end && !err; addr += HF_PAGE_SIZE)
+		err = check_entry(arg, mm, addr, hf_ld(&table->entry[hf_pte_index(addr)], relaxed));
+	return err;
+}
+
+static struct hf_table *below(const struct hf_table *table, unsigned i)
+{
+	return (struct hf_table *)(uintptr_t)(hf_ld(&table->entry[i], relaxed) & ~1ull);
+}
+
+/* Goes down through existing tables only, so that stray entries outside VMAs are found too. */
+static int check_tables(struct walk *w, struct hf_mm *mm, struct hf_table *table, unsigned level, uint64_t base)
+{
+	int err = 0;
+
+	if (level == 0)
+		return check_leaf(mm, table, base, base + 0x200000, w);
+	for (unsigned i = 0; i < 512 && !err; i++)
+		if (below(table, i))
+			err = check_tables(w, mm, below(table, i), level - 1,
+					   base + ((uint64_t)i << (HF_PAGE_SHIFT + 9 * level)));
+	return err;
+}
+
+static int count_one(struct hf_mm *mm, uint64_t addr, void *arg)
+{
+	(void)mm;
+	(void)addr;
+	++*(uint32_t *)arg;
+	return 0;
+}
+
+static int check_used_page(struct walk *w, struct hf_page *page, uint64_t pfn)
+{
+	const struct hf_policy *policy = w->sys->policy;
+	uint32_t mapped = w->mapped[pfn], pins = hf_page_pins(page), found = 0;
+	bool exclusive = hf_page_exclusive(page);
+
+	if (hf_page_mapcount(page) != mapped)
+		return violate(w, HF_INV_MAPCOUNT, pfn, NULL, 0);
+	if (hf_page_refs(page) < mapped + pins)
+		return violate(w, HF_INV_REFCOUNT, pfn, NULL, 0);
+	if (exclusive && (mapped > 1 || !policy->has_mark))
+		return violate(w, HF_I2_EXCLUSIVE_MAPPED_ONCE, pfn, NULL, 0);
+	if (pins && mapped && policy->has_mark && !policy->pins_shared && !exclusive)
+		return violate(w, HF_I3_PINNED_IS_EXCLUSIVE, pfn, NULL, 0);
+	if (mapped > 1 && w->writable[pfn])
+		return violate(w, HF_I8_SHARED_IS_READ_ONLY, pfn, NULL, 0);
+	hf_page_rmap_walk(w->sys, page, count_one, &found);
+	return found == mapped ? 0 : violate(w, HF_INV_RMAP, pfn, NULL, 0);
+}
+
+static int check_free_page(struct walk *w, struct hf_page *page, uint64_t pfn)
+{
+	const unsigned char *data = hf_page_data(w->sys, page);
+
+	if (w->mapped[pfn] || hf_page_mapcount(page) || hf_ld(&page->counts, relaxed) ||
+	    hf_ld(&page->flags, relaxed) & ~(HF_PG_BUDDY | HF_PG_CACHED))
+		return violate(w, HF_INV_FREE_PAGE, pfn, NULL, 0);
+	for (size_t i = 0; w->sys->flags & HF_SYSTEM_DEBUG && i < HF_PAGE_SIZE; i++)
+		if (data[i] != HF_POISON)
+			return violate(w, HF_INV_FREE_PAGE, pfn, NULL, 0);
+	return 0;
+}
+
+static int check_zeropage(struct walk *w)
+{
+	struct hf_page *zero = w->sys->zeropage;
+	const unsigned char *data = hf_page_data(w->sys, zero);
+
+	if (hf_ld(&zero->counts, relaxed) != HF_COUNT_REF || hf_page_mapcount(zero) ||
+	    hf_ld(&zero->flags, relaxed) != HF_PG_RESERVED)
+		return violate(w, HF_I7_ZEROPAGE_UNTOUCHED, 0, NULL, 0);
+	for (size_t i = 0; i < HF_PAGE_SIZE; i++)
+		if (data[i])
+			return violate(w, HF_I7_ZEROPAGE_UNTOUCHED, 0, NULL, 0);
+	return 0;
+}
+
+static int check_frames(struct walk *w)
+{
+	size_t nr_free = 0;
+	int err = check_zeropage(w);
+
+	for (uint64_t pfn = 1; pfn < w->sys->nr_frames && !err; pfn++) {
+		struct hf_page *page = &w->sys->pages[pfn];
+
+		if (hf_page_refs(page)) {
+			err = check_used_page(w, page, pfn);
+		} else {
+			err = check_free_page(w, page, pfn);
+			nr_free++;
+		}
+	}
+	if (!err && nr_free != hf_nr_free(w->sys))
+		err = violate(w, HF_INV_FRAMES, HF_PFN_NONE, NULL, 0);
+	return err;
+}
+
+static int check_all(struct walk *w)
+{
+	int err = 0;
+
+	for (struct hf_mm *mm = w->sys->mms; mm && !err; mm = mm->next) {
+		err = check_vmas(w, mm);
+		if (!err)
+			err = check_tables(w, mm, mm->pgd, 3, 0);
+	}
+	return err ? err : check_frames(w);
+}
+
+int hf_validate(struct hf_system *sys, struct hf_violation *violation)
+{
+	size_t size = sys->nr_frames * (sizeof(uint32_t) + sizeof(bool));
+	struct hf_violation ignored;
+	struct walk w = { .sys = sys, .bad = violation ? violation : &ignored };
+	int err;
+
+	*w.bad = (struct hf_violation){ .pfn = HF_PFN_NONE };
+	w.mapped = hf_alloc(sys, size);
+	if (!w.mapped)
+		return -HF_ENOMEM;
+	__builtin_memset(w.mapped, 0, size);
+	w.writable = (bool *)(w.mapped + sys->nr_frames);
+	err = check_all(&w);
+	hf_free(sys, w.mapped, size);
+	return err;
+}
+
+const char *hf_invariant_text(enum hf_invariant invariant)
+{
+	switch (invariant) {
+	case HF_INV_NONE:
+		return "no invariant is broken";
+	case HF_I1_WRITABLE_IS_EXCLUSIVE:
+		return "I1: an anonymous page mapped by a writable entry is exclusive";
+	case HF_I2_EXCLUSIVE_MAPPED_ONCE:
+		return "I2: an exclusive page is mapped at most once";
+	case HF_I3_PINNED_IS_EXCLUSIVE:
+		return "I3: a pinned page that is mapped is exclusive";
+	case HF_I7_ZEROPAGE_UNTOUCHED:
+		return "I7: the zeropage is never anonymous, exclusive, counted or written";
+	case HF_I8_SHARED_IS_READ_ONLY:
+		return "I8: no entry of a page mapped twice is writable";
+	case HF_INV_MAPCOUNT:
+		return "mapcount: a page's mapcount is the number of entries that map it";
+	case HF_INV_REFCOUNT:
+		return "refcount: a page's references cover its mappings and pins";
+	case HF_INV_RMAP:
+		return "rmap: the reverse map finds exactly the entries that map a page";
+	case HF_INV_FREE_PAGE:
+		return "free page: a free frame has no counts and no flags, and nobody wrote to it";
+	case HF_INV_FRAMES:
+		return "frames: every frame is in use or free, once";
+	case HF_INV_VMA:
+		return "VMA: mappings are sorted and disjoint and hold every present entry";
+	case HF_INV_TABLE:
+		return "tables: entries are well formed and name frames of the pool";
+	}
+	return "an unknown invariant";
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hosted platform: POSIX threads, malloc, liburcu.
+ *
+ * The TLB is a slot a thread: which address space it translates in, and a sequence number. A flush waits for every slot
+ * that is in that address space until it moves on. Slots live in thread-local storage, on a list that a thread joins at
+ * its first access and leaves when it ends.
+ */
+#define _LGPL_SOURCE
+#include <holdfast/hosted.h>
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <urcu/urcu-bp.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define HF_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HF_TSAN 1
+#endif
+#endif
+
+#ifdef HF_TSAN
+/* liburcu is not instrumented: tell the race detector what a grace period orders. */
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+static char rcu_order;
+#define RCU_RELEASE() __tsan_release(&rcu_order)
+#define RCU_ACQUIRE() __tsan_acquire(&rcu_order)
+#else
+#define RCU_RELEASE() ((void)0)
+#define RCU_ACQUIRE() ((void)0)
+#endif
+
+_Static_assert(sizeof(pthread_mutex_t) <= sizeof(struct hf_lock), "hf_lock is too small");
+_Static_assert(sizeof(pthread_rwlock_t) <= sizeof(struct hf_rwlock), "hf_rwlock is too small");
+_Static_assert(sizeof(struct rcu_head) <= sizeof(((struct hf_rcu_head *)0)->opaque),
+	       "hf_rcu_head is too small");
+
+static void *hosted_alloc(void *ctx, size_t size, size_t align)
+{
+	void *ptr;
+
+	(void)ctx;
+	return posix_memalign(&ptr, align < sizeof(void *) ? sizeof(void *) : align, size) ? NULL : ptr;
+}
+
+static void hosted_free(void *ctx, void *ptr, size_t size)
+{
+	(void)ctx;
+	(void)size;
+	free(ptr);
+}
+
+/* ---- locks ---- */
+
+static void lock_init(void *ctx, struct hf_lock *lock)
+{
+	(void)ctx;
+	pthread_mutex_init((pthread_mutex_t *)lock, NULL);
+}
+
+static void lock_destroy(void *ctx, struct hf_lock *lock)
+{
+	(void)ctx;
+	pthread_mutex_destroy((pthread_mutex_t *)lock);
+}
+
+static void lock_lock(void *ctx, struct hf_lock *lock)
+{
+	(void)ctx;
+	pthread_mutex_lock((pthread_mutex_t *)lock);
+}
+
+static bool lock_trylock(void *ctx, struct hf_lock *lock)
+{
+	(void)ctx;
+	return !pthread_mutex_trylock((pthread_mutex_t *)lock);
+}
+
+static void lock_unlock(void *ctx, struct hf_lock *lock)
+{
+	(void)ctx;
+	pthread_mutex_unlock((pthread_mutex_t *)lock);
+}
+
+static void rwlock_init(void *ctx, struct hf_rwlock *lock)
+{
+	pthread_rwlockattr_t attr;
+
+	(void)ctx;
+	/* writers must not starve: a fork among threads that fault all the time */
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init((pthread_rwlock_t *)lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+}
+
+static void rwlock_destroy(void *ctx, struct hf_rwlock *lock)
+{
+	(void)ctx;
+	pthread_rwlock_destroy((pthread_rwlock_t *)lock);
+}
+
+static void rw_read_lock(void *ctx, struct hf_rwlock *lock)
+{
+	(void)ctx;
+	pthread_rwlock_rdlock((pthread_rwlock_t *)lock);
+}
+
+static void rw_write_lock(void *ctx, struct hf_rwlock *lock)
+{
+	(void)ctx;
+	pthread_rwlock_wrlock((pthread_rwlock_t *)lock);
+}
+
+static void rw_unlock(void *ctx, struct hf_rwlock *lock)
+{
+	(void)ctx;
+	pthread_rwlock_unlock((pthread_rwlock_t *)lock);
+}
+
+/* ---- RCU ---- */
+
+static void hosted_rcu_read_lock(void *ctx)
+{
+	(void)ctx;
+	urcu_bp_read_lock();
+}
+
+static void hosted_rcu_read_unlock(void *ctx)
+{
+	(void)ctx;
+	RCU_RELEASE();
+	urcu_bp_read_unlock();
+}
+
+static void run_callback(struct rcu_head *head)
+{
+	struct hf_rcu_head *rcu = (struct hf_rcu_head *)head;
+
+	RCU_ACQUIRE();
+	rcu->func(rcu);
+	RCU_RELEASE();
+}
+
+static void hosted_call_rcu(void *ctx, struct hf_rcu_head *head)
+{
+	(void)ctx;
+	RCU_RELEASE();
+	urcu_bp_call_rcu((struct rcu_head *)head->opaque, run_callback);
+}
+
+static void hosted_rcu_barrier(void *ctx)
+{
+	(void)ctx;
+	urcu_bp_barrier();
+	RCU_ACQUIRE();
+}
+
+/* ---- threads and the TLB ---- */
+
+struct tlb_slot {
+	_Atomic uint64_t state; /* asid << 32 | sequence; asid 0: not translating */
+	uint32_t seq;
+	bool listed;
+	unsigned id;
+	struct tlb_slot *next, *prev;
+};
+
+static _Thread_local struct tlb_slot self;
+static struct tlb_slot *slots;
+static unsigned next_id;
+static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+
+static void slot_leave(void *arg)
+{
+	struct tlb_slot *slot = arg;
+
+	pthread_mutex_lock(&slots_lock);
+	if (slot->prev)
+		slot->prev->next = slot->next;
+	else
+		slots = slot->next;
+	if (slot->next)
+		slot->next->prev = slot->prev;
+	slot->listed = false;
+	pthread_mutex_unlock(&slots_lock);
+}
+
+static void make_key(void)
+{
+	pthread_key_create(&key, slot_leave);
+}
+
+static void slot_join(void)
+{
+	pthread_once(&key_once, make_key);
+	pthread_setspecific(key, &self);
+	pthread_mutex_lock(&slots_lock);
+	self.id = next_id++;
+	self.prev = NULL;
+	self.next = slots;
+	if (slots)
+		slots->prev = &self;
+	slots = &self;
+	self.listed = true;
+	pthread_mutex_unlock(&slots_lock);
+}
+
+static unsigned hosted_thread_id(void *ctx)
+{
+	(void)ctx;
+	if (!self.listed)
+		slot_join();
+	return self.id;
+}
+
+static void hosted_tlb_begin(void *ctx, uint32_t asid)
+{
+	(void)ctx;
+	if (!self.listed)
+		slot_join();
+	atomic_store_explicit(&self.state, (uint64_t)asid << 32 | ++self.seq, memory_order_seq_cst);
+}
+
+static void hosted_tlb_end(void *ctx)
+{
+	(void)ctx;
+	atomic_store_explicit(&self.state, 0, memory_order_release);
+}
+
+static void hosted_relax(void *ctx)
+{
+	(void)ctx;
+	sched_yield();
+}
+
+static void hosted_tlb_flush(void *ctx, uint32_t asid)
+{
+	(void)ctx;
+	pthread_mutex_lock(&slots_lock);
+	for (struct tlb_slot *slot = slots; slot; slot = slot->next) {
+		uint64_t seen = atomic_load_explicit(&slot->state, memory_order_seq_cst);
+
+		if (seen >> 32 != asid)
+			continue;
+		while (atomic_load_explicit(&slot->state, memory_order_acquire) == seen)
+			sched_yield();
+	}
+	pthread_mutex_unlock(&slots_lock);
+}
+
+/* ---- memory ---- */
+
+#ifdef HF_TSAN
+/* Frames are written by CPUs and devices at once, as on hardware: say so to the race detector, word by word. */
+static void hosted_copy(void *ctx, void *to, const void *from, size_t len)
+{
+	_Atomic unsigned char *t = to;
+	const _Atomic unsigned char *f = from;
+
+	(void)ctx;
+	for (; len && ((uintptr_t)t | (uintptr_t)f) % 8; len--)
+		atomic_store_explicit(t++, atomic_load_explicit(f++, memory_order_relaxed),
+				      memory_order_relaxed);
+	for (; len >= 8; len -= 8, t += 8, f += 8)
+		atomic_store_explicit((_Atomic uint64_t *)t,
+				      atomic_load_explicit((const _Atomic uint64_t *)f,
+							   memory_order_relaxed),
+				      memory_order_relaxed);
+	for (; len; len--)
+		atomic_store_explicit(t++, atomic_load_explicit(f++, memory_order_relaxed),
+				      memory_order_relaxed);
+}
+#else
+/* memcpy moves aligned words whole on every machine that this platform runs on. */
+static void hosted_copy(void *ctx, void *to, const void *from, size_t len)
+{
+	(void)ctx;
+	memcpy(to, from, len);
+}
+#endif
+
+static const struct hf_platform hosted = {
+	.alloc = hosted_alloc,
+	.free = hosted_free,
+	.thread_id = hosted_thread_id,
+	.lock_init = lock_init,
+	.lock_destroy = lock_destroy,
+	.lock = lock_lock,
+	.trylock = lock_trylock,
+	.unlock = lock_unlock,
+	.rwlock_init = rwlock_init,
+	.rwlock_destroy = rwlock_destroy,
+	.read_lock = rw_read_lock,
+	.read_unlock = rw_unlock,
+	.write_lock = rw_write_lock,
+	.write_unlock = rw_unlock,
+	.rcu_read_lock = hosted_rcu_read_lock,
+	.rcu_read_unlock = hosted_rcu_read_unlock,
+	.call_rcu = hosted_call_rcu,
+	.rcu_barrier = hosted_rcu_barrier,
+	.tlb_begin = hosted_tlb_begin,
+	.tlb_end = hosted_tlb_end,
+	.tlb_flush = hosted_tlb_flush,
+	.copy = hosted_copy,
+	.relax = hosted_relax,
+};
+
+const struct hf_platform *hf_platform_hosted(void)
+{
+	return &hosted;
+}

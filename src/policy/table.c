@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The policies. A Linux era is named for the release that its rules were read from or that introduced them; it stands
+ * for the releases up to the next one in the list.
+ */
+#include "rules.h"
+
+#define GET HF_FOLL_GET
+#define PIN HF_FOLL_PIN
+#define LONG HF_FOLL_LONGTERM
+#define WRITE HF_FOLL_WRITE
+#define FORCE HF_FOLL_FORCE
+
+/* Everything but O_DIRECT and the kind that registered buffers and process_vm use is the same everywhere. */
+#define USERS(direct_read, direct_write, fixed, process_vm)                                        \
+	{                                                                                          \
+		[HF_USER_ODIRECT_READ] = (direct_read) | WRITE,                                    \
+		[HF_USER_ODIRECT_WRITE] = (direct_write),                                          \
+		[HF_USER_VMSPLICE] = GET,                                                          \
+		[HF_USER_FIXEDBUF] = (fixed) | WRITE,                                              \
+		[HF_USER_PROCESS_VM_READ] = (process_vm),                                          \
+		[HF_USER_PROCESS_VM_WRITE] = (process_vm) | WRITE,                                 \
+		[HF_USER_PTRACE_READ] = GET | FORCE,                                               \
+		[HF_USER_PTRACE_WRITE] = GET | FORCE | WRITE,                                      \
+	}
+#define USERS_BEFORE_PIN USERS(GET, GET, GET, GET)
+#define USERS_DIRECT_GET USERS(GET, GET, PIN | LONG, PIN)
+#define USERS_DIRECT_PIN USERS(PIN, PIN, PIN | LONG, PIN)
+
+/* What 5.19 and later have in common. */
+#define LINUX_EXCLUSIVE                                                                            \
+	.has_mark = true, .unpin_check = true, .mprotect_upgrades = true,                          \
+	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount
+
+/* What the default has in common with the alternatives that vary one of its rules. */
+#define MARK_AND_EXACT_PINS                                                                        \
+	.has_mark = true, .mprotect_upgrades = true, .fork_one_instant = true,                     \
+	.may_reuse = hf_reuse_refcount, .users = USERS_DIRECT_PIN
+
+static const struct hf_policy policies[] = {
+	{
+		.name = "linux-4.19",
+		.summary = "up to 5.7: mapcount decides, no pins",
+		.reuse_sleeps = true,
+		.take_as = hf_take_get_only,
+		.fork_page = hf_fork_share_all,
+		.may_reuse = hf_reuse_mapcount,
+		.gup_read = hf_gup_take,
+		.users = USERS_BEFORE_PIN,
+	},
+	{
+		.name = "linux-5.8",
+		.summary = "mapcount decides; GUP breaks COW first",
+		.reuse_sleeps = true,
+		.fork_page = hf_fork_share_all,
+		.may_reuse = hf_reuse_mapcount,
+		.gup_read = hf_gup_force_write,
+		.users = USERS_DIRECT_GET,
+	},
+	{
+		.name = "linux-5.10",
+		.summary = "5.9 to 5.17: refcount decides; fork copies what looks pinned",
+		.fork_page = hf_fork_copy_maybe_pinned,
+		.may_reuse = hf_reuse_refcount,
+		.gup_read = hf_gup_take,
+		.users = USERS_DIRECT_GET,
+	},
+	{
+		.name = "linux-5.18",
+		.summary = "refcount decides, for huge and swapped pages too",
+		.fork_page = hf_fork_copy_maybe_pinned,
+		.may_reuse = hf_reuse_refcount,
+		.gup_read = hf_gup_take,
+		.users = USERS_DIRECT_GET,
+	},
+	{
+		.name = "linux-6.1",
+		.summary = "5.19 to 6.4: the exclusive mark; pins unshare; O_DIRECT takes plain references",
+		LINUX_EXCLUSIVE,
+		.gup_read = hf_gup_unshare_anon,
+		.users = USERS_DIRECT_GET,
+	},
+	{
+		.name = "linux-6.12",
+		.summary = "6.5 to 6.14: long-term pins unshare the zeropage; O_DIRECT pins",
+		LINUX_EXCLUSIVE,
+		.gup_read = hf_gup_unshare_longterm,
+		.users = USERS_DIRECT_PIN,
+	},
+	{
+		.name = "linux-6.18",
+		.summary = "6.15 and later: as 6.12 for base pages",
+		LINUX_EXCLUSIVE,
+		.gup_read = hf_gup_unshare_longterm,
+		.users = USERS_DIRECT_PIN,
+	},
+	{
+		.name = "holdfast",
+		.summary = "option 2, complete and exact: every pin is of an exclusive page (default)",
+		MARK_AND_EXACT_PINS,
+		.unpin_check = true,
+		.take_as = hf_take_write_get_as_pin,
+		.fork_page = hf_fork_copy_pinned,
+		.gup_read = hf_gup_unshare_all,
+	},
+	{
+		.name = "fail-pin",
+		.summary = "option 1: a read-only pin of a page without the mark fails",
+		MARK_AND_EXACT_PINS,
+		.unpin_check = true,
+		.take_as = hf_take_write_get_as_pin,
+		.fork_page = hf_fork_copy_pinned,
+		.gup_read = hf_gup_fail_shared,
+	},
+	{
+		.name = "ro-pin-exempt",
+		.summary = "read-only pins may hold shared pages; no unpin check",
+		MARK_AND_EXACT_PINS,
+		.pins_shared = true,
+		.take_as = hf_take_write_get_as_pin,
+		.fork_page = hf_fork_copy_pinned,
+		.gup_read = hf_gup_take,
+	},
+	{
+		.name = "two-counters",
+		.summary = "read-only and write pins counted apart instead of unsharing",
+		MARK_AND_EXACT_PINS,
+		.pins_shared = true,
+		.take_as = hf_take_write_get_as_pin,
+		.pin_class = hf_class_write,
+		.fork_page = hf_fork_copy_class1,
+		.gup_read = hf_gup_take,
+	},
+	{
+		.name = "ro-short-get",
+		.summary = "short read-only pins are taken as FOLL_GET",
+		MARK_AND_EXACT_PINS,
+		.unpin_check = true,
+		.take_as = hf_take_short_read_as_get,
+		.fork_page = hf_fork_copy_pinned,
+		.gup_read = hf_gup_unshare_all,
+	},
+	{
+		.name = "refuse-fork",
+		.summary = "as Zircon: no fork while anything is pinned",
+		MARK_AND_EXACT_PINS,
+		.unpin_check = true,
+		.take_as = hf_take_write_get_as_pin,
+		.fork_page = hf_fork_refuse_pinned,
+		.gup_read = hf_gup_unshare_all,
+	},
+	{
+		.name = "wired-copy",
+		.summary = "as FreeBSD: mapcount decides; only long-term pins are copied at fork",
+		.reuse_sleeps = true,
+		.pin_class = hf_class_longterm,
+		.fork_page = hf_fork_copy_class1,
+		.may_reuse = hf_reuse_mapcount,
+		.gup_read = hf_gup_wire_longterm,
+		.users = USERS_DIRECT_PIN,
+	},
+	{
+		.name = "copy-referenced",
+		.summary = "as gVisor: any extra reference counts as a pin at fork",
+		MARK_AND_EXACT_PINS,
+		.unpin_check = true,
+		.fork_page = hf_fork_copy_referenced,
+		.gup_read = hf_gup_unshare_all,
+	},
+	{
+		.name = "dont-fork",
+		.summary = "as MADV_DONTFORK users: pinned pages are absent from the child",
+		MARK_AND_EXACT_PINS,
+		.pins_shared = true,
+		.take_as = hf_take_write_get_as_pin,
+		.fork_page = hf_fork_omit_pinned,
+		.gup_read = hf_gup_take,
+	},
+};
+
+#define NR_POLICIES (sizeof(policies) / sizeof(policies[0]))
+
+static bool same(const char *a, const char *b)
+{
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+const struct hf_policy *hf_policy_at(size_t i)
+{
+	return i < NR_POLICIES ? &policies[i] : NULL;
+}
+
+const struct hf_policy *hf_policy_find(const char *name)
+{
+	for (size_t i = 0; i < NR_POLICIES; i++)
+		if (same(policies[i].name, name))
+			return &policies[i];
+	return NULL;
+}
+
+const struct hf_policy *hf_policy_default(void)
+{
+	return hf_policy_find("holdfast");
+}
