@@ -86,6 +86,15 @@ static void share_page(_Atomic uint64_t *src, _Atomic uint64_t *dst, hf_pte pte,
 	hf_st(dst, pte, release);
 }
 
+/* The parent's page stays its own: undoes protect_leaf(). */
+static void give_back(_Atomic uint64_t *src, hf_pte pte)
+{
+	if (!(pte & HF_PTE_FORK_WRITE))
+		return;
+	hf_or(src, HF_PTE_WRITE, relaxed);
+	hf_and(src, ~HF_PTE_FORK_WRITE, seq_cst);
+}
+
 /* The parent keeps its page; the child gets a new one with the same bytes. */
 static int copy_early(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst, uint64_t addr,
 		      hf_pte pte, struct hf_page *page)
@@ -97,10 +106,7 @@ static int copy_early(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 	if (!copy)
 		return -HF_ENOMEM;
 	sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, page), HF_PAGE_SIZE);
-	if (pte & HF_PTE_FORK_WRITE) {
-		hf_or(src, HF_PTE_WRITE, relaxed);
-		hf_and(src, ~HF_PTE_FORK_WRITE, seq_cst);
-	}
+	give_back(src, pte);
 	if (f->child_vma->prot & HF_PROT_WRITE)
 		flags |= HF_PTE_WRITE;
 	hf_page_add_new_rmap(copy, f->child_vma, addr, sys->policy->has_mark);
@@ -118,6 +124,7 @@ static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *ds
 	if (action == HF_FORK_REFUSE)
 		return -HF_EBUSY;
 	if (action == HF_FORK_OMIT) {
+		give_back(src, pte);
 		hf_st(dst, hf_mk_pte_marker(HF_PTE_MARKER_ABSENT), release);
 		return 0;
 	}

@@ -6,7 +6,6 @@
  * that is in that address space until it moves on. Slots live in thread-local storage, on a list that a thread joins at
  * its first access and leaves when it ends.
  */
-#define _LGPL_SOURCE
 #include <holdfast/hosted.h>
 
 #include <pthread.h>

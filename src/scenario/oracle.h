@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The reference semantics: fork is an instant, full copy; each process owns its bytes; references are windows on the
+ * owner's bytes (docs/scenarios.md, "What the oracle allows"). It knows no policy and no target.
+ */
+#ifndef HF_ORACLE_H
+#define HF_ORACLE_H
+
+#include "scenario.h"
+#include "target.h"
+
+struct hf_oracle;
+
+struct hf_judgement {
+	enum hf_verdict verdict;
+	char detail[256];
+};
+
+/* NULL: no memory. */
+struct hf_oracle *hf_oracle_new(const struct hf_scenario *scn);
+void hf_oracle_free(struct hf_oracle *oracle);
+/* A step that was carried out, with what it showed. 0, or -ENOMEM. */
+int hf_oracle_step(struct hf_oracle *oracle, const struct hf_step *step, const struct hf_obs *obs,
+		   struct hf_judgement *j);
+/* The arms of a par block: every order of them that explains what was seen is kept. */
+int hf_oracle_par(struct hf_oracle *oracle, const struct hf_par *par, const struct hf_obs *obs,
+		  struct hf_judgement *j);
+/* The step that makes a reference. */
+const struct hf_step *hf_ref_maker(const struct hf_scenario *scn, int ref);
+
+#endif

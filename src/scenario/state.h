@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One state of the reference semantics.
+ *
+ * Buffers are cut into atoms, the byte ranges that no step of the scenario splits, so an atom always has one value.
+ * A cell is an atom's worth of memory that one process owns; it has versions, one a write. Processes and references name
+ * cells. fork makes new cells; a reference keeps the cells that it was taken on.
+ */
+#ifndef HF_ORACLE_STATE_H
+#define HF_ORACLE_STATE_H
+
+#include "scenario.h"
+
+struct hf_atom {
+	int buf;
+	size_t lo, hi;
+};
+
+struct hf_atoms {
+	struct hf_atom *atom;
+	size_t nr;
+};
+
+#define HF_BY_DEVICE (-1)
+#define HF_BY_BIRTH (-2) /* zeros of a fresh mapping, or what fork copied */
+
+struct hf_version {
+	int16_t cell;
+	int16_t by; /* process, or HF_BY_* */
+	int line;
+	uint8_t value;
+};
+
+#define HF_ATOM_DONTFORK (1u << 0)
+#define HF_ATOM_WIPEONFORK (1u << 1)
+
+struct hf_state {
+	const struct hf_atoms *atoms;
+	struct hf_version *version; /* in order of time */
+	size_t nr_versions, cap_versions;
+	int16_t *owner; /* of each cell */
+	size_t nr_cells, cap_cells;
+	int16_t *map;	 /* process x atom: cell, or -1 */
+	uint8_t *flags;	 /* process x atom: HF_ATOM_* */
+	int16_t *window; /* reference x atom: cell, or -1 */
+	size_t taken[HF_SCN_MAX_REFS]; /* nr_versions when the reference was made */
+	int ref_owner[HF_SCN_MAX_REFS];
+};
+
+/* All return 0 or -ENOMEM. */
+int hf_atoms_init(struct hf_atoms *atoms, const struct hf_scenario *scn);
+int hf_state_init(struct hf_state *s, const struct hf_atoms *atoms);
+int hf_state_copy(struct hf_state *to, const struct hf_state *from);
+void hf_state_free(struct hf_state *s);
+bool hf_state_equal(const struct hf_state *a, const struct hf_state *b);
+
+/* A new cell of `owner` with that value. */
+int hf_state_new_cell(struct hf_state *s, int owner, uint8_t value, int16_t *cell);
+int hf_state_write(struct hf_state *s, int16_t cell, uint8_t value, int by, int line);
+/* The newest version of a cell before time `before`. */
+const struct hf_version *hf_state_value(const struct hf_state *s, int16_t cell, size_t before);
+
+static inline int16_t *hf_state_map(const struct hf_state *s, int proc, size_t atom)
+{
+	return &s->map[(size_t)proc * s->atoms->nr + atom];
+}
+
+static inline uint8_t *hf_state_flags(const struct hf_state *s, int proc, size_t atom)
+{
+	return &s->flags[(size_t)proc * s->atoms->nr + atom];
+}
+
+static inline int16_t *hf_state_window(const struct hf_state *s, int ref, size_t atom)
+{
+	return &s->window[(size_t)ref * s->atoms->nr + atom];
+}
+
+static inline bool hf_atom_in(const struct hf_atom *a, int buf, size_t lo, size_t hi)
+{
+	return a->buf == buf && a->lo >= lo && a->hi <= hi;
+}
+
+#endif
