@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine as a target: one system a run, the validator after every step. */
+#include "oracle.h"
+#include "target.h"
+
+#include <errno.h>
+#include <holdfast/holdfast.h>
+#include <holdfast/hosted.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_FRAMES 2048
+#define BUF_SPACING (1ul << 24)
+#define BUF_BASE 0x10000000ul
+
+struct engine {
+	struct hf_target t;
+	const struct hf_policy *policy;
+};
+
+struct place {
+	uint64_t addr;
+	size_t size; /* 0: never mapped */
+};
+
+struct held {
+	struct hf_ref *refs; /* NULL: nothing */
+	size_t nr;
+	const struct hf_step *maker;
+};
+
+struct engine_run {
+	const struct hf_scenario *scn;
+	enum hf_kind kind;
+	struct hf_system *sys;
+	struct hf_mm *mm[HF_SCN_MAX_PROCS];
+	struct place place[HF_SCN_MAX_PROCS][HF_SCN_MAX_BUFS];
+	struct held held[HF_SCN_MAX_REFS];
+	uint64_t next_place; /* where the next remap goes */
+};
+
+static void say(struct hf_obs *obs, int status, const char *reason)
+{
+	obs->status = status;
+	snprintf(obs->reason, sizeof(obs->reason), "%s", reason);
+}
+
+static int engine_begin(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, void **out,
+			struct hf_obs *obs)
+{
+	struct engine *e = (struct engine *)t;
+	struct engine_run *r = calloc(1, sizeof(*r));
+	struct hf_system_config config = {
+		.platform = hf_platform_hosted(),
+		.policy = e->policy,
+		.nr_frames = scn->frames ? scn->frames : DEFAULT_FRAMES,
+		.flags = HF_SYSTEM_DEBUG | (scn->unpin_check ? HF_SYSTEM_UNPIN_CHECK : 0),
+	};
+	int err = r ? hf_system_create(&config, &r->sys) : -ENOMEM;
+
+	if (r)
+		*r = (struct engine_run){ .scn = scn, .kind = kind, .sys = r->sys };
+	for (size_t p = 0; p < scn->nr_procs && !err; p++)
+		if (scn->procs[p].initial)
+			err = hf_mm_create(r->sys, &r->mm[p]);
+	if (err) {
+		for (size_t p = 0; r && p < scn->nr_procs; p++)
+			if (r->mm[p])
+				hf_mm_put(r->mm[p]);
+		if (r && r->sys)
+			hf_system_destroy(r->sys);
+		free(r);
+		say(obs, HF_OBS_ERROR, "the engine could not be set up: out of memory");
+		return err;
+	}
+	r->next_place = BUF_BASE + HF_SCN_MAX_BUFS * BUF_SPACING;
+	*out = r;
+	return 0;
+}
+
+/* ---- memory ---- */
+
+static int step_map(struct engine_run *r, const struct hf_step *st)
+{
+	struct place *p = &r->place[st->proc][st->buf];
+	size_t size = st->pages * HF_PAGE_SIZE;
+	uint8_t byte;
+	int err;
+
+	if (!p->addr)
+		p->addr = BUF_BASE + st->buf * BUF_SPACING;
+	err = hf_mmap(r->mm[st->proc], &p->addr, size, st->prot, HF_MAP_FIXED_NOREPLACE);
+	if (err)
+		return err;
+	p->size = size;
+	for (size_t at = 0; r->kind == HF_KIND_ZEROPAGE && at < size && !err; at += HF_PAGE_SIZE)
+		err = hf_load(r->mm[st->proc], p->addr + at, &byte, 1);
+	return err;
+}
+
+static int step_remap(struct engine_run *r, const struct hf_step *st)
+{
+	struct place *p = &r->place[st->proc][st->buf];
+	size_t size = st->pages ? st->pages * HF_PAGE_SIZE : p->size;
+	uint64_t to = r->next_place;
+	int err = hf_mremap(r->mm[st->proc], p->addr, p->size, size, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to);
+
+	if (err)
+		return err;
+	r->next_place += BUF_SPACING;
+	*p = (struct place){ .addr = to, .size = size };
+	return 0;
+}
+
+static int step_fork(struct engine_run *r, const struct hf_step *st)
+{
+	int err = hf_mm_fork(r->mm[st->proc], &r->mm[st->child]);
+
+	if (!err)
+		memcpy(r->place[st->child], r->place[st->proc], sizeof(r->place[0]));
+	return err;
+}
+
+static int whole(int64_t done, size_t len)
+{
+	return done < 0 ? (int)done : (size_t)done < len ? -EFAULT : 0;
+}
+
+static int step_write(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len)
+{
+	uint8_t *bytes;
+	uint64_t word = 0x0101010101010101ull * st->value;
+	int64_t done;
+
+	/* single stores where the language promises them */
+	if ((len == 1 || len == 2 || len == 4 || len == 8) && addr % len == 0)
+		return hf_store(r->mm[st->proc], addr, &word, len);
+	bytes = malloc(len);
+	if (!bytes)
+		return -ENOMEM;
+	memset(bytes, st->value, len);
+	done = hf_copy_to_user(r->mm[st->proc], addr, bytes, len);
+	free(bytes);
+	return whole(done, len);
+}
+
+static int step_read(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len, uint8_t *to)
+{
+	if ((len == 1 || len == 2 || len == 4 || len == 8) && addr % len == 0)
+		return hf_load(r->mm[st->proc], addr, to, len);
+	return whole(hf_copy_from_user(r->mm[st->proc], to, addr, len), len);
+}
+
+static int step_remote(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len, uint8_t *to)
+{
+	static const enum hf_user users[] = {
+		[HF_V_PROCESS_VM_READ] = HF_USER_PROCESS_VM_READ,
+		[HF_V_PROCESS_VM_WRITE] = HF_USER_PROCESS_VM_WRITE,
+		[HF_V_PTRACE_READ] = HF_USER_PTRACE_READ,
+		[HF_V_PTRACE_WRITE] = HF_USER_PTRACE_WRITE,
+	};
+	struct hf_mm *mm = r->mm[st->target];
+	uint8_t *bytes;
+	int64_t done;
+
+	if (st->verb == HF_V_PROCESS_VM_READ || st->verb == HF_V_PTRACE_READ)
+		return whole(hf_access_process_vm(mm, users[st->verb], addr, to, len), len);
+	bytes = malloc(len);
+	if (!bytes)
+		return -ENOMEM;
+	memset(bytes, st->value, len);
+	done = hf_access_process_vm(mm, users[st->verb], addr, bytes, len);
+	free(bytes);
+	return whole(done, len);
+}
+
+/* ---- references ---- */
+
+static int64_t gup(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t nr, struct hf_ref *refs)
+{
+	struct hf_mm *mm = r->mm[st->target];
+	bool remote = st->target != st->proc;
+
+	if (st->verb == HF_V_PIN)
+		return remote	? hf_pin_user_pages_remote(mm, addr, nr, st->foll, refs) :
+		       st->fast ? hf_pin_user_pages_fast(mm, addr, nr, st->foll, refs) :
+				  hf_pin_user_pages(mm, addr, nr, st->foll, refs);
+	return remote	? hf_get_user_pages_remote(mm, addr, nr, st->foll, refs) :
+	       st->fast ? hf_get_user_pages_fast(mm, addr, nr, st->foll, refs) :
+			  hf_get_user_pages(mm, addr, nr, st->foll, refs);
+}
+
+static enum hf_user user_of(const struct hf_step *maker)
+{
+	switch (maker->verb) {
+	case HF_V_VMSPLICE:
+		return HF_USER_VMSPLICE;
+	case HF_V_FIXEDBUF:
+		return HF_USER_FIXEDBUF;
+	case HF_V_ODIRECT_READ:
+		return HF_USER_ODIRECT_READ;
+	default:
+		return HF_USER_ODIRECT_WRITE;
+	}
+}
+
+static bool is_raw(const struct hf_step *maker)
+{
+	return maker->verb == HF_V_PIN || maker->verb == HF_V_GET;
+}
+
+static int let_go(struct engine_run *r, struct held *h, enum hf_verb by, bool dirty)
+{
+	int err;
+
+	if (!is_raw(h->maker))
+		err = hf_user_release(r->sys, user_of(h->maker), h->refs, h->nr);
+	else if (by == HF_V_PUT)
+		err = hf_put_user_pages(r->sys, h->refs, h->nr);
+	else if (dirty)
+		err = hf_unpin_user_pages_dirty(r->sys, h->refs, h->nr);
+	else
+		err = hf_unpin_user_pages(r->sys, h->refs, h->nr);
+	if (err == -EINVAL)
+		return err;
+	free(h->refs);
+	*h = (struct held){ .refs = NULL };
+	return err;
+}
+
+static enum hf_verb own_release(const struct hf_step *maker)
+{
+	return maker->verb == HF_V_GET ? HF_V_PUT : HF_V_UNPIN;
+}
+
+static int step_take(struct engine_run *r, const struct hf_step *st)
+{
+	const struct place *p = &r->place[st->target][st->buf];
+	uint64_t first = (p->addr + st->lo) & HF_PAGE_MASK;
+	size_t nr = (p->addr + st->hi - first + HF_PAGE_SIZE - 1) >> HF_PAGE_SHIFT;
+	unsigned times = st->times ? st->times : 1;
+	struct held *h = &r->held[st->ref];
+	int64_t got = 0;
+
+	*h = (struct held){ .refs = calloc(nr * times, sizeof(*h->refs)), .maker = st };
+	if (!h->refs)
+		return -ENOMEM;
+	for (unsigned i = 0; i < times && got >= 0; i++) {
+		if (is_raw(st))
+			got = gup(r, st, first, nr, h->refs + h->nr);
+		else
+			got = hf_user_acquire(r->mm[st->proc], user_of(st), first, nr, h->refs + h->nr);
+		h->nr += got > 0 ? (size_t)got : 0;
+		if (got >= 0 && (size_t)got < nr)
+			got = -EFAULT;
+	}
+	if (got < 0) {
+		let_go(r, h, own_release(st), false);
+		return (int)got;
+	}
+	return 0;
+}
+
+/* Bytes [lo, hi) from the start of the referenced range. */
+static int through_ref(struct engine_run *r, const struct held *h, size_t lo, size_t hi, uint8_t *to, int value)
+{
+	size_t base = h->maker->lo & (HF_PAGE_SIZE - 1);
+	uint8_t bytes[HF_PAGE_SIZE];
+	int err = 0;
+
+	memset(bytes, value, sizeof(bytes));
+	for (size_t at = lo, n; at < hi && !err; at += n) {
+		size_t off = (base + at) & (HF_PAGE_SIZE - 1);
+		const struct hf_ref *ref = &h->refs[(base + at) >> HF_PAGE_SHIFT];
+
+		n = HF_PAGE_SIZE - off < hi - at ? HF_PAGE_SIZE - off : hi - at;
+		err = to ? hf_ref_read(r->sys, ref, off, to + (at - lo), n) :
+			   hf_ref_write(r->sys, ref, off, bytes, n);
+	}
+	return err;
+}
+
+static int step_device(struct engine_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	struct held *h = &r->held[st->ref];
+	size_t hi = st->hi ? st->hi : h->refs ? h->maker->hi - h->maker->lo : 0;
+	int err;
+
+	if (!h->refs)
+		return -EINVAL;
+	if (st->verb == HF_V_DEV_WRITE)
+		return through_ref(r, h, st->lo, hi, NULL, st->value);
+	if (st->verb != HF_V_DEV_FINISH)
+		return through_ref(r, h, st->lo, hi, obs->data, 0);
+	if (h->maker->verb == HF_V_ODIRECT_READ)
+		err = through_ref(r, h, 0, hi, NULL, h->maker->value);
+	else
+		err = through_ref(r, h, 0, hi, obs->data, 0);
+	return err ? err : let_go(r, h, HF_V_DEV_FINISH, false);
+}
+
+/* ---- steps ---- */
+
+static int do_step(struct engine_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	int owner = st->proc == HF_SCN_DEVICE ? 0 : st->target;
+	struct hf_mm *mm = r->mm[owner];
+	uint64_t addr = st->buf >= 0 ? r->place[owner][st->buf].addr + st->lo : 0;
+	size_t len = st->hi - st->lo;
+
+	if (st->proc != HF_SCN_DEVICE && !mm)
+		return -ESRCH;
+	switch (st->verb) {
+	case HF_V_MAP:
+		return step_map(r, st);
+	case HF_V_UNMAP:
+		return hf_munmap(mm, addr, len);
+	case HF_V_PROTECT:
+		return hf_mprotect(mm, addr, len, st->prot);
+	case HF_V_ADVISE:
+		return hf_madvise(mm, addr, len, (enum hf_advice)st->advice);
+	case HF_V_REMAP:
+		return step_remap(r, st);
+	case HF_V_WRPROTECT:
+		return hf_wrprotect(mm, addr, len);
+	case HF_V_FORK:
+		return step_fork(r, st);
+	case HF_V_EXIT:
+		hf_mm_put(mm);
+		r->mm[owner] = NULL;
+		return 0;
+	case HF_V_READ:
+	case HF_V_CHECK:
+		return step_read(r, st, addr, len, obs->data);
+	case HF_V_WRITE:
+		return step_write(r, st, addr, len);
+	case HF_V_PROCESS_VM_READ:
+	case HF_V_PROCESS_VM_WRITE:
+	case HF_V_PTRACE_READ:
+	case HF_V_PTRACE_WRITE:
+		return step_remote(r, st, addr, len, obs->data);
+	case HF_V_UNPIN:
+	case HF_V_PUT:
+	case HF_V_RELEASE:
+		return r->held[st->ref].refs ? let_go(r, &r->held[st->ref], st->verb, st->dirty) : -EINVAL;
+	case HF_V_DEV_READ:
+	case HF_V_DEV_WRITE:
+	case HF_V_DEV_CHECK:
+	case HF_V_DEV_FINISH:
+		return step_device(r, st, obs);
+	default:
+		return step_take(r, st);
+	}
+}
+
+static void run_one(struct engine_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	obs->status = do_step(r, st, obs);
+	if (obs->status == -EUCLEAN)
+		say(obs, HF_OBS_BUG, "the unpin check: a pinned page had lost its mark");
+}
+
+static void validate(struct engine_run *r, struct hf_obs *obs)
+{
+	struct hf_violation v;
+
+	if (hf_validate(r->sys, &v) != -EUCLEAN)
+		return;
+	obs->status = HF_OBS_BUG;
+	snprintf(obs->reason, sizeof(obs->reason), "broken invariant: %s (frame %lld, address 0x%llx)",
+		 hf_invariant_text(v.invariant), (long long)v.pfn, (unsigned long long)v.addr);
+}
+
+static void engine_step(void *run, const struct hf_step *st, struct hf_obs *obs)
+{
+	struct engine_run *r = run;
+
+	run_one(r, st, obs);
+	if (obs->status <= 0)
+		validate(r, obs);
+}
+
+struct arm_thread {
+	struct engine_run *r;
+	const struct hf_arm *arm;
+	struct hf_obs *obs;
+	pthread_barrier_t *start;
+	pthread_t thread;
+};
+
+static void *run_arm(void *arg)
+{
+	struct arm_thread *t = arg;
+	size_t i = 0;
+
+	pthread_barrier_wait(t->start);
+	for (; i < t->arm->nr_steps; i++) {
+		run_one(t->r, &t->arm->steps[i], &t->obs[i]);
+		if (t->obs[i].status)
+			break;
+	}
+	for (i++; i < t->arm->nr_steps; i++)
+		t->obs[i].status = -ECANCELED;
+	return NULL;
+}
+
+static void engine_par(void *run, const struct hf_par *par, struct hf_obs *obs)
+{
+	struct engine_run *r = run;
+	struct arm_thread arms[HF_SCN_MAX_ARMS];
+	pthread_barrier_t start;
+	size_t n = 0, i;
+
+	pthread_barrier_init(&start, NULL, (unsigned)par->nr_arms);
+	for (i = 0; i < par->nr_arms; i++) {
+		arms[i] = (struct arm_thread){ .r = r, .arm = &par->arms[i], .obs = &obs[n], .start = &start };
+		n += par->arms[i].nr_steps;
+		/* the last arm runs here */
+		if (i + 1 < par->nr_arms && pthread_create(&arms[i].thread, NULL, run_arm, &arms[i]))
+			abort();
+	}
+	run_arm(&arms[i - 1]);
+	for (i = 0; i + 1 < par->nr_arms; i++)
+		pthread_join(arms[i].thread, NULL);
+	pthread_barrier_destroy(&start);
+	if (obs[n - 1].status <= 0)
+		validate(r, &obs[n - 1]);
+}
+
+static int engine_page(void *run, int proc, int buf, unsigned page, struct hf_page_state *state)
+{
+	struct engine_run *r = run;
+	const struct place *p = &r->place[proc][buf];
+	struct hf_page_info info;
+
+	if (!r->mm[proc] || page >= p->size >> HF_PAGE_SHIFT ||
+	    hf_mm_page_info(r->mm[proc], p->addr + page * HF_PAGE_SIZE, &info))
+		return -1;
+	*state = (struct hf_page_state){
+		.pfn = info.pfn,
+		.present = info.present,
+		.writable = info.writable,
+		.exclusive = info.exclusive,
+		.zeropage = info.zeropage,
+		.refs = (int)info.refs,
+		.pins = (int)info.pins,
+		.mapcount = (int)info.mapcount,
+	};
+	return 0;
+}
+
+static void engine_end(void *run, struct hf_obs *obs)
+{
+	struct engine_run *r = run;
+
+	for (size_t i = 0; i < HF_SCN_MAX_REFS; i++)
+		if (r->held[i].refs && let_go(r, &r->held[i], own_release(r->held[i].maker), false) == -EUCLEAN)
+			say(obs, HF_OBS_BUG, "the unpin check at the end: a pinned page had lost its mark");
+	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++)
+		if (r->mm[p])
+			hf_mm_put(r->mm[p]);
+	if (!obs->status)
+		validate(r, obs);
+	if (hf_system_destroy(r->sys) && !obs->status)
+		say(obs, HF_OBS_BUG, "frames or address spaces were left at the end");
+	free(r);
+}
+
+static void engine_free(struct hf_target *t)
+{
+	free(t);
+}
+
+static const struct hf_target_ops engine_ops = {
+	.begin = engine_begin,
+	.step = engine_step,
+	.par = engine_par,
+	.page = engine_page,
+	.end = engine_end,
+	.free = engine_free,
+};
+
+struct hf_target *hf_target_engine(const char *policy)
+{
+	const struct hf_policy *found = hf_policy_find(policy);
+	struct engine *e = found ? calloc(1, sizeof(*e)) : NULL;
+
+	if (!e)
+		return NULL;
+	e->policy = found;
+	e->t.ops = &engine_ops;
+	e->t.name = found->name;
+	return &e->t;
+}
