@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* The command. Exit status: 0 as expected, 1 not, 2 usage or parse error, 77 all skipped, 130 interrupted. */
+#ifndef HF_CLI_H
+#define HF_CLI_H
+
+#include <signal.h>
+
+#include "../scenario/target.h"
+
+#define HF_EXIT_OK 0
+#define HF_EXIT_UNEXPECTED 1
+#define HF_EXIT_USAGE 2
+#define HF_EXIT_SKIPPED 77
+#define HF_EXIT_INTERRUPTED 130
+
+/* Set by SIGINT and SIGTERM. */
+extern volatile sig_atomic_t hf_interrupted;
+
+int hf_cmd_run(int argc, char **argv);
+int hf_cmd_list(int argc, char **argv);
+
+/* scenarios.c: all *.hf files of a list of files and folders, sorted, parsed. */
+struct hf_library {
+	struct hf_scenario **scn;
+	size_t nr;
+};
+
+/* 0, or HF_EXIT_USAGE after every error has been printed as FILE:LINE:COLUMN: text. */
+int hf_library_load(struct hf_library *lib, char *const *paths, size_t nr);
+void hf_library_free(struct hf_library *lib);
+
+/* Everything that a run found. Cells of one scenario and kind stand together, targets in order. */
+struct hf_results {
+	struct hf_target **targets;
+	size_t nr_targets;
+	struct hf_cell *cells;
+	size_t nr_cells;
+};
+
+void hf_print_table(const struct hf_results *res);
+void hf_print_json(const struct hf_results *res);
+void hf_print_tap(const struct hf_results *res);
+void hf_print_markdown(const struct hf_results *res);
+
+/* "name", or "name (kind)" when its scenario runs over several. */
+void hf_row_name(const struct hf_cell *cell, char *buf, size_t len);
+/* "lost-write", "ok|torn". */
+void hf_verdict_set(unsigned verdicts, char *buf, size_t len);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli.h"
+
+#include <holdfast/holdfast.h>
+#include <stdio.h>
+#include <string.h>
+
+volatile sig_atomic_t hf_interrupted;
+
+static const char usage[] =
+	"Usage: holdfast COMMAND ...\n"
+	"\n"
+	"  holdfast run [--on TARGET[,TARGET...]] [--format table|json|tap|markdown] [--trace] FILE|DIR...\n"
+	"        run scenarios and say who loses data, who leaks it, who refuses, who is right\n"
+	"  holdfast list policies|scenarios|kinds [DIR...]\n"
+	"  holdfast --version\n"
+	"  holdfast --help\n"
+	"\n"
+	"A TARGET is a policy of the engine (holdfast list policies) or 'here', the running kernel.\n"
+	"Exit status: 0 all as expected, 1 not, 2 usage or parse error, 77 all skipped.\n";
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	hf_interrupted = 1;
+}
+
+static void catch_signals(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sa.sa_handler = SIG_IGN;
+	sigaction(SIGPIPE, &sa, NULL);
+}
+
+static int dispatch(int argc, char **argv)
+{
+	const char *cmd = argc > 1 ? argv[1] : NULL;
+
+	if (!cmd) {
+		fputs(usage, stderr);
+		return HF_EXIT_USAGE;
+	}
+	if (!strcmp(cmd, "--help") || !strcmp(cmd, "-h") || !strcmp(cmd, "help")) {
+		fputs(usage, stdout);
+		return HF_EXIT_OK;
+	}
+	if (!strcmp(cmd, "--version")) {
+		puts("holdfast " HF_VERSION);
+		return HF_EXIT_OK;
+	}
+	if (!strcmp(cmd, "run"))
+		return hf_cmd_run(argc - 1, argv + 1);
+	if (!strcmp(cmd, "list"))
+		return hf_cmd_list(argc - 1, argv + 1);
+	fprintf(stderr, "holdfast: '%s' is not a command; see 'holdfast --help'\n", cmd);
+	return HF_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	catch_signals();
+	status = dispatch(argc, argv);
+	if (fflush(stdout) || ferror(stdout)) {
+		perror("holdfast: writing the output");
+		return HF_EXIT_USAGE;
+	}
+	return status;
+}
