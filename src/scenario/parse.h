@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Internals of the scenario parser: support.c (memory, messages), lex.c (lines and tokens), step.c (the form of a step),
- * check.c (what a step may mean at its place), parse.c (everything else of a file).
+ * Internals of the scenario parser: support.c (memory, messages), lex.c (lines and tokens), step.c (steps),
+ * parse.c (everything else of a file).
  *
  * Calls return 0, -EINVAL after hf_parse_fail() has filled the error, or -ENOMEM.
  */
@@ -69,26 +69,13 @@ bool hf_token_is(const struct hf_token *tok, const char *word);
 
 /* ---- the parser ------------------------------------------------------------------------------ */
 
+/* What is known of a process at the line at hand. */
 struct hf_proc_info {
-	enum { HF_PROC_NEVER, HF_PROC_ALIVE, HF_PROC_EXITED } state;
-	int line; /* of what brought it into this state */
-	int arm;  /* of the current par block that forks it, -1 if none */
-	/* Per buffer: the last known size in pages, 0 when the process has none of that name; which pages are mapped,
-	 * and which of them a child will lack. */
-	unsigned pages[HF_SCN_MAX_BUFS];
-	uint64_t mapped[HF_SCN_MAX_BUFS], dontfork[HF_SCN_MAX_BUFS];
-	unsigned arms[HF_SCN_MAX_THREADS]; /* bit set: arms of the current par block where it acts */
-};
-
-struct hf_ref_info {
-	bool made; /* false: all steps that could make it must fail */
-	int line;  /* of the step that makes it */
-	int released; /* line, 0 if not */
-	int holder; /* process that made it and must release it */
-	size_t lo, size; /* bytes of its range */
-	bool writable;
-	unsigned arms; /* of the current par block, where it is used */
-	bool changed;  /* made or released there */
+	bool exited;
+	int line;			  /* of what made it, or of its exit */
+	unsigned pages[HF_SCN_MAX_BUFS]; /* last known size, 0: no buffer of that name */
+	/* of the current par block, where each thread acts, -1: nowhere */
+	int thread_arm[HF_SCN_MAX_THREADS];
 };
 
 struct hf_parser {
@@ -97,11 +84,8 @@ struct hf_parser {
 	struct hf_scenario *scn;
 	struct hf_parse_error *err;
 	struct hf_proc_info procs[HF_SCN_MAX_PROCS];
-	struct hf_ref_info refs[HF_SCN_MAX_REFS];
-	/* The par block at hand, NULL outside. */
-	struct hf_par *par;
-	int par_line;
-	unsigned arm; /* index */
+	const struct hf_step *maker[HF_SCN_MAX_REFS];
+	struct hf_par *par; /* the par block at hand, NULL outside */
 	size_t nr_par_steps;
 };
 
@@ -128,47 +112,11 @@ int hf_parse_end(struct hf_parser *p);
 /* True, and goes on, if the token at hand is this word. */
 bool hf_parse_accept(struct hf_parser *p, const char *word);
 
-const char *hf_proc_name_at(const struct hf_parser *p, size_t i);
 /* A new process, by a `process` line or a fork. */
 int hf_parse_add_proc(struct hf_parser *p, const struct hf_token *name, bool initial, int *index);
-
-/* ---- steps ----------------------------------------------------------------------------------- */
-
-#define HF_VF_DEVICE (1u << 0) /* a step of the device */
-#define HF_VF_PAR (1u << 1)    /* allowed in par blocks */
-#define HF_VF_ACCESS (1u << 2) /* in par blocks: one load or store */
-#define HF_VF_PAGES (1u << 3)  /* whole pages only */
-#define HF_VF_MAKES (1u << 4)  /* makes its REF */
-#define HF_VF_WRITES (1u << 5) /* writes through its REF, or makes one that can be written through */
-
-struct hf_verb_info {
-	const char *word, *mode; /* mode: the second word, NULL if the verb has one */
-	unsigned flags;
-	unsigned char args[6]; /* step.c: the form of the rest */
-	unsigned refs;	       /* steps that use a REF: bit set of the verbs that may have made it */
-	const char *done;      /* steps after which the REF is gone: how they leave it */
-};
-
-extern const struct hf_verb_info hf_verbs[HF_NR_VERBS];
-
-struct hf_range {
-	enum { HF_RANGE_ALL, HF_RANGE_BYTES, HF_RANGE_BYTE, HF_RANGE_PAGE } form;
-	struct hf_token lo, hi; /* numbers, as far as the form has them */
-};
-
-/* What a step names, not yet looked up. Tokens without text: the step has none. */
-struct hf_args {
-	const struct hf_verb_info *info;
-	struct hf_token actor, verb, buf, ref, child, target, force_long;
-	struct hf_range range;
-};
-
 /* Parses the line at hand, a step, into *step. */
 int hf_parse_step(struct hf_parser *p, struct hf_step *step);
-/* Finds the actor, a process or thread. */
-int hf_check_actor(struct hf_parser *p, const struct hf_token *proc, const struct hf_token *thread,
-		   struct hf_step *step);
-/* Looks up what the step names, checks it against what has happened so far, and lets it happen. */
-int hf_check_step(struct hf_parser *p, const struct hf_args *args, struct hf_step *step);
+/* At the start of a par block: nobody acts in an arm yet. */
+void hf_parse_reset_arms(struct hf_parser *p);
 
 #endif
