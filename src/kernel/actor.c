@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: MIT */
+/* What happens inside the processes. */
+#include "actor.h"
+
+#include "../scenario/target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <holdfast/gup.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Newer than Debian 12's headers. */
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+
+/* ---- accesses that may fault --------------------------------------------------------------------------------- */
+
+static _Thread_local sigjmp_buf fault_escape;
+static _Thread_local volatile sig_atomic_t fault_expected;
+
+static void on_fault(int sig)
+{
+	if (fault_expected)
+		siglongjmp(fault_escape, 1);
+	signal(sig, SIG_DFL); /* our own mistake: die of it */
+}
+
+static void catch_faults(void)
+{
+	struct sigaction sa = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
+
+	sigaction(SIGSEGV, &sa, NULL);
+	sigaction(SIGBUS, &sa, NULL);
+}
+
+/* Sizes that the language promises to be one load and one store are. */
+static void access_memory(volatile void *to, const volatile void *from, size_t len)
+{
+	switch (len) {
+	case 1:
+		*(volatile uint8_t *)to = *(const volatile uint8_t *)from;
+		break;
+	case 2:
+		*(volatile uint16_t *)to = *(const volatile uint16_t *)from;
+		break;
+	case 4:
+		*(volatile uint32_t *)to = *(const volatile uint32_t *)from;
+		break;
+	case 8:
+		*(volatile uint64_t *)to = *(const volatile uint64_t *)from;
+		break;
+	default:
+		memcpy((void *)(uintptr_t)to, (const void *)(uintptr_t)from, len);
+	}
+}
+
+static bool natural(uint64_t addr, size_t len)
+{
+	return (len == 1 || len == 2 || len == 4 || len == 8) && addr % len == 0;
+}
+
+static int try_access(void *to, const void *from, size_t len, bool single)
+{
+	if (sigsetjmp(fault_escape, 0)) {
+		fault_expected = 0;
+		return -EFAULT;
+	}
+	fault_expected = 1;
+	if (single)
+		access_memory(to, from, len);
+	else
+		memcpy(to, from, len);
+	fault_expected = 0;
+	return 0;
+}
+
+static void *pointer(uint64_t addr)
+{
+	return (void *)(uintptr_t)addr; // NOLINT(performance-no-int-to-ptr)
+}
+
+static int do_read(const struct hf_step *st, uint64_t addr, uint8_t *data)
+{
+	size_t len = st->hi - st->lo;
+
+	return try_access(data, pointer(addr), len, natural(addr, len));
+}
+
+static int do_write(const struct hf_step *st, uint64_t addr)
+{
+	static _Thread_local _Alignas(8) uint8_t bytes[4096];
+	size_t len = st->hi - st->lo;
+	int err = 0;
+
+	memset(bytes, st->value, sizeof(bytes));
+	for (size_t at = 0, n; at < len && !err; at += n) {
+		n = len - at < sizeof(bytes) ? len - at : sizeof(bytes);
+		err = try_access(pointer(addr + at), bytes, n, natural(addr, len));
+	}
+	return err;
+}
+
+/* ---- mappings ------------------------------------------------------------------------------------------------ */
+
+static int result(long ret)
+{
+	return ret < 0 ? -errno : 0;
+}
+
+static int host_prot(unsigned prot)
+{
+	return (prot & HF_PROT_READ ? PROT_READ : 0) | (prot & HF_PROT_WRITE ? PROT_WRITE : 0);
+}
+
+static int do_map(const struct hf_stage *stage, const struct hf_call_box *box)
+{
+	uint8_t byte;
+
+	void *want = pointer(box->addr);
+	void *got = mmap(want, box->size, host_prot(box->step->prot),
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (got == MAP_FAILED)
+		return -errno;
+	if (got != want) { /* a kernel that takes the address as a hint */
+		munmap(got, box->size);
+		return -EEXIST;
+	}
+	madvise(got, box->size, MADV_NOHUGEPAGE); /* fails where there are no huge pages to avoid */
+	for (size_t at = 0; stage->touch && at < box->size; at += HF_PAGE_SIZE)
+		if (try_access(&byte, (char *)got + at, 1, true))
+			return -EFAULT;
+	return 0;
+}
+
+static int do_remap(const struct hf_call_box *box)
+{
+	size_t size = box->step->pages ? box->step->pages * HF_PAGE_SIZE : box->size;
+
+	return mremap(pointer(box->addr), box->size, size, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(box->to)) ==
+			       MAP_FAILED ?
+		       -errno :
+		       0;
+}
+
+static int do_advise(const struct hf_step *st, uint64_t addr, char *reason)
+{
+	static const int advice[] = {
+		[HF_MADV_DONTNEED] = MADV_DONTNEED,
+		[HF_MADV_DONTFORK] = MADV_DONTFORK,
+		[HF_MADV_DOFORK] = MADV_DOFORK,
+		[HF_MADV_WIPEONFORK] = MADV_WIPEONFORK,
+		[HF_MADV_KEEPONFORK] = MADV_KEEPONFORK,
+		[HF_MADV_POPULATE_READ] = MADV_POPULATE_READ,
+		[HF_MADV_POPULATE_WRITE] = MADV_POPULATE_WRITE,
+	};
+	int err = result(madvise(pointer(addr), st->hi - st->lo, advice[st->advice]));
+
+	if (err == -EINVAL && (st->advice == HF_MADV_POPULATE_READ || st->advice == HF_MADV_POPULATE_WRITE)) {
+		/* does the kernel know it at all? */
+		if (madvise(NULL, 0, advice[st->advice])) {
+			snprintf(reason, HF_REASON_LEN, "MADV_POPULATE_* needs Linux 5.14");
+			return HF_OBS_SKIP;
+		}
+	}
+	return err;
+}
+
+/* One userfaultfd a process; a fork does not hand it down. */
+static int wp_descriptor(void)
+{
+	static int fd = -1;
+	static pid_t owner;
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC };
+
+	if (fd >= 0 && owner == getpid())
+		return fd;
+	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, UFFDIO_API, &api)) {
+		close(fd);
+		fd = -1;
+		return -ENOSYS;
+	}
+	owner = getpid();
+	return fd;
+}
+
+static int do_wrprotect(const struct hf_step *st, uint64_t addr, char *reason)
+{
+	struct uffdio_range range = { .start = addr, .len = st->hi - st->lo };
+	struct uffdio_register reg = { .range = range, .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect wp = { .range = range, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	int fd = wp_descriptor();
+
+	if (fd < 0) {
+		snprintf(reason, HF_REASON_LEN,
+			 "wrprotect needs userfaultfd with asynchronous write-protection (Linux 6.7, "
+			 "vm.unprivileged_userfaultfd or root): %s",
+			 strerror(-fd));
+		return HF_OBS_SKIP;
+	}
+	if (ioctl(fd, UFFDIO_REGISTER, &reg))
+		return -errno;
+	return result(ioctl(fd, UFFDIO_WRITEPROTECT, &wp));
+}
+
+/* ---- other processes' memory --------------------------------------------------------------------------------- */
+
+static int whole(ssize_t done, size_t len)
+{
+	return done < 0 ? -errno : (size_t)done < len ? -EFAULT : 0;
+}
+
+static int do_process_vm(struct hf_call_box *box)
+{
+	const struct hf_step *st = box->step;
+	size_t len = st->hi - st->lo;
+	struct iovec local = { box->data, len }, remote = { pointer(box->addr), len };
+
+	if (st->verb == HF_V_PROCESS_VM_READ)
+		return whole(process_vm_readv(box->target_pid, &local, 1, &remote, 1, 0), len);
+	memset(box->data, st->value, len);
+	return whole(process_vm_writev(box->target_pid, &local, 1, &remote, 1, 0), len);
+}
+
+static int do_ptrace(struct hf_call_box *box)
+{
+	const struct hf_step *st = box->step;
+	bool reads = st->verb == HF_V_PTRACE_READ;
+	size_t len = st->hi - st->lo;
+	char path[40];
+	int fd, err;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)box->target_pid);
+	fd = open(path, (reads ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	memset(box->data, st->value, len);
+	err = whole(reads ? pread(fd, box->data, len, (off_t)box->addr) : pwrite(fd, box->data, len, (off_t)box->addr),
+		    len);
+	close(fd);
+	return err;
+}
+
+/* ---- references ---------------------------------------------------------------------------------------------- */
+
+static int do_splice(const struct hf_wire *w, const struct hf_step *st, uint64_t addr)
+{
+	struct iovec iov = { pointer(addr), st->hi - st->lo };
+
+	return whole(vmsplice(w->pipe[1], &iov, 1, SPLICE_F_NONBLOCK), iov.iov_len);
+}
+
+static int do_register(struct hf_wire *w, const struct hf_step *st, uint64_t addr, char *reason)
+{
+	struct iovec iov = { pointer(addr), st->hi - st->lo };
+	int err = io_uring_register_buffers(&w->ring, &iov, 1);
+
+	if (err == -ENOMEM) {
+		snprintf(reason, HF_REASON_LEN, "registering a buffer: RLIMIT_MEMLOCK is too low; raise it (ulimit -l)");
+		return HF_OBS_SKIP;
+	}
+	return err;
+}
+
+/*
+ * Opens the file and gets over with the requests that a server may refuse once and for all, so that the next one in the
+ * queue is the I/O and nobody's exit waits behind it.
+ */
+static int open_file(struct hf_wire *w)
+{
+	char value[32];
+	int fd = openat(w->fuse.mount, "io", O_RDWR | O_DIRECT | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	close(dup(fd));					       /* FLUSH */
+	syscall(SYS_fgetxattr, fd, "security.capability", value, sizeof(value)); /* GETXATTR */
+	w->file = fd;
+	return 0;
+}
+
+struct direct_io {
+	const struct hf_wire *wire;
+	void *range;
+	size_t len;
+};
+
+static void *direct_io_thread(void *arg)
+{
+	struct direct_io *io = arg;
+	const struct hf_wire *w = io->wire;
+	long done = w->means == HF_MEANS_READ ? pread(w->file, io->range, io->len, 0) :
+						pwrite(w->file, io->range, io->len, 0);
+
+	if (done < 0)
+		done = -errno;
+	free(io);
+	/* a pipe of our own takes eight bytes at once */
+	return write(w->done[1], &done, sizeof(done)) == sizeof(done) ? NULL : arg;
+}
+
+static int start_direct_io(const struct hf_wire *w, const struct hf_step *st, uint64_t addr)
+{
+	struct direct_io *io = malloc(sizeof(*io));
+	pthread_t thread;
+	int err;
+
+	if (!io)
+		return -ENOMEM;
+	*io = (struct direct_io){ .wire = w, .range = pointer(addr), .len = st->hi - st->lo };
+	err = pthread_create(&thread, NULL, direct_io_thread, io);
+	if (err) {
+		free(io);
+		return -err;
+	}
+	return -pthread_detach(thread);
+}
+
+static int take_reference(struct hf_stage *stage, const struct hf_step *st, uint64_t addr, char *reason)
+{
+	struct hf_wire *w = &stage->wire[st->ref];
+
+	switch (w->means) {
+	case HF_MEANS_PIPE:
+		return do_splice(w, st, addr);
+	case HF_MEANS_RING:
+		return do_register(w, st, addr, reason);
+	default:
+		return start_direct_io(w, st, addr);
+	}
+}
+
+/* ---- steps --------------------------------------------------------------------------------------------------- */
+
+int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t addr, uint8_t *data, char *reason)
+{
+	switch (st->verb) {
+	case HF_V_UNMAP:
+		return result(munmap(pointer(addr), st->hi - st->lo));
+	case HF_V_PROTECT:
+		return result(mprotect(pointer(addr), st->hi - st->lo, host_prot(st->prot)));
+	case HF_V_ADVISE:
+		return do_advise(st, addr, reason);
+	case HF_V_WRPROTECT:
+		return do_wrprotect(st, addr, reason);
+	case HF_V_READ:
+	case HF_V_CHECK:
+		return do_read(st, addr, data);
+	case HF_V_WRITE:
+		return do_write(st, addr);
+	case HF_V_UNPIN: /* in a par block; a registered buffer */
+		return io_uring_unregister_buffers(&stage->wire[st->ref].ring);
+	default:
+		return take_reference(stage, st, addr, reason);
+	}
+}
+
+/* In the child it never returns. */
+static pid_t do_fork(struct hf_stage *stage, const struct hf_step *st)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		hf_actor_main(stage, st->child);
+	return pid < 0 ? -errno : pid;
+}
+
+static int do_step(struct hf_stage *stage, struct hf_call_box *box)
+{
+	const struct hf_step *st = box->step;
+
+	switch (st->verb) {
+	case HF_V_MAP:
+		return do_map(stage, box);
+	case HF_V_REMAP:
+		return do_remap(box);
+	case HF_V_FORK:
+		box->child = do_fork(stage, st);
+		return box->child < 0 ? box->child : 0;
+	case HF_V_EXIT:
+		_exit(0);
+	case HF_V_PROCESS_VM_READ:
+	case HF_V_PROCESS_VM_WRITE:
+		return do_process_vm(box);
+	case HF_V_PTRACE_READ:
+	case HF_V_PTRACE_WRITE:
+		return do_ptrace(box);
+	default:
+		return hf_actor_step(stage, st, box->addr, box->data, box->reason);
+	}
+}
+
+/* ---- par blocks ---------------------------------------------------------------------------------------------- */
+
+bool hf_par_meet(struct hf_shared *shared)
+{
+	atomic_fetch_add(&shared->arrived, 1);
+	while (atomic_load(&shared->arrived) < shared->nr_runners)
+		if (atomic_load(&shared->stop))
+			return false;
+	return true;
+}
+
+struct arm_thread {
+	struct hf_stage *stage;
+	const struct hf_arm *arm;
+	struct hf_arm_step *step; /* the arm's first */
+	pthread_t thread;
+};
+
+static void *run_arm(void *arg)
+{
+	struct arm_thread *t = arg;
+	size_t i = 0;
+
+	sched_setaffinity(0, sizeof(cpu_set_t), &t->stage->all_cpus);
+	if (hf_par_meet(t->stage->shared))
+		for (; i < t->arm->nr_steps; i++) {
+			const struct hf_step *st = &t->arm->steps[i];
+			struct hf_arm_step *s = &t->step[i];
+
+			if (st->verb == HF_V_FORK) {
+				s->child = do_fork(t->stage, st);
+				s->status = s->child < 0 ? s->child : 0;
+			} else {
+				s->status = hf_actor_step(t->stage, st, s->addr, s->data, s->reason);
+			}
+			if (s->status)
+				break;
+		}
+	for (i++; i < t->arm->nr_steps; i++)
+		t->step[i].status = -ECANCELED;
+	sched_setaffinity(0, sizeof(cpu_set_t), &t->stage->one_cpu);
+	return NULL;
+}
+
+/* The main thread takes its own arm, if it has one: only it may fork. */
+static int run_arms(struct hf_stage *stage, int me)
+{
+	const struct hf_par *par = stage->shared->par;
+	struct arm_thread t[HF_SCN_MAX_ARMS], *own = NULL;
+	size_t nr = 0, n = 0;
+	int err = 0;
+
+	for (size_t a = 0; a < par->nr_arms && !err; n += par->arms[a].nr_steps, a++) {
+		const struct hf_arm *arm = &par->arms[a];
+
+		if (arm->steps[0].proc != me)
+			continue;
+		t[nr] = (struct arm_thread){ .stage = stage, .arm = arm, .step = &stage->shared->arm_step[n] };
+		if (arm->steps[0].thread == 0 && !own)
+			own = &t[nr++];
+		else
+			err = -pthread_create(&t[nr].thread, NULL, run_arm, &t[nr]), nr += !err;
+	}
+	if (err)
+		atomic_store(&stage->shared->stop, true);
+	if (own)
+		run_arm(own);
+	for (size_t i = 0; i < nr; i++)
+		if (&t[i] != own)
+			pthread_join(t[i].thread, NULL);
+	return err;
+}
+
+/* ---- the process --------------------------------------------------------------------------------------------- */
+
+static void serve(struct hf_stage *stage, int me)
+{
+	struct hf_call_box *box = &stage->shared->box[me];
+
+	switch (box->call) {
+	case HF_CALL_STEP:
+		box->status = do_step(stage, box);
+		break;
+	case HF_CALL_OPEN_FILE:
+		box->status = open_file(&stage->wire[box->step->ref]);
+		break;
+	case HF_CALL_ARMS:
+		box->status = run_arms(stage, me);
+		break;
+	}
+}
+
+_Noreturn void hf_actor_main(struct hf_stage *stage, int me)
+{
+	int control = stage->control[me][1];
+	char token;
+
+	signal(SIGINT, SIG_IGN); /* the runner decides */
+	signal(SIGTERM, SIG_IGN);
+	catch_faults();
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* EINVAL without Yama, where nothing stands in the way */
+	sched_setaffinity(0, sizeof(cpu_set_t), &stage->one_cpu);
+	while (read(control, &token, 1) == 1) {
+		serve(stage, me);
+		if (send(control, &token, 1, MSG_NOSIGNAL) != 1)
+			break;
+	}
+	_exit(0);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the runner sets up before the first process and every process inherits by fork: control sockets, memory that
+ * all share, pipes, rings, FUSE mounts. Descriptors have the same numbers everywhere, so none is ever passed on.
+ */
+#ifndef HF_KERNEL_STAGE_H
+#define HF_KERNEL_STAGE_H
+
+#include "../scenario/scenario.h"
+#include "fuse.h"
+
+#include <liburing.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#define HF_REASON_LEN 200
+
+/* How a reference is made on a real kernel. */
+enum hf_means {
+	HF_MEANS_NONE,
+	HF_MEANS_PIPE,	/* vmsplice: FOLL_GET, read */
+	HF_MEANS_RING,	/* registered buffer: FOLL_PIN, long term, write */
+	HF_MEANS_READ,	/* direct read in flight: FOLL_PIN, short, write (FOLL_GET before 6.5) */
+	HF_MEANS_WRITE, /* direct write in flight: FOLL_PIN, short, read (FOLL_GET before 6.5) */
+};
+
+struct hf_wire {
+	enum hf_means means;
+	int pipe[2];
+	struct io_uring ring;
+	bool ring_up;
+	int file; /* what the ring copies from and to */
+	struct hf_fuse fuse;
+	int done[2]; /* a pipe: the direct I/O's result, a long */
+	int error;   /* positive errno: what could not be set up */
+	/* the runner's alone */
+	const struct hf_step *maker; /* while the reference is held */
+	uint64_t addr;		     /* of its range */
+};
+
+enum hf_call {
+	HF_CALL_STEP,
+	HF_CALL_OPEN_FILE, /* of the step's reference */
+	HF_CALL_ARMS,	   /* of a par block: all that belong to the process */
+};
+
+/* The request to a process and its answer. */
+struct hf_call_box {
+	enum hf_call call;
+	const struct hf_step *step;
+	uint64_t addr;	  /* of the step's range; map, remap: of the buffer */
+	uint64_t to;	  /* remap: where to */
+	size_t size;	  /* map: bytes; remap: old size */
+	pid_t target_pid; /* process_vm, ptrace */
+	int status;	  /* 0, negative errno, or HF_OBS_SKIP with a reason */
+	pid_t child;	  /* fork */
+	char reason[HF_REASON_LEN];
+	_Alignas(64) uint8_t data[HF_SCN_MAX_PAGES * 4096];
+};
+
+struct hf_arm_step {
+	uint64_t addr;
+	int status;
+	pid_t child;
+	_Alignas(8) uint8_t data[8];
+	char reason[HF_REASON_LEN];
+};
+
+struct hf_shared {
+	struct hf_call_box box[HF_SCN_MAX_PROCS];
+	const struct hf_par *par;
+	unsigned nr_runners; /* who meet at the start of the par block */
+	atomic_uint arrived;
+	atomic_bool stop; /* somebody will not come */
+	struct hf_arm_step arm_step[HF_SCN_MAX_PAR_STEPS];
+};
+
+struct hf_stage {
+	const struct hf_scenario *scn;
+	struct hf_shared *shared;
+	int control[HF_SCN_MAX_PROCS][2]; /* [0] the runner's end, [1] the process's; -1 none */
+	struct hf_wire wire[HF_SCN_MAX_REFS];
+	cpu_set_t all_cpus, one_cpu;
+	bool touch; /* every page of a new mapping is read once: the shared zeropage is wanted there */
+};
+
+/* How this kernel can make the reference; HF_MEANS_NONE: `why` says why not. */
+enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, bool direct_io_pins, char *why);
+/* 0 or negative errno. Wires that cannot be had are no failure: their `error` says so. */
+int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn, bool direct_io_pins);
+void hf_stage_close(struct hf_stage *stage);
+/* In a process: lets go of what only the runner may hold. */
+void hf_stage_leave_runner(struct hf_stage *stage);
+
+/* Waits until all runners of the par block are there. False: given up. */
+bool hf_par_meet(struct hf_shared *shared);
+
+#endif
