@@ -101,19 +101,40 @@ _Atomic uint64_t *hf_pte_lock(struct hf_mm *mm, uint64_t addr, struct hf_table *
 	return &(*table)->entry[hf_pte_index(addr)];
 }
 
+/* The first leaf at or after *addr; *addr moves up to where it is found, past what has no tables. */
+static struct hf_table *find_leaf(const struct hf_mm *mm, uint64_t *addr, uint64_t end)
+{
+	while (*addr < end) {
+		struct hf_table *table = mm->pgd;
+		unsigned level = 3, shift;
+		uint64_t entry = 0;
+
+		for (; level > 0; level--) {
+			entry = hf_ld(&table->entry[index_at(*addr, level)], acquire);
+			if (!entry)
+				break;
+			table = entry_table(entry);
+		}
+		if (level == 0)
+			return table;
+		shift = HF_PAGE_SHIFT + 9 * level;
+		*addr = ((*addr >> shift) + 1) << shift;
+	}
+	return NULL;
+}
+
 int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, hf_leaf_fn fn, void *arg)
 {
+	struct hf_table *table;
 	int ret = 0;
 
-	for (uint64_t addr = start, next; addr < end && !ret; addr = next) {
-		struct hf_table *table = hf_leaf(mm, addr);
+	for (uint64_t addr = start; !ret && (table = find_leaf(mm, &addr, end));) {
+		uint64_t next = hf_leaf_end(addr, end);
 
-		next = hf_leaf_end(addr, end);
-		if (!table)
-			continue;
 		hf_mutex_lock(mm->sys, &table->ptl);
 		ret = fn(mm, table, addr, next, arg);
 		hf_mutex_unlock(mm->sys, &table->ptl);
+		addr = next;
 	}
 	return ret;
 }

@@ -7,11 +7,13 @@
 #include <holdfast/holdfast.h>
 #include <holdfast/hosted.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_FRAMES 2048
+#define DEFAULT_FRAMES 1024
 #define BUF_SPACING (1ul << 24)
 #define BUF_BASE 0x10000000ul
 
@@ -382,11 +384,13 @@ static void engine_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 		validate(r, obs);
 }
 
+enum gate { GATE_SHUT, GATE_OPEN, GATE_CANCELLED };
+
 struct arm_thread {
 	struct engine_run *r;
 	const struct hf_arm *arm;
 	struct hf_obs *obs;
-	pthread_barrier_t *start;
+	atomic_int *gate;
 	pthread_t thread;
 };
 
@@ -394,9 +398,11 @@ static void *run_arm(void *arg)
 {
 	struct arm_thread *t = arg;
 	size_t i = 0;
+	int gate;
 
-	pthread_barrier_wait(t->start);
-	for (; i < t->arm->nr_steps; i++) {
+	while ((gate = atomic_load(t->gate)) == GATE_SHUT)
+		sched_yield();
+	for (; gate == GATE_OPEN && i < t->arm->nr_steps; i++) {
 		run_one(t->r, &t->arm->steps[i], &t->obs[i]);
 		if (t->obs[i].status)
 			break;
@@ -410,22 +416,21 @@ static void engine_par(void *run, const struct hf_par *par, struct hf_obs *obs)
 {
 	struct engine_run *r = run;
 	struct arm_thread arms[HF_SCN_MAX_ARMS];
-	pthread_barrier_t start;
-	size_t n = 0, i;
+	atomic_int gate = GATE_SHUT;
+	size_t n = 0, nr = 0;
+	int err = 0;
 
-	pthread_barrier_init(&start, NULL, (unsigned)par->nr_arms);
-	for (i = 0; i < par->nr_arms; i++) {
-		arms[i] = (struct arm_thread){ .r = r, .arm = &par->arms[i], .obs = &obs[n], .start = &start };
-		n += par->arms[i].nr_steps;
-		/* the last arm runs here */
-		if (i + 1 < par->nr_arms && pthread_create(&arms[i].thread, NULL, run_arm, &arms[i]))
-			abort();
+	for (; nr < par->nr_arms && !err; nr += !err) {
+		arms[nr] = (struct arm_thread){ .r = r, .arm = &par->arms[nr], .obs = &obs[n], .gate = &gate };
+		n += par->arms[nr].nr_steps;
+		err = pthread_create(&arms[nr].thread, NULL, run_arm, &arms[nr]);
 	}
-	run_arm(&arms[i - 1]);
-	for (i = 0; i + 1 < par->nr_arms; i++)
+	atomic_store(&gate, err ? GATE_CANCELLED : GATE_OPEN);
+	for (size_t i = 0; i < nr; i++)
 		pthread_join(arms[i].thread, NULL);
-	pthread_barrier_destroy(&start);
-	if (obs[n - 1].status <= 0)
+	if (err)
+		say(&obs[0], HF_OBS_ERROR, "no thread can be had for an arm");
+	else if (obs[n - 1].status <= 0)
 		validate(r, &obs[n - 1]);
 }
 

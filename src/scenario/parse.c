@@ -90,7 +90,7 @@ static int parse_quote(struct hf_parser *p)
 
 static int parse_source(struct hf_parser *p)
 {
-	const char *text;
+	const char *text = NULL;
 	int err = parse_words(p, &text);
 
 	return err ? err : add_text(p, &p->scn->sources, &p->scn->nr_sources, text);
