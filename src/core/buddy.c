@@ -98,13 +98,7 @@ static void poison(struct hf_system *sys, struct hf_page *page)
 
 static void check_poison(struct hf_system *sys, struct hf_page *page)
 {
-	const unsigned char *data = hf_page_data(sys, page);
-
-	if (!(sys->flags & HF_SYSTEM_DEBUG))
-		return;
-	for (size_t i = 0; i < HF_PAGE_SIZE; i++)
-		hf_assert(data[i] == HF_POISON);
-	(void)data;
+	hf_assert(!(sys->flags & HF_SYSTEM_DEBUG) || hf_frame_filled(sys, page, HF_POISON));
 }
 
 static void page_prep(struct hf_system *sys, struct hf_page *page)

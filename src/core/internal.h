@@ -201,6 +201,17 @@ static inline unsigned char *hf_page_data(const struct hf_system *sys, const str
 	return sys->frames + hf_page_pfn(sys, page) * HF_PAGE_SIZE;
 }
 
+/* Whether a frame holds nothing but that byte. */
+static inline bool hf_frame_filled(const struct hf_system *sys, const struct hf_page *page, uint8_t byte)
+{
+	const uint64_t *word = (const void *)hf_page_data(sys, page);
+
+	for (size_t i = 0; i < HF_PAGE_SIZE / sizeof(*word); i++)
+		if (word[i] != 0x0101010101010101ull * byte)
+			return false;
+	return true;
+}
+
 /* ---- page.c ---- */
 
 /* Adds references and pins (HF_COUNT_*). -EAGAIN: the page is free. -EOVERFLOW: a counter is full. Order: seq_cst. */

@@ -109,23 +109,12 @@ static int check_used_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 	return found == mapped ? 0 : violate(w, HF_INV_RMAP, pfn, NULL, 0);
 }
 
-/* Whether a frame holds nothing but that byte. */
-static bool filled_with(struct walk *w, struct hf_page *page, uint8_t byte)
-{
-	const uint64_t *word = hf_page_data(w->sys, page);
-
-	for (size_t i = 0; i < HF_PAGE_SIZE / sizeof(*word); i++)
-		if (word[i] != 0x0101010101010101ull * byte)
-			return false;
-	return true;
-}
-
 static int check_free_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 {
 	if (w->mapped[pfn] || hf_page_mapcount(page) || hf_ld(&page->counts, relaxed) ||
 	    hf_ld(&page->flags, relaxed) & ~(HF_PG_BUDDY | HF_PG_CACHED))
 		return violate(w, HF_INV_FREE_PAGE, pfn, NULL, 0);
-	if (w->sys->flags & HF_SYSTEM_DEBUG && !filled_with(w, page, HF_POISON))
+	if (w->sys->flags & HF_SYSTEM_DEBUG && !hf_frame_filled(w->sys, page, HF_POISON))
 		return violate(w, HF_INV_FREE_PAGE, pfn, NULL, 0);
 	return 0;
 }
@@ -137,7 +126,7 @@ static int check_zeropage(struct walk *w)
 	if (hf_ld(&zero->counts, relaxed) != HF_COUNT_REF || hf_page_mapcount(zero) ||
 	    hf_ld(&zero->flags, relaxed) != HF_PG_RESERVED)
 		return violate(w, HF_I7_ZEROPAGE_UNTOUCHED, 0, NULL, 0);
-	return filled_with(w, zero, 0) ? 0 : violate(w, HF_I7_ZEROPAGE_UNTOUCHED, 0, NULL, 0);
+	return hf_frame_filled(w->sys, zero, 0) ? 0 : violate(w, HF_I7_ZEROPAGE_UNTOUCHED, 0, NULL, 0);
 }
 
 static int check_frames(struct walk *w)

@@ -37,9 +37,6 @@ static char rcu_order;
 
 _Static_assert(sizeof(pthread_mutex_t) <= sizeof(struct hf_lock), "hf_lock is too small");
 _Static_assert(sizeof(pthread_rwlock_t) <= sizeof(struct hf_rwlock), "hf_rwlock is too small");
-_Static_assert(sizeof(struct rcu_head) <= sizeof(((struct hf_rcu_head *)0)->opaque),
-	       "hf_rcu_head is too small");
-
 static void *hosted_alloc(void *ctx, size_t size, size_t align)
 {
 	void *ptr;
@@ -138,26 +135,87 @@ static void hosted_rcu_read_unlock(void *ctx)
 	urcu_bp_read_unlock();
 }
 
-static void run_callback(struct rcu_head *head)
-{
-	struct hf_rcu_head *rcu = (struct hf_rcu_head *)head;
+/*
+ * liburcu's callback thread looks for work every 10 ms, too slowly for the end of a small machine. So callbacks gather
+ * in a chain of our own: a long one goes to liburcu, and a barrier runs the rest after a grace period of its own.
+ */
+#define RCU_CHAIN 256
 
+struct rcu_link {
+	struct rcu_head rcu; /* of the chain's first, for liburcu */
+	struct hf_rcu_head *next;
+};
+
+_Static_assert(sizeof(struct rcu_link) <= sizeof(((struct hf_rcu_head *)0)->opaque),
+	       "hf_rcu_head is too small");
+
+static struct {
+	pthread_mutex_t lock;	 /* of the chain; a leaf */
+	pthread_mutex_t barrier; /* who comes second finds all run */
+	struct hf_rcu_head *chain;
+	unsigned length;
+	bool handed_over; /* to liburcu, since the last barrier */
+} rcu = { .lock = PTHREAD_MUTEX_INITIALIZER, .barrier = PTHREAD_MUTEX_INITIALIZER };
+
+static struct rcu_link *link_of(struct hf_rcu_head *head)
+{
+	return (struct rcu_link *)head->opaque;
+}
+
+static void run_chain(struct hf_rcu_head *head)
+{
 	RCU_ACQUIRE();
-	rcu->func(rcu);
+	while (head) {
+		struct hf_rcu_head *next = link_of(head)->next;
+
+		head->func(head);
+		head = next;
+	}
 	RCU_RELEASE();
+}
+
+static void run_chain_from_liburcu(struct rcu_head *head)
+{
+	run_chain((struct hf_rcu_head *)head); /* opaque, and in it rcu, come first */
 }
 
 static void hosted_call_rcu(void *ctx, struct hf_rcu_head *head)
 {
 	(void)ctx;
 	RCU_RELEASE();
-	urcu_bp_call_rcu((struct rcu_head *)head->opaque, run_callback);
+	pthread_mutex_lock(&rcu.lock);
+	link_of(head)->next = rcu.chain;
+	rcu.chain = head;
+	if (++rcu.length == RCU_CHAIN) {
+		rcu.chain = NULL;
+		rcu.length = 0;
+		rcu.handed_over = true;
+		urcu_bp_call_rcu(&link_of(head)->rcu, run_chain_from_liburcu);
+	}
+	pthread_mutex_unlock(&rcu.lock);
 }
 
 static void hosted_rcu_barrier(void *ctx)
 {
+	struct hf_rcu_head *chain;
+	bool handed_over;
+
 	(void)ctx;
-	urcu_bp_barrier();
+	pthread_mutex_lock(&rcu.barrier);
+	pthread_mutex_lock(&rcu.lock);
+	chain = rcu.chain;
+	handed_over = rcu.handed_over;
+	rcu.chain = NULL;
+	rcu.length = 0;
+	rcu.handed_over = false;
+	pthread_mutex_unlock(&rcu.lock);
+	if (chain) {
+		urcu_bp_synchronize_rcu();
+		run_chain(chain);
+	}
+	if (handed_over)
+		urcu_bp_barrier();
+	pthread_mutex_unlock(&rcu.barrier);
 	RCU_ACQUIRE();
 }
 

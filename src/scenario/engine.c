@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_FRAMES 1024
 #define BUF_SPACING (1ul << 24)
 #define BUF_BASE 0x10000000ul
 
@@ -49,6 +48,16 @@ static void say(struct hf_obs *obs, int status, const char *reason)
 	snprintf(obs->reason, sizeof(obs->reason), "%s", reason);
 }
 
+/* Every process with every page of its own, the old ones still referenced, and some in the caches of threads. */
+static size_t enough_frames(const struct hf_scenario *scn)
+{
+	size_t pages = 0;
+
+	for (size_t b = 0; b < scn->nr_bufs; b++)
+		pages += scn->bufs[b].max_pages;
+	return 64 + 2 * pages * scn->nr_procs;
+}
+
 static int engine_begin(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, void **out,
 			struct hf_obs *obs)
 {
@@ -57,7 +66,7 @@ static int engine_begin(struct hf_target *t, const struct hf_scenario *scn, enum
 	struct hf_system_config config = {
 		.platform = hf_platform_hosted(),
 		.policy = e->policy,
-		.nr_frames = scn->frames ? scn->frames : DEFAULT_FRAMES,
+		.nr_frames = scn->frames ? scn->frames : enough_frames(scn),
 		.flags = HF_SYSTEM_DEBUG | (scn->unpin_check ? HF_SYSTEM_UNPIN_CHECK : 0),
 	};
 	int err = r ? hf_system_create(&config, &r->sys) : -ENOMEM;

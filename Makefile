@@ -1,0 +1,46 @@
+# The two commands that a newcomer needs are `make demo` and `make check`. CMake does the work.
+BUILD := build
+TARGETS := linux-4.19,linux-5.10,linux-6.1,linux-6.12,holdfast,here
+THREAD_TARGETS := linux-4.19,linux-5.8,linux-5.10,linux-5.18,linux-6.1,linux-6.12,holdfast,fail-pin,ro-pin-exempt,two-counters,ro-short-get
+PREFIX ?= /usr/local
+
+.PHONY: all deps demo check bench thread-table format install clean help
+
+all: deps
+	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@cmake --build $(BUILD)
+
+deps:
+	@scripts/install-deps
+
+demo: all
+	@$(BUILD)/holdfast run --on $(TARGETS) $$(cat scenarios/demo)
+
+check: deps
+	@scripts/check release asan tsan
+
+bench: all
+	@$(BUILD)/bench/bench_core
+
+# Writes the table of the seed thread's statements into docs/design.md.
+thread-table: all
+	@scripts/thread-table $(BUILD)/holdfast $(THREAD_TARGETS)
+
+format: deps
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
+install: all
+	@cmake --install $(BUILD)
+
+clean:
+	@rm -rf $(BUILD)
+
+help:
+	@echo 'make              build build/holdfast, the library and the tests'
+	@echo 'make demo         build, then the table of telling scenarios'
+	@echo 'make check        build and run all tests (plain, ASan+UBSan, TSan)'
+	@echo 'make bench        single-thread figures of the engine'
+	@echo 'make thread-table rewrite the table of docs/design.md'
+	@echo 'make format       clang-format all sources'
+	@echo 'make install      PREFIX=/usr/local'
+	@echo 'make clean'
