@@ -248,6 +248,14 @@ static void report(const struct hf_call_box *box, struct hf_obs *obs)
 		say(obs, HF_OBS_SKIP, box->reason);
 }
 
+/* Some kernels are built or booted without the shared zeropage. */
+static bool lacks_zeropage(const struct here_run *r, int proc, uint64_t addr)
+{
+	struct hf_page_state state;
+
+	return !hf_kernel_page(r->proc[proc].pid, addr, &state) && state.present && state.zeropage == 0;
+}
+
 static void call_step(struct here_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
 	struct hf_call_box *box = &r->stage.shared->box[st->proc];
@@ -265,6 +273,8 @@ static void call_step(struct here_run *r, const struct hf_step *st, struct hf_ob
 	note_done(r, st, box);
 	if (st->verb == HF_V_FORK)
 		take_over_child(r, st, box->child, obs);
+	if (st->verb == HF_V_MAP && r->stage.touch && lacks_zeropage(r, st->proc, box->addr))
+		say(obs, HF_OBS_SKIP, "this kernel maps no shared zeropage");
 	if (obs->len)
 		memcpy(obs->data, box->data, obs->len);
 }
