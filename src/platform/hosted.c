@@ -182,7 +182,6 @@ static void run_chain_from_liburcu(struct rcu_head *head)
 static void hosted_call_rcu(void *ctx, struct hf_rcu_head *head)
 {
 	(void)ctx;
-	RCU_RELEASE();
 	pthread_mutex_lock(&rcu.lock);
 	link_of(head)->next = rcu.chain;
 	rcu.chain = head;
@@ -190,6 +189,7 @@ static void hosted_call_rcu(void *ctx, struct hf_rcu_head *head)
 		rcu.chain = NULL;
 		rcu.length = 0;
 		rcu.handed_over = true;
+		RCU_RELEASE();
 		urcu_bp_call_rcu(&link_of(head)->rcu, run_chain_from_liburcu);
 	}
 	pthread_mutex_unlock(&rcu.lock);

@@ -88,16 +88,21 @@ static void where(const struct hf_oracle *o, const struct look *l, const struct 
 			 name, a->lo, a->hi, proc_name(o, l->proc), o->scn->refs[l->ref].name);
 }
 
-/* Somebody else wrote this value into memory of his own. */
-static const struct hf_version *foreign(const struct hf_state *s, int owner, uint8_t value)
+/* The last write of this value into memory that is somebody else's, or else into any memory. */
+static const struct hf_version *written_elsewhere(const struct hf_state *s, int owner, uint8_t value)
 {
+	const struct hf_version *own = NULL;
+
 	for (size_t i = s->nr_versions; i > 0; i--) {
 		const struct hf_version *v = &s->version[i - 1];
 
-		if (v->value == value && v->by != HF_BY_BIRTH && s->owner[v->cell] != owner)
+		if (v->value != value || v->by == HF_BY_BIRTH)
+			continue;
+		if (s->owner[v->cell] != owner)
 			return v;
+		own = own ? own : v;
 	}
-	return NULL;
+	return own;
 }
 
 static bool was_own(const struct hf_state *s, int16_t cell, uint8_t value)
@@ -113,7 +118,7 @@ static void classify(const struct hf_oracle *o, const struct hf_state *s, const 
 		     const struct hf_atom *a, int16_t cell, uint8_t seen, struct hf_judgement *j)
 {
 	const struct hf_version *now = hf_state_value(s, cell, s->nr_versions);
-	const struct hf_version *other = foreign(s, s->owner[cell], seen);
+	const struct hf_version *other = written_elsewhere(s, s->owner[cell], seen);
 	char place[128];
 
 	where(o, l, a, place, sizeof(place));
@@ -121,6 +126,10 @@ static void classify(const struct hf_oracle *o, const struct hf_state *s, const 
 		j->verdict = l->ref >= 0 && !l->write_ref ? HF_STALE_READ : HF_LOST_WRITE;
 		snprintf(j->detail, sizeof(j->detail), "%s as 0x%02x, but %s wrote 0x%02x there (line %d)", place,
 			 seen, proc_name(o, now->by), now->value, now->line);
+	} else if (other && s->owner[other->cell] == s->owner[cell]) {
+		j->verdict = HF_BUG;
+		snprintf(j->detail, sizeof(j->detail), "%s as 0x%02x, which was written to other memory (line %d)",
+			 place, seen, other->line);
 	} else if (other) {
 		j->verdict = HF_LEAK;
 		snprintf(j->detail, sizeof(j->detail), "%s as 0x%02x, which %s wrote to memory of %s (line %d)",

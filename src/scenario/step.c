@@ -264,8 +264,11 @@ static int parse_range(struct hf_parser *p, struct hf_step *st, const struct ver
 		return err;
 	st->buf = hf_parse_find(p, &name, buf_at);
 	size = st->buf < 0 ? 0 : p->procs[st->target].pages[st->buf] * HF_PAGE_SIZE;
-	if (!size)
+	if (st->buf < 0)
 		return hf_parse_unknown(p, &name, "buffer", buf_at, "map it first");
+	if (!size)
+		return hf_parse_fail(p, name.text, "process '%s' has no buffer '%s'; map it there first",
+				     p->scn->procs[st->target].name, p->scn->bufs[st->buf].name);
 	st->hi = size;
 	if (hf_parse_accept(p, "[")) {
 		err = parse_brackets(p, size, &st->lo, &st->hi);
@@ -402,6 +405,8 @@ static int parse_gup_option(struct hf_parser *p, struct hf_step *st, bool *more)
 		st->fast = false;
 		return 0;
 	}
+	if (hf_parse_accept(p, "of"))
+		return old_proc(p, &st->target);
 	if (hf_parse_accept(p, "times")) {
 		err = hf_parse_number(p, "a count from 1 to 4096", 1, HF_SCN_MAX_TIMES, &times);
 		st->times = err ? 1 : (unsigned)times;
@@ -426,7 +431,7 @@ static int parse_gup(struct hf_parser *p, struct hf_step *st)
 	return err;
 }
 
-/* The memory of another process: `of Q` comes last in the line, but the range before it needs it. */
+/* The memory of another process: `of Q` comes late in the line, but the range before it needs it. */
 static int find_target(struct hf_parser *p, struct hf_step *st)
 {
 	struct hf_lexer saved = p->lx;
@@ -463,8 +468,6 @@ static int parse_outcome(struct hf_parser *p, struct hf_step *st)
 
 static int parse_part(struct hf_parser *p, struct hf_step *st, const struct verb *v, char part)
 {
-	int err;
-
 	switch (part) {
 	case 'B':
 		return parse_buf(p, st);
@@ -496,10 +499,7 @@ static int parse_part(struct hf_parser *p, struct hf_step *st, const struct verb
 		st->dirty = hf_parse_accept(p, "dirty");
 		return 0;
 	default: /* M */
-		err = parse_gup(p, st);
-		if (!err && hf_parse_accept(p, "of"))
-			err = old_proc(p, &st->target);
-		return err;
+		return parse_gup(p, st);
 	}
 }
 
@@ -595,6 +595,9 @@ int hf_parse_step(struct hf_parser *p, struct hf_step *st)
 	if (err)
 		return err;
 	st->target = st->proc == HF_SCN_DEVICE ? 0 : st->proc;
+	if (st->verb == HF_V_FORK && st->thread)
+		return hf_parse_fail(p, first, "'fork' is for the main thread: expected '%s: fork'",
+				     p->scn->procs[st->proc].name);
 	if (st->verb == HF_V_PIN || st->verb == HF_V_GET)
 		err = find_target(p, st);
 	for (const char *part = v->form; *part && !err; part++)

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every allocation fails once: a history of operations is run again and again, with the first, the second, the third
+ * allocation failing, until one run has none that fails. Each failed call must say -ENOMEM and leave the books in order,
+ * and at the end nothing may be left, neither a frame nor a byte of the platform's memory.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <holdfast/holdfast.h>
+#include <holdfast/hosted.h>
+
+#define A 0x10000000ul
+#define P HF_PAGE_SIZE
+#define RW (HF_PROT_READ | HF_PROT_WRITE)
+
+static struct hf_platform failing;
+static atomic_long countdown; /* the allocation that fails; negative: none */
+static atomic_long live;      /* allocations not freed */
+static bool failed;
+
+static void *failing_alloc(void *ctx, size_t size, size_t align)
+{
+	void *ptr;
+
+	if (atomic_fetch_sub(&countdown, 1) == 0) {
+		failed = true;
+		return NULL;
+	}
+	ptr = hf_platform_hosted()->alloc(ctx, size, align);
+	if (ptr)
+		atomic_fetch_add(&live, 1);
+	return ptr;
+}
+
+static void failing_free(void *ctx, void *ptr, size_t size)
+{
+	if (ptr)
+		atomic_fetch_sub(&live, 1);
+	hf_platform_hosted()->free(ctx, ptr, size);
+}
+
+static void validate(struct hf_system *sys)
+{
+	long saved = atomic_exchange(&countdown, -1);
+	struct hf_violation v;
+
+	if (hf_validate(sys, &v))
+		fail_msg("broken: %s", hf_invariant_text(v.invariant));
+	atomic_store(&countdown, saved);
+}
+
+/* Did the call do it? If not, memory must have been the reason, and the books must be right all the same. */
+static bool done(struct hf_system *sys, int64_t ret)
+{
+	if (ret < 0 && ret != -EBUSY && ret != -EFAULT)
+		assert_int_equal(ret, -ENOMEM);
+	validate(sys);
+	return ret >= 0;
+}
+
+static void history(struct hf_system *sys, struct hf_mm *mm)
+{
+	uint64_t addr = A, to = A + (1ul << 31), word = 5;
+	struct hf_mm *child = NULL, *grandchild = NULL;
+	struct hf_ref refs[8];
+	int64_t got;
+
+	if (!done(sys, hf_mmap(mm, &addr, 16 * P, RW, HF_MAP_FIXED)))
+		return;
+	for (int i = 0; i < 8; i++)
+		done(sys, hf_store(mm, A + i * P, &word, 8));
+	done(sys, hf_mprotect(mm, A + 2 * P, P, HF_PROT_READ));
+	done(sys, hf_madvise(mm, A + 4 * P, P, HF_MADV_WIPEONFORK));
+	got = hf_pin_user_pages_fast(mm, A, 8, HF_FOLL_LONGTERM, refs);
+	done(sys, got);
+	done(sys, hf_mm_fork(mm, &child));
+	if (child) {
+		done(sys, hf_store(child, A + P, &word, 8));
+		done(sys, hf_mm_fork(child, &grandchild));
+		done(sys, hf_handle_mm_fault(child, A + 3 * P, HF_FAULT_FLAG_UNSHARE));
+		done(sys, hf_mremap(child, A, P, P, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to));
+	}
+	done(sys, hf_mremap(mm, A + 8 * P, 2 * P, 4 * P, HF_MREMAP_MAYMOVE, &to));
+	done(sys, hf_munmap(mm, A + 5 * P, P));
+	done(sys, hf_copy_to_user(mm, A, "hello", 5));
+	if (got > 0)
+		assert_int_equal(hf_unpin_user_pages(sys, refs, (size_t)got), 0);
+	if (grandchild)
+		hf_mm_put(grandchild);
+	if (child)
+		hf_mm_put(child);
+}
+
+static void run_once(const struct hf_policy *policy)
+{
+	struct hf_system_config config = {
+		.platform = &failing,
+		.policy = policy,
+		.nr_frames = 64,
+		.flags = HF_SYSTEM_DEBUG,
+	};
+	struct hf_system *sys;
+	struct hf_mm *mm;
+
+	if (hf_system_create(&config, &sys))
+		return;
+	if (done(sys, hf_mm_create(sys, &mm))) {
+		history(sys, mm);
+		hf_mm_put(mm);
+	}
+	atomic_store(&countdown, -1);
+	validate(sys);
+	assert_int_equal(hf_system_destroy(sys), 0);
+}
+
+static void every_allocation_fails_once(void **state)
+{
+	const struct hf_policy *policy = *state;
+	long n = 0;
+
+	do {
+		failed = false;
+		atomic_store(&countdown, n++);
+		run_once(policy);
+		atomic_store(&countdown, -1);
+		assert_int_equal(atomic_load(&live), 0);
+	} while (failed);
+	print_message("# %s: %ld allocations failed, one a run\n", policy->name, n - 1);
+	assert_true(n > 20);
+}
+
+/* The same with frames: the machine has 16, 17, 18 ... of them. */
+static void every_frame_is_missing_once(void **state)
+{
+	(void)state;
+	for (size_t frames = 16; frames < 48; frames++) {
+		struct hf_system_config config = {
+			.platform = hf_platform_hosted(),
+			.nr_frames = frames,
+			.flags = HF_SYSTEM_DEBUG,
+		};
+		struct hf_system *sys;
+		struct hf_mm *mm;
+
+		assert_int_equal(hf_system_create(&config, &sys), 0);
+		assert_int_equal(hf_mm_create(sys, &mm), 0);
+		history(sys, mm);
+		hf_mm_put(mm);
+		validate(sys);
+		assert_int_equal(hf_system_destroy(sys), 0);
+	}
+}
+
+int main(void)
+{
+	struct CMUnitTest tests[32] = { cmocka_unit_test(every_frame_is_missing_once) };
+	static char names[32][64];
+	const struct hf_policy *policy;
+	size_t nr = 1;
+
+	failing = *hf_platform_hosted();
+	failing.alloc = failing_alloc;
+	failing.free = failing_free;
+	for (size_t i = 0; (policy = hf_policy_at(i)); i++, nr++) {
+		snprintf(names[nr], sizeof(names[nr]), "every_allocation_fails_once, %s", policy->name);
+		tests[nr] = (struct CMUnitTest){ names[nr], every_allocation_fails_once, NULL, NULL,
+						 (void *)(uintptr_t)policy };
+	}
+	return _cmocka_run_group_tests("failure", tests, nr, NULL, NULL);
+}

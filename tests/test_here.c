@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* The running kernel as a target: what it must survive, and what it must leave behind, which is nothing. */
+#include <dirent.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "scenario/target.h"
+
+static struct hf_target *here;
+static struct hf_cell cell;
+
+static size_t count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	size_t nr = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		nr++;
+	closedir(dir);
+	return nr;
+}
+
+static size_t count_mounts(void)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "r");
+	size_t nr = 0;
+	int c;
+
+	assert_non_null(f);
+	while ((c = fgetc(f)) != EOF)
+		nr += c == '\n';
+	fclose(f);
+	return nr;
+}
+
+static struct hf_scenario *parse(const char *text)
+{
+	struct hf_parse_error err = { .line = 0 };
+	struct hf_scenario *scn = NULL;
+
+	if (hf_scenario_parse("x.hf", text, strlen(text), &scn, &err))
+		fail_msg("%d:%d: %s", err.line, err.column, err.text);
+	return scn;
+}
+
+static enum hf_verdict run(const char *text)
+{
+	struct hf_scenario *scn = parse(text);
+
+	hf_run_cell(here, scn, HF_KIND_BASE, false, &cell);
+	hf_cell_free(&cell);
+	hf_scenario_free(scn);
+	return cell.verdict;
+}
+
+#define HEAD "about x\nprocess P\nP: map b 2\nP: write b 0x11\n"
+
+static int setup(void **state)
+{
+	char err[256];
+
+	(void)state;
+	here = hf_target_here(err, sizeof(err));
+	return here ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	here->ops->free(here);
+	return 0;
+}
+
+static void plain_memory_works(void **state)
+{
+	(void)state;
+	assert_int_equal(run(HEAD "P: fork C\nP: write b[0..8] 0x21\nC: check b 0x11\nP: check b[0..8] 0x21\n"
+				  "C: exit\nP: check b[8..16] 0x11\n"),
+			 HF_OK);
+	assert_int_equal(run(HEAD "P: protect b r\nP: write b[0] 1 fails EFAULT\nP: unmap b@1\n"
+				  "P: read b@1 fails EFAULT\n"),
+			 HF_OK);
+}
+
+static void a_fault_that_is_not_announced_refuses(void **state)
+{
+	(void)state;
+	assert_int_equal(run(HEAD "P: protect b none\nP: read b[0]\n"), HF_REFUSED);
+	assert_true(strstr(cell.detail, "EFAULT"));
+}
+
+/* With what root has, these are no skips. */
+static void references_of_every_kind_work(void **state)
+{
+	(void)state;
+	if (geteuid())
+		skip();
+	assert_int_equal(run(HEAD "P: vmsplice p b\ndevice: check p[4096..4104] 0x11\nP: release p\n"), HF_OK);
+	assert_int_equal(run(HEAD "P: fixedbuf f b\ndevice: write f[8..16] 0x41\nP: check b[8..16] 0x41\n"
+				  "device: check f[0..8] 0x11\nP: release f\n"),
+			 HF_OK);
+	assert_int_equal(run(HEAD "P: odirect read r b[100..5000] 0x42\nP: odirect write w b[0..100]\n"
+				  "device: finish w\ndevice: finish r\nP: check b[100..5000] 0x42\nP: check b[0..100] 0x11\n"),
+			 HF_OK);
+	assert_int_equal(run("about x\nprocess P\nprocess Q\nP: map b 2\nP: write b 0x11\nQ: process_vm read P b\n"
+			     "Q: ptrace write P b[0..9] 0x22\nP: check b[0..9] 0x22\n"),
+			 HF_OK);
+}
+
+static void what_cannot_be_done_is_skipped_with_the_reason(void **state)
+{
+	(void)state;
+	assert_int_equal(run(HEAD "P: pin d b r long\n"), HF_SKIP);
+	assert_true(strstr(cell.detail, "gup_test"));
+	assert_int_equal(run(HEAD "P: get d b w\n"), HF_SKIP);
+	assert_int_equal(run("about x\nframes 99\nprocess P\nP: map b 1\n"), HF_SKIP);
+	assert_int_equal(run(HEAD "P: odirect read r b 1\nP: exit\n"), HF_SKIP);
+}
+
+static void steps_of_the_dead_fail(void **state)
+{
+	(void)state;
+	assert_int_equal(run("about x\nprocess P\nprocess Q\nP: map b 1\nP: write b 1\nP: fork C\nP: exit\n"
+			     "Q: process_vm read C b\nC: check b 1\n"),
+			 HF_OK);
+}
+
+/* A process that dies under a step is the harness's trouble, told in words. */
+static void a_killed_process_is_an_error_cell(void **state)
+{
+	struct hf_scenario *scn = parse(HEAD);
+	struct hf_obs obs = { 0 };
+	void *r;
+	char path[64];
+	FILE *f;
+	int child = 0;
+
+	(void)state;
+	assert_int_equal(here->ops->begin(here, scn, HF_KIND_BASE, &r, &obs), 0);
+	here->ops->step(r, &scn->steps[0], &obs);
+	assert_int_equal(obs.status, 0);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%d", &child), 1);
+	fclose(f);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	here->ops->step(r, &scn->steps[1], &obs);
+	assert_int_equal(obs.status, HF_OBS_ERROR);
+	assert_true(strstr(obs.reason, "killed by signal 9") || strstr(obs.reason, "died"));
+	here->ops->end(r, &obs);
+	hf_scenario_free(scn);
+}
+
+static void par_blocks_really_run_at_once(void **state)
+{
+	(void)state;
+	assert_int_equal(run("about x\nrounds 20\nprocess P\nprocess Q\nP: map b 1\nQ: map c 1\nP: fixedbuf f b\n"
+			     "par {\n\tP: fork C\n} and {\n\tP.T: write b[0..8] 1\n\tP.T: read b[0..8]\n} and {\n"
+			     "\tQ: write c[8..16] 2\n} and {\n\tdevice: read f[0..8]\n}\nQ: check c[8..16] 2\n"),
+			 HF_OK);
+}
+
+static void nothing_is_left_behind(void **state)
+{
+	size_t descriptors = count_descriptors(), mounts = count_mounts();
+
+	(void)state;
+	for (int i = 0; i < 10; i++) {
+		references_of_every_kind_work(state);
+		run(HEAD "P: odirect read r b 1\nP: odirect write w b\nP: vmsplice p b\nP: fixedbuf f b\n"
+			 "P: fork C\nC: fork D\nC: exit\n"); /* all of it still there at the end */
+		a_killed_process_is_an_error_cell(state);
+	}
+	assert_int_equal(count_descriptors(), descriptors);
+	assert_int_equal(count_mounts(), mounts);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(plain_memory_works),
+		cmocka_unit_test(a_fault_that_is_not_announced_refuses),
+		cmocka_unit_test(references_of_every_kind_work),
+		cmocka_unit_test(what_cannot_be_done_is_skipped_with_the_reason),
+		cmocka_unit_test(steps_of_the_dead_fail),
+		cmocka_unit_test(a_killed_process_is_an_error_cell),
+		cmocka_unit_test(par_blocks_really_run_at_once),
+		cmocka_unit_test(nothing_is_left_behind),
+	};
+
+	return cmocka_run_group_tests_name("here", tests, setup, teardown);
+}
