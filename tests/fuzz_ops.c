@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sequences of operations, decoded from bytes, against the shadow model; the validator runs after every operation.
+ * Sequences of operations, decoded from bytes, against the shadow model; the validator runs after
+ * every operation.
  *
- * Built two ways: as a libFuzzer harness, and (HF_FUZZ_DRIVER) as a plain program that makes its own bytes:
- *   fuzz_ops [RUNS [SEED]]
- * A difference aborts and says which operation it was; HF_MODEL_TRACE=1 in the environment prints all of them.
+ * Built two ways: as a libFuzzer harness, and (HF_FUZZ_DRIVER) as a plain program that makes its
+ * own bytes: fuzz_ops [RUNS [SEED]] A difference aborts and says which operation it was;
+ * HF_MODEL_TRACE=1 in the environment prints all of them.
  */
 #include "model.h"
 
@@ -22,17 +23,21 @@ static void validate(struct hf_system *sys, const struct model *m)
 
 	if (!hf_validate(sys, &v))
 		return;
-	fprintf(stderr, "policy %s, after operation %zu: broken invariant: %s (frame %lld, address 0x%llx)\n",
-		hf_system_policy(sys)->name, model_operations(m), hf_invariant_text(v.invariant), (long long)v.pfn,
-		(unsigned long long)v.addr);
+	fprintf(stderr,
+		"policy %s, after operation %zu: broken invariant: %s (frame %lld, address "
+		"0x%llx)\n",
+		hf_system_policy(sys)->name, model_operations(m), hf_invariant_text(v.invariant),
+		(long long)v.pfn, (unsigned long long)v.addr);
 	abort();
 }
 
-/* The first byte chooses the machine: half of the runs are on the default policy, every fourth is short of frames. */
+/* The first byte chooses the machine: half of the runs are on the default policy, every fourth is
+ * short of frames. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct hf_policy *policy = hf_policy_default();
-	struct hf_system_config config = { .platform = hf_platform_hosted(), .flags = HF_SYSTEM_DEBUG };
+	struct hf_system_config config = { .platform = hf_platform_hosted(),
+					   .flags = HF_SYSTEM_DEBUG };
 	struct model_input in = { data + 1, data + size };
 	struct hf_system *sys;
 	struct model *m;
@@ -52,7 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		model_free(m);
 	}
 	if (hf_system_destroy(sys)) {
-		fprintf(stderr, "policy %s: frames or address spaces were left at the end\n", policy->name);
+		fprintf(stderr, "policy %s: frames or address spaces were left at the end\n",
+			policy->name);
 		abort();
 	}
 	return 0;

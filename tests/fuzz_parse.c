@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Any bytes as a scenario: an error with a message, or a scenario that the engine can run without harm.
+ * Any bytes as a scenario: an error with a message, or a scenario that the engine can run without
+ * harm.
  *
- * Built two ways: as a libFuzzer harness, and (HF_FUZZ_DRIVER) as a plain program that cuts and mixes good files:
- *   fuzz_parse RUNS SEED FILE...
+ * Built two ways: as a libFuzzer harness, and (HF_FUZZ_DRIVER) as a plain program that cuts and
+ * mixes good files: fuzz_parse RUNS SEED FILE...
  */
 #include "scenario/target.h"
 
@@ -75,7 +76,8 @@ static void read_lines(const char *path)
 /* A plausible head, then lines from anywhere, now and then with a byte changed. */
 static size_t make_text(uint64_t *state, char *text, size_t max)
 {
-	size_t len = (size_t)snprintf(text, max, "about x\nprocess P\nprocess Q\nP: map buf 2\nP: map mem 1\n");
+	size_t len = (size_t)snprintf(
+		text, max, "about x\nprocess P\nprocess Q\nP: map buf 2\nP: map mem 1\n");
 	unsigned n = 1 + next_random(state) % 6;
 
 	for (unsigned i = 0; i < n; i++) {

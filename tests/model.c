@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORDS 4			/* of a page, that the model knows */
-#define WORD_SPACING 1016	/* so that the first and the last are far apart */
+#define WORDS 4           /* of a page, that the model knows */
+#define WORD_SPACING 1016 /* so that the first and the last are far apart */
 #define MAX_REF_PAGES 3
 
 /* The bytes of one page of one process; references keep it when the process has let it go. */
@@ -47,7 +47,7 @@ struct model {
 	char doing[160];
 };
 
-/* ---- complaints ---------------------------------------------------------------------------------------------- */
+/* ---- complaints ---- */
 
 __attribute__((format(printf, 2, 3))) static void doing(struct model *m, const char *fmt, ...)
 {
@@ -64,7 +64,8 @@ __attribute__((format(printf, 2, 3))) static void complain(struct model *m, cons
 {
 	va_list ap;
 
-	fprintf(stderr, "model, policy %s, operation %zu, %s: ", hf_system_policy(m->sys)->name, m->operations, m->doing);
+	fprintf(stderr, "model, policy %s, operation %zu, %s: ", hf_system_policy(m->sys)->name,
+		m->operations, m->doing);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
@@ -82,7 +83,7 @@ static bool came_out(struct model *m, int64_t got, int want)
 	return got == 0;
 }
 
-/* ---- shadow bytes -------------------------------------------------------------------------------------------- */
+/* ---- shadow bytes ---- */
 
 static struct bytes *bytes_new(const struct bytes *like)
 {
@@ -113,7 +114,7 @@ static uint64_t word_offset(unsigned word)
 	return word * WORD_SPACING;
 }
 
-/* ---- input --------------------------------------------------------------------------------------------------- */
+/* ---- input ---- */
 
 static unsigned pick(struct model_input *in, unsigned below)
 {
@@ -151,10 +152,10 @@ static bool all_mapped(const struct proc *p, unsigned slot, unsigned nr)
 	return true;
 }
 
-/* ---- mappings ------------------------------------------------------------------------------------------------ */
+/* ---- mappings ---- */
 
-static const unsigned prots[] = { HF_PROT_READ | HF_PROT_WRITE, HF_PROT_READ | HF_PROT_WRITE, HF_PROT_READ,
-				  HF_PROT_NONE };
+static const unsigned prots[] = { HF_PROT_READ | HF_PROT_WRITE, HF_PROT_READ | HF_PROT_WRITE,
+				  HF_PROT_READ, HF_PROT_NONE };
 
 static void op_map(struct model *m, struct model_input *in)
 {
@@ -276,7 +277,7 @@ static void op_wrprotect(struct model *m, struct model_input *in)
 	came_out(m, hf_wrprotect(p->mm, address(slot), nr * HF_PAGE_SIZE), 0);
 }
 
-/* ---- processes ----------------------------------------------------------------------------------------------- */
+/* ---- processes ---- */
 
 static void op_fork(struct model *m, struct model_input *in)
 {
@@ -331,7 +332,7 @@ static void op_exit(struct model *m, struct model_input *in)
 	end_process(m, p);
 }
 
-/* ---- access -------------------------------------------------------------------------------------------------- */
+/* ---- access ---- */
 
 /* dont-fork leaves holes that only the engine knows of. */
 static bool may_be_absent(const struct model *m, int64_t got)
@@ -355,7 +356,8 @@ static void op_store(struct model *m, struct model_input *in)
 		s->bytes->word[word] = value;
 }
 
-static void check_word(struct model *m, const char *who, const struct bytes *b, unsigned word, uint64_t seen)
+static void check_word(struct model *m, const char *who, const struct bytes *b, unsigned word,
+		       uint64_t seen)
 {
 	if (b->word[word] != seen)
 		complain(m, "%s sees %llu, want %llu", who, (unsigned long long)seen,
@@ -421,8 +423,8 @@ static void op_fault(struct model *m, struct model_input *in)
 
 static void op_remote(struct model *m, struct model_input *in)
 {
-	static const enum hf_user users[] = { HF_USER_PROCESS_VM_READ, HF_USER_PROCESS_VM_WRITE, HF_USER_PTRACE_READ,
-					      HF_USER_PTRACE_WRITE };
+	static const enum hf_user users[] = { HF_USER_PROCESS_VM_READ, HF_USER_PROCESS_VM_WRITE,
+					      HF_USER_PTRACE_READ, HF_USER_PTRACE_WRITE };
 	struct proc *p = pick_proc(m, in);
 	unsigned slot = pick(in, MODEL_SLOTS), word = pick(in, WORDS), u = pick(in, 4);
 	struct slot *s = &p->slot[slot];
@@ -449,29 +451,30 @@ static void op_remote(struct model *m, struct model_input *in)
 		check_word(m, "the remote read", s->bytes, word, value);
 }
 
-/* ---- references ---------------------------------------------------------------------------------------------- */
+/* ---- references ---- */
 
-static int64_t take(struct proc *p, unsigned how, unsigned slot, unsigned nr, unsigned flags, bool pin,
-		    struct hf_ref *refs)
+static int64_t take(struct proc *p, unsigned how, unsigned slot, unsigned nr, unsigned flags,
+		    bool pin, struct hf_ref *refs)
 {
 	uint64_t addr = address(slot);
 
 	switch (how) {
 	case 0:
-		return pin ? hf_pin_user_pages(p->mm, addr, nr, flags, refs) :
-			     hf_get_user_pages(p->mm, addr, nr, flags, refs);
+		return pin ? hf_pin_user_pages(p->mm, addr, nr, flags, refs)
+			   : hf_get_user_pages(p->mm, addr, nr, flags, refs);
 	case 1:
-		return pin ? hf_pin_user_pages_remote(p->mm, addr, nr, flags, refs) :
-			     hf_get_user_pages_remote(p->mm, addr, nr, flags, refs);
+		return pin ? hf_pin_user_pages_remote(p->mm, addr, nr, flags, refs)
+			   : hf_get_user_pages_remote(p->mm, addr, nr, flags, refs);
 	default:
-		return pin ? hf_pin_user_pages_fast(p->mm, addr, nr, flags, refs) :
-			     hf_get_user_pages_fast(p->mm, addr, nr, flags, refs);
+		return pin ? hf_pin_user_pages_fast(p->mm, addr, nr, flags, refs)
+			   : hf_get_user_pages_fast(p->mm, addr, nr, flags, refs);
 	}
 }
 
 static bool slot_allows(const struct slot *s, unsigned flags)
 {
-	return s->bytes && (flags & HF_FOLL_FORCE || s->prot & (flags & HF_FOLL_WRITE ? HF_PROT_WRITE : HF_PROT_READ));
+	return s->bytes && (flags & HF_FOLL_FORCE ||
+			    s->prot & (flags & HF_FOLL_WRITE ? HF_PROT_WRITE : HF_PROT_READ));
 }
 
 static void op_take(struct model *m, struct model_input *in)
@@ -489,7 +492,8 @@ static void op_take(struct model *m, struct model_input *in)
 		((bits & 0x18) == 0x18 ? HF_FOLL_FORCE : 0);
 	if (!m->windows)
 		flags &= ~HF_FOLL_WRITE; /* devices do not write where pins are no windows */
-	doing(m, "P%d: %s %u+%u flags %u way %u", number(m, p), pin ? "pin" : "get", slot, nr, flags, bits >> 5);
+	doing(m, "P%d: %s %u+%u flags %u way %u", number(m, p), pin ? "pin" : "get", slot, nr,
+	      flags, bits >> 5);
 	got = take(p, bits >> 5 & 3, slot, nr, flags, pin, r->ref);
 	while (want < nr && slot_allows(&p->slot[slot + want], flags))
 		want++;
@@ -516,7 +520,8 @@ static void release(struct model *m, struct reference *r, unsigned how)
 	int got;
 
 	memcpy(wrong, r->ref, sizeof(wrong));
-	got = r->pin ? hf_put_user_pages(m->sys, wrong, r->nr) : hf_unpin_user_pages(m->sys, wrong, r->nr);
+	got = r->pin ? hf_put_user_pages(m->sys, wrong, r->nr)
+		     : hf_unpin_user_pages(m->sys, wrong, r->nr);
 	if (got != -EINVAL)
 		complain(m, "the wrong kind of release gave %d", got);
 	if (!r->pin)
@@ -564,16 +569,17 @@ static void op_device(struct model *m, struct model_input *in)
 		r->bytes[i]->word[word] = value;
 }
 
-/* ---- the model ----------------------------------------------------------------------------------------------- */
+/* ---- the model ---- */
 
 bool model_step(struct model *m, struct model_input *in)
 {
 	typedef void (*operation)(struct model *, struct model_input *);
 	/* what stands more than once is done more often */
 	static const operation ops[] = {
-		op_store, op_store, op_store, op_load,	 op_load,    op_check_all, op_fork,	 op_fork,
-		op_exit,  op_take,  op_take,  op_take,	 op_release, op_device,	   op_device,	 op_map,
-		op_unmap, op_remap, op_fault, op_remote, op_protect, op_advise,	   op_wrprotect,
+		op_store,   op_store,  op_store,   op_load,   op_load,      op_check_all,
+		op_fork,    op_fork,   op_exit,    op_take,   op_take,      op_take,
+		op_release, op_device, op_device,  op_map,    op_unmap,     op_remap,
+		op_fault,   op_remote, op_protect, op_advise, op_wrprotect,
 	};
 
 	if (in->at >= in->end)
@@ -597,10 +603,11 @@ struct model *model_new(struct hf_system *sys, bool windows)
 	pthread_mutex_init(&m->lock, NULL);
 	err = hf_mm_create(sys, &m->proc[0].mm);
 	if (!err)
-		err = hf_mmap(m->proc[0].mm, &addr, MODEL_SLOTS / 2 * HF_PAGE_SIZE, HF_PROT_READ | HF_PROT_WRITE,
-			      HF_MAP_FIXED);
+		err = hf_mmap(m->proc[0].mm, &addr, MODEL_SLOTS / 2 * HF_PAGE_SIZE,
+			      HF_PROT_READ | HF_PROT_WRITE, HF_MAP_FIXED);
 	for (unsigned i = 0; i < MODEL_SLOTS / 2 && !err; i++)
-		m->proc[0].slot[i] = (struct slot){ .bytes = bytes_new(NULL), .prot = HF_PROT_READ | HF_PROT_WRITE };
+		m->proc[0].slot[i] = (struct slot){ .bytes = bytes_new(NULL),
+						    .prot = HF_PROT_READ | HF_PROT_WRITE };
 	if (err) {
 		model_free(m);
 		return NULL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A shadow of a tree of processes, and random operations that are done on both: on the engine and on the shadow. The
- * shadow is the reference semantics in its plainest form: fork copies, each process owns its bytes, a pin is a window.
+ * A shadow of a tree of processes, and random operations that are done on both: on the engine and
+ * on the shadow. The shadow is the reference semantics in its plainest form: fork copies, each
+ * process owns its bytes, a pin is a window.
  *
  * Used by one thread. Several models may share a system.
  */
@@ -23,15 +24,17 @@ struct model_input {
 };
 
 /*
- * `windows`: the policy promises that pins are windows on the owner's bytes, so what devices see and write is checked.
- * NULL: no memory, or the system has not enough frames to begin with.
+ * `windows`: the policy promises that pins are windows on the owner's bytes, so what devices see
+ * and write is checked. NULL: no memory, or the system has not enough frames to begin with.
  */
 struct model *model_new(struct hf_system *sys, bool windows);
 /* Drops everything: references, processes. */
 void model_free(struct model *m);
-/* Does one operation. False: the input is at its end. A difference prints what was done and aborts. */
+/* Does one operation. False: the input is at its end. A difference prints what was done and aborts.
+ */
 bool model_step(struct model *m, struct model_input *in);
-/* A process of the model for others to meddle with; a user of it is taken. NULL: that slot has none. */
+/* A process of the model for others to meddle with; a user of it is taken. NULL: that slot has
+ * none. */
 struct hf_mm *model_borrow(struct model *m, unsigned proc);
 size_t model_operations(const struct model *m);
 

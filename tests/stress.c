@@ -68,16 +68,17 @@ static void start(pthread_t *thread, void *(*fn)(void *), void *arg)
 	must(!pthread_create(thread, NULL, fn, arg));
 }
 
-/* ---- fork shows one instant ---------------------------------------------------------------------------------- */
+/* ---- fork shows one instant ---- */
 
 #define BASE 0x10000000ul
 #define PAGES 24
 #define WRITERS 2
 #define DEVICE_LANE 1024u
+#define KEPT (PAGES / 2) /* pages that stay pinned, so that fork has much to copy */
 
 /*
- * Each writer stores 1 to all its places in order, then 2 to all of them, and so on. So at any instant its places read
- * v v v v-1 v-1 v-1, and anything else in a child is a mix of moments.
+ * Each writer stores 1 to all its places in order, then 2 to all of them, and so on. So at any
+ * instant its places read v v v v-1 v-1 v-1, and anything else in a child is a mix of moments.
  */
 struct instant {
 	struct hf_system *sys;
@@ -170,7 +171,8 @@ static void check_window(struct instant *in, const struct hf_ref *ref, unsigned 
 		     (unsigned long long)before, (unsigned long long)after);
 }
 
-static void check_device_write(struct instant *in, const struct hf_ref *ref, unsigned page, uint64_t value)
+static void check_device_write(struct instant *in, const struct hf_ref *ref, unsigned page,
+			       uint64_t value)
 {
 	uint64_t seen;
 
@@ -191,7 +193,8 @@ static void *pin_and_check(void *arg)
 		struct hf_ref ref;
 
 		if (how & 2)
-			must(hf_pin_user_pages_fast(in->parent, addr, 1, flags | HF_FOLL_LONGTERM, &ref) == 1);
+			must(hf_pin_user_pages_fast(in->parent, addr, 1, flags | HF_FOLL_LONGTERM,
+						    &ref) == 1);
 		else
 			must(hf_pin_user_pages(in->parent, addr, 1, flags, &ref) == 1);
 		for (unsigned lane = 0; lane < WRITERS; lane++)
@@ -203,7 +206,8 @@ static void *pin_and_check(void *arg)
 	return NULL;
 }
 
-/* Write-protection and mprotect go on below the writers' feet; a store that comes in between is repeated. */
+/* Write-protection and mprotect go on below the writers' feet; a store that comes in between is
+ * repeated. */
 static void *disturb(void *arg)
 {
 	struct instant *in = arg;
@@ -213,7 +217,8 @@ static void *disturb(void *arg)
 		unsigned page = next_random(&random) % PAGES;
 
 		must(!hf_wrprotect(in->parent, BASE + page * HF_PAGE_SIZE, 3 * HF_PAGE_SIZE));
-		must(!hf_handle_mm_fault(in->parent, BASE + page * HF_PAGE_SIZE, HF_FAULT_FLAG_UNSHARE));
+		must(!hf_handle_mm_fault(in->parent, BASE + page * HF_PAGE_SIZE,
+					 HF_FAULT_FLAG_UNSHARE));
 		sched_yield();
 	}
 	return NULL;
@@ -225,11 +230,13 @@ static void test_instant(void)
 	struct writer w[WRITERS];
 	pthread_t writers[WRITERS], forker, pinner, disturber;
 	uint64_t addr = BASE;
-	struct hf_ref kept[4];
+	struct hf_ref kept[KEPT];
 
 	must(!hf_mm_create(in.sys, &in.parent));
-	must(!hf_mmap(in.parent, &addr, (PAGES + 4) * HF_PAGE_SIZE, HF_PROT_READ | HF_PROT_WRITE, HF_MAP_FIXED));
-	must(hf_pin_user_pages(in.parent, BASE + 5 * HF_PAGE_SIZE, 4, HF_FOLL_WRITE | HF_FOLL_LONGTERM, kept) == 4);
+	must(!hf_mmap(in.parent, &addr, (PAGES + 4) * HF_PAGE_SIZE, HF_PROT_READ | HF_PROT_WRITE,
+		      HF_MAP_FIXED));
+	must(hf_pin_user_pages(in.parent, BASE, KEPT, HF_FOLL_WRITE | HF_FOLL_LONGTERM, kept) ==
+	     KEPT);
 	for (unsigned i = 0; i < WRITERS; i++) {
 		w[i] = (struct writer){ .in = &in, .lane = i };
 		start(&writers[i], write_places, &w[i]);
@@ -242,14 +249,15 @@ static void test_instant(void)
 	pthread_join(disturber, NULL);
 	for (unsigned i = 0; i < WRITERS; i++)
 		pthread_join(writers[i], NULL);
-	must(!hf_unpin_user_pages(in.sys, kept, 4));
+	must(!hf_unpin_user_pages(in.sys, kept, KEPT));
 	hf_mm_put(in.parent);
 	end_system(in.sys);
-	printf("ok %u - fork shows one instant while threads store, pin and protect (%u forks, %llu rounds of stores)\n",
+	printf("ok %u - fork shows one instant while threads store, pin and protect (%u forks, "
+	       "%llu rounds of stores)\n",
 	       test_number, 300 * scale, (unsigned long long)w[0].rounds);
 }
 
-/* ---- many models on one system, and somebody who meddles ----------------------------------------------------- */
+/* ---- many models on one system, and somebody who meddles ---- */
 
 #define MODELS 3
 
@@ -290,7 +298,8 @@ static int count_mapping(struct hf_mm *mm, uint64_t addr, void *arg)
 	return 0;
 }
 
-/* References and pins that come and go, lockless and remote, on processes that fork and exit meanwhile. */
+/* References and pins that come and go, lockless and remote, on processes that fork and exit
+ * meanwhile. */
 static void meddle_once(struct crowd *c, struct hf_mm *mm, uint64_t random)
 {
 	uint64_t addr = MODEL_BASE + random % MODEL_SLOTS * HF_PAGE_SIZE;
@@ -300,10 +309,11 @@ static void meddle_once(struct crowd *c, struct hf_mm *mm, uint64_t random)
 	int64_t got;
 
 	if (random >> 9 & 1)
-		got = pin ? hf_pin_user_pages_fast(mm, addr, 1, 0, &ref) : hf_get_user_pages_fast(mm, addr, 1, 0, &ref);
+		got = pin ? hf_pin_user_pages_fast(mm, addr, 1, 0, &ref)
+			  : hf_get_user_pages_fast(mm, addr, 1, 0, &ref);
 	else
-		got = pin ? hf_pin_user_pages_remote(mm, addr, 1, 0, &ref) :
-			    hf_get_user_pages_remote(mm, addr, 1, 0, &ref);
+		got = pin ? hf_pin_user_pages_remote(mm, addr, 1, 0, &ref)
+			  : hf_get_user_pages_remote(mm, addr, 1, 0, &ref);
 	if (got != 1)
 		return;
 	must(!hf_rmap_walk(c->sys, hf_ref_pfn(c->sys, &ref), count_mapping, &found) || !found);
@@ -316,7 +326,8 @@ static void *meddle(void *arg)
 	uint64_t random = 521288629ull;
 
 	while (atomic_load(&c->running)) {
-		struct hf_mm *mm = model_borrow(c->model[next_random(&random) % MODELS], next_random(&random) & 7);
+		struct hf_mm *mm = model_borrow(c->model[next_random(&random) % MODELS],
+						next_random(&random) & 7);
 
 		if (!mm)
 			continue;
@@ -352,8 +363,8 @@ static void test_crowd(const struct hf_policy *policy, size_t frames)
 		model_free(c.model[i]);
 	}
 	end_system(c.sys);
-	printf("ok %u - %zu operations of %d process trees with a meddler, policy %s, %zu frames\n", test_number,
-	       operations, MODELS, policy->name, frames);
+	printf("ok %u - %zu operations of %d process trees with a meddler, policy %s, %zu frames\n",
+	       test_number, operations, MODELS, policy->name, frames);
 }
 
 int main(int argc, char **argv)

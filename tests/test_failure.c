@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every allocation fails once: a history of operations is run again and again, with the first, the second, the third
- * allocation failing, until one run has none that fails. Each failed call must say -ENOMEM and leave the books in order,
- * and at the end nothing may be left, neither a frame nor a byte of the platform's memory.
+ * Every allocation fails once: a history of operations is run again and again, with the first, the
+ * second, the third allocation failing, until one run has none that fails. Each failed call must
+ * say -ENOMEM and leave the books in order, and at the end nothing may be left, neither a frame nor
+ * a byte of the platform's memory.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -57,7 +58,8 @@ static void validate(struct hf_system *sys)
 	atomic_store(&countdown, saved);
 }
 
-/* Did the call do it? If not, memory must have been the reason, and the books must be right all the same. */
+/* Did the call do it? If not, memory must have been the reason, and the books must be right all the
+ * same. */
 static bool done(struct hf_system *sys, int64_t ret)
 {
 	if (ret < 0 && ret != -EBUSY && ret != -EFAULT)
@@ -170,7 +172,8 @@ int main(void)
 	failing.alloc = failing_alloc;
 	failing.free = failing_free;
 	for (size_t i = 0; (policy = hf_policy_at(i)); i++, nr++) {
-		snprintf(names[nr], sizeof(names[nr]), "every_allocation_fails_once, %s", policy->name);
+		snprintf(names[nr], sizeof(names[nr]), "every_allocation_fails_once, %s",
+			 policy->name);
 		tests[nr] = (struct CMUnitTest){ names[nr], every_allocation_fails_once, NULL, NULL,
 						 (void *)(uintptr_t)policy };
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The running kernel as a target: what it must survive, and what it must leave behind, which is nothing. */
+/* The running kernel as a target: what it must survive, and what it must leave behind, which is
+ * nothing. */
 #include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -83,9 +84,11 @@ static int teardown(void **state)
 static void plain_memory_works(void **state)
 {
 	(void)state;
-	assert_int_equal(run(HEAD "P: fork C\nP: write b[0..8] 0x21\nC: check b 0x11\nP: check b[0..8] 0x21\n"
-				  "C: exit\nP: check b[8..16] 0x11\n"),
-			 HF_OK);
+	assert_int_equal(
+		run(HEAD
+		    "P: fork C\nP: write b[0..8] 0x21\nC: check b 0x11\nP: check b[0..8] 0x21\n"
+		    "C: exit\nP: check b[8..16] 0x11\n"),
+		HF_OK);
 	assert_int_equal(run(HEAD "P: protect b r\nP: write b[0] 1 fails EFAULT\nP: unmap b@1\n"
 				  "P: read b@1 fails EFAULT\n"),
 			 HF_OK);
@@ -104,14 +107,20 @@ static void references_of_every_kind_work(void **state)
 	(void)state;
 	if (geteuid())
 		skip();
-	assert_int_equal(run(HEAD "P: vmsplice p b\ndevice: check p[4096..4104] 0x11\nP: release p\n"), HF_OK);
-	assert_int_equal(run(HEAD "P: fixedbuf f b\ndevice: write f[8..16] 0x41\nP: check b[8..16] 0x41\n"
-				  "device: check f[0..8] 0x11\nP: release f\n"),
+	assert_int_equal(
+		run(HEAD "P: vmsplice p b\ndevice: check p[4096..4104] 0x11\nP: release p\n"),
+		HF_OK);
+	assert_int_equal(
+		run(HEAD "P: fixedbuf f b\ndevice: write f[8..16] 0x41\nP: check b[8..16] 0x41\n"
+			 "device: check f[0..8] 0x11\nP: release f\n"),
+		HF_OK);
+	assert_int_equal(run(HEAD
+			     "P: odirect read r b[100..5000] 0x42\nP: odirect write w b[0..100]\n"
+			     "device: finish w\ndevice: finish r\nP: check b[100..5000] 0x42\nP: "
+			     "check b[0..100] 0x11\n"),
 			 HF_OK);
-	assert_int_equal(run(HEAD "P: odirect read r b[100..5000] 0x42\nP: odirect write w b[0..100]\n"
-				  "device: finish w\ndevice: finish r\nP: check b[100..5000] 0x42\nP: check b[0..100] 0x11\n"),
-			 HF_OK);
-	assert_int_equal(run("about x\nprocess P\nprocess Q\nP: map b 2\nP: write b 0x11\nQ: process_vm read P b\n"
+	assert_int_equal(run("about x\nprocess P\nprocess Q\nP: map b 2\nP: write b 0x11\nQ: "
+			     "process_vm read P b\n"
 			     "Q: ptrace write P b[0..9] 0x22\nP: check b[0..9] 0x22\n"),
 			 HF_OK);
 }
@@ -129,9 +138,10 @@ static void what_cannot_be_done_is_skipped_with_the_reason(void **state)
 static void steps_of_the_dead_fail(void **state)
 {
 	(void)state;
-	assert_int_equal(run("about x\nprocess P\nprocess Q\nP: map b 1\nP: write b 1\nP: fork C\nP: exit\n"
-			     "Q: process_vm read C b\nC: check b 1\n"),
-			 HF_OK);
+	assert_int_equal(
+		run("about x\nprocess P\nprocess Q\nP: map b 1\nP: write b 1\nP: fork C\nP: exit\n"
+		    "Q: process_vm read C b\nC: check b 1\n"),
+		HF_OK);
 }
 
 /* A process that dies under a step is the harness's trouble, told in words. */
@@ -164,9 +174,12 @@ static void a_killed_process_is_an_error_cell(void **state)
 static void par_blocks_really_run_at_once(void **state)
 {
 	(void)state;
-	assert_int_equal(run("about x\nrounds 20\nprocess P\nprocess Q\nP: map b 1\nQ: map c 1\nP: fixedbuf f b\n"
-			     "par {\n\tP: fork C\n} and {\n\tP.T: write b[0..8] 1\n\tP.T: read b[0..8]\n} and {\n"
-			     "\tQ: write c[8..16] 2\n} and {\n\tdevice: read f[0..8]\n}\nQ: check c[8..16] 2\n"),
+	assert_int_equal(run("about x\nrounds 20\nprocess P\nprocess Q\nP: map b 1\nQ: map c 1\nP: "
+			     "fixedbuf f b\n"
+			     "par {\n\tP: fork C\n} and {\n\tP.T: write b[0..8] 1\n\tP.T: read "
+			     "b[0..8]\n} and {\n"
+			     "\tQ: write c[8..16] 2\n} and {\n\tdevice: read f[0..8]\n}\nQ: check "
+			     "c[8..16] 2\n"),
 			 HF_OK);
 }
 
@@ -177,7 +190,8 @@ static void nothing_is_left_behind(void **state)
 	(void)state;
 	for (int i = 0; i < 10; i++) {
 		references_of_every_kind_work(state);
-		run(HEAD "P: odirect read r b 1\nP: odirect write w b\nP: vmsplice p b\nP: fixedbuf f b\n"
+		run(HEAD "P: odirect read r b 1\nP: odirect write w b\nP: vmsplice p b\nP: "
+			 "fixedbuf f b\n"
 			 "P: fork C\nC: fork D\nC: exit\n"); /* all of it still there at the end */
 		a_killed_process_is_an_error_cell(state);
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The oracle and the runner, on a target that shows what the test tells it to: each verdict from what was seen. */
+/* The oracle and the runner, on a target that shows what the test tells it to: each verdict from
+ * what was seen. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,8 +39,8 @@ static void show(const struct hf_step *st, struct hf_obs *obs)
 		fail_msg("line %d: the script shows nothing", st->line);
 }
 
-static int fake_begin(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, void **run,
-		      struct hf_obs *obs)
+static int fake_begin(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,
+		      void **run, struct hf_obs *obs)
 {
 	(void)scn;
 	(void)kind;
@@ -105,7 +106,14 @@ static enum hf_verdict run(const char *text, const struct script *seen)
 	return cell.verdict;
 }
 
-#define seen(...) (const struct script[]){ __VA_ARGS__, { 0 } }
+#define seen(...)                                                                                  \
+	(const struct script[])                                                                    \
+	{                                                                                          \
+		__VA_ARGS__,                                                                       \
+		{                                                                                  \
+			0                                                                          \
+		}                                                                                  \
+	}
 #define HEAD "about x\nprocess P\nP: map b 1\nP: write b 0x11\n" /* lines 1 to 4 */
 
 static void own_bytes_must_be_seen(void **state)
@@ -115,7 +123,8 @@ static void own_bytes_must_be_seen(void **state)
 	assert_int_equal(run(HEAD "P: read b\n", seen({ 5, 0, 0, 0 })), HF_LOST_WRITE);
 	assert_int_equal(run(HEAD "P: read b\n", seen({ 5, 0, 0x77, 0 })), HF_BUG);
 	assert_true(strstr(cell.detail, "nobody wrote"));
-	assert_int_equal(run(HEAD "P: read b\n", seen({ 5, 0, 0x11, 1 })), HF_LOST_WRITE); /* in part */
+	assert_int_equal(run(HEAD "P: read b\n", seen({ 5, 0, 0x11, 1 })),
+			 HF_LOST_WRITE); /* in part */
 }
 
 static void other_processes_bytes_must_not(void **state)
@@ -138,10 +147,12 @@ static void pins_are_windows(void **state)
 	assert_int_equal(run(r, seen({ 7, 0, 0x11, 0 })), HF_STALE_READ);
 	assert_int_equal(run(w, seen({ 7, 0, 0x11, 0 })), HF_LOST_WRITE);
 	/* until the owner unmaps: then the bytes as they were */
-	assert_int_equal(run(HEAD "P: pin d b w\nP: unmap b\nP: map b 1\nP: write b 9\ndevice: read d\n",
+	assert_int_equal(run(HEAD
+			     "P: pin d b w\nP: unmap b\nP: map b 1\nP: write b 9\ndevice: read d\n",
 			     seen({ 9, 0, 0x11, 0 })),
 			 HF_OK);
-	assert_int_equal(run(HEAD "P: pin d b w\nP: unmap b\nP: map b 1\nP: write b 9\ndevice: read d\n",
+	assert_int_equal(run(HEAD
+			     "P: pin d b w\nP: unmap b\nP: map b 1\nP: write b 9\ndevice: read d\n",
 			     seen({ 9, 0, 9, 0 })),
 			 HF_BUG);
 	assert_true(strstr(cell.detail, "written to other memory (line 8)"));
@@ -149,20 +160,23 @@ static void pins_are_windows(void **state)
 
 static void plain_references_may_be_old_but_not_foreign(void **state)
 {
-	const char *text = HEAD "P: fork C\nP: get d b r\nP: write b 0x21\nC: write b 0x31\ndevice: read d\n";
+	const char *text =
+		HEAD "P: fork C\nP: get d b r\nP: write b 0x21\nC: write b 0x31\ndevice: read d\n";
 
 	(void)state;
 	assert_int_equal(run(text, seen({ 9, 0, 0x11, 0 })), HF_OK);
 	assert_int_equal(run(text, seen({ 9, 0, 0x21, 0 })), HF_OK);
 	assert_int_equal(run(text, seen({ 9, 0, 0x31, 0 })), HF_LEAK);
 	assert_int_equal(run(text, seen({ 9, 0, 0, 0 })), HF_STALE_READ);
-	assert_int_equal(run(text, seen({ 9, 0, 0x11, 1 })), HF_STALE_READ); /* zeros are older than the reference */
+	assert_int_equal(run(text, seen({ 9, 0, 0x11, 1 })),
+			 HF_STALE_READ); /* zeros are older than the reference */
 }
 
 static void device_writes_must_arrive(void **state)
 {
-	const char *text = HEAD "P: odirect read io b[0..512] 0x41\nP: fork C\nP: write b[4095] 0x21\n"
-				"device: finish io\nP: read b[0..512]\nC: read b[0..512]\n";
+	const char *text =
+		HEAD "P: odirect read io b[0..512] 0x41\nP: fork C\nP: write b[4095] 0x21\n"
+		     "device: finish io\nP: read b[0..512]\nC: read b[0..512]\n";
 
 	(void)state;
 	assert_int_equal(run(text, seen({ 9, 0, 0x41, 0 }, { 10, 0, 0x11, 0 })), HF_OK);
@@ -175,9 +189,12 @@ static void failures_are_refusals_unless_allowed(void **state)
 	(void)state;
 	assert_int_equal(run(HEAD "P: pin d b r\n", seen({ 5, -EFAULT, 0, 0 })), HF_REFUSED);
 	assert_true(strstr(cell.detail, "line 5") && strstr(cell.detail, "EFAULT"));
-	assert_int_equal(run(HEAD "P: pin d b r maybe\ndevice: read d\n", seen({ 5, -EFAULT, 0, 0 })), HF_OK);
+	assert_int_equal(
+		run(HEAD "P: pin d b r maybe\ndevice: read d\n", seen({ 5, -EFAULT, 0, 0 })),
+		HF_OK);
 	assert_int_equal(run(HEAD "P: pin d b r fails\n", seen({ 5, -EBUSY, 0, 0 })), HF_OK);
-	assert_int_equal(run(HEAD "P: pin d b r fails EFAULT\n", seen({ 5, -EBUSY, 0, 0 })), HF_REFUSED);
+	assert_int_equal(run(HEAD "P: pin d b r fails EFAULT\n", seen({ 5, -EBUSY, 0, 0 })),
+			 HF_REFUSED);
 	assert_int_equal(run(HEAD "P: pin d b r fails\n", seen({ 5, 0, 0, 0 })), HF_BUG);
 }
 
@@ -204,18 +221,27 @@ static void a_wrong_check_is_the_files_fault(void **state)
 static void advice_changes_what_is_owned(void **state)
 {
 	(void)state;
-	assert_int_equal(run(HEAD "P: advise b dontneed\nP: read b\n", seen({ 6, 0, 0, 0 })), HF_OK);
-	assert_int_equal(run(HEAD "P: advise b dontneed\nP: read b\n", seen({ 6, 0, 0x11, 0 })), HF_BUG);
-	assert_int_equal(run(HEAD "P: advise b wipeonfork\nP: fork C\nC: read b\n", seen({ 7, 0, 0, 0 })), HF_OK);
-	assert_int_equal(run(HEAD "P: advise b wipeonfork\nP: fork C\nC: read b\n", seen({ 7, 0, 0x11, 0 })), HF_LEAK);
-	assert_int_equal(run(HEAD "P: advise b dontfork\nP: fork C\nC: read b\n", seen({ 7, 0, 0x11, 0 })), HF_BUG);
+	assert_int_equal(run(HEAD "P: advise b dontneed\nP: read b\n", seen({ 6, 0, 0, 0 })),
+			 HF_OK);
+	assert_int_equal(run(HEAD "P: advise b dontneed\nP: read b\n", seen({ 6, 0, 0x11, 0 })),
+			 HF_BUG);
+	assert_int_equal(
+		run(HEAD "P: advise b wipeonfork\nP: fork C\nC: read b\n", seen({ 7, 0, 0, 0 })),
+		HF_OK);
+	assert_int_equal(
+		run(HEAD "P: advise b wipeonfork\nP: fork C\nC: read b\n", seen({ 7, 0, 0x11, 0 })),
+		HF_LEAK);
+	assert_int_equal(
+		run(HEAD "P: advise b dontfork\nP: fork C\nC: read b\n", seen({ 7, 0, 0x11, 0 })),
+		HF_BUG);
 }
 
 /* Two stores in order, and a fork at the same time: the child may have none, the first, or both. */
 static void forks_are_one_instant(void **state)
 {
-	const char *text = HEAD "par {\n\tP: fork C\n} and {\n\tP.T: write b[0] 1\n\tP.T: write b[8] 2\n}\n"
-				"C: read b[8]\nC: read b[0]\n";
+	const char *text =
+		HEAD "par {\n\tP: fork C\n} and {\n\tP.T: write b[0] 1\n\tP.T: write b[8] 2\n}\n"
+		     "C: read b[8]\nC: read b[0]\n";
 
 	(void)state;
 	assert_int_equal(run(text, seen({ 11, 0, 0x11, 0 }, { 12, 0, 0x11, 0 })), HF_OK);
@@ -226,8 +252,9 @@ static void forks_are_one_instant(void **state)
 
 static void reads_in_arms_take_part_in_the_order(void **state)
 {
-	const char *text = HEAD "par {\n\tP: write b[0] 1\n\tP: write b[8] 2\n} and {\n\tP.T: read b[8]\n"
-				"\tP.T: read b[0]\n}\n";
+	const char *text =
+		HEAD "par {\n\tP: write b[0] 1\n\tP: write b[8] 2\n} and {\n\tP.T: read b[8]\n"
+		     "\tP.T: read b[0]\n}\n";
 
 	(void)state;
 	assert_int_equal(run(text, seen({ 9, 0, 2, 0 }, { 10, 0, 1, 0 })), HF_OK);

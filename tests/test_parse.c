@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The scenario parser: the corpus of malformed files (tests/scenario/bad, each with the message that it must give), what
- * a good file becomes, and memory that runs out.
- *   test_parse BAD_DIR LIBRARY_DIR
+ * The scenario parser: the corpus of malformed files (tests/scenario/bad, each with the message
+ * that it must give), what a good file becomes, and memory that runs out. test_parse BAD_DIR
+ * LIBRARY_DIR
  */
 #include <errno.h>
 #include <fts.h>
@@ -72,7 +72,8 @@ static size_t for_each_file(const char *dir, void (*fn)(const char *path))
 
 	assert_non_null(fts);
 	while ((e = fts_read(fts)))
-		if (e->fts_info == FTS_F && e->fts_namelen > 3 && !strcmp(e->fts_name + e->fts_namelen - 3, ".hf")) {
+		if (e->fts_info == FTS_F && e->fts_namelen > 3 &&
+		    !strcmp(e->fts_name + e->fts_namelen - 3, ".hf")) {
 			fn(e->fts_path);
 			nr++;
 		}
@@ -136,8 +137,9 @@ static void files_may_be_cut_anywhere(void **state)
 
 static void settings_are_kept(void **state)
 {
-	struct hf_scenario *scn = parse("about  some words\nquote \"a # b\"\nsource here # not this\nkinds base zeropage\n"
-					"rounds 7\nframes 99\nunpin-check\nprocess P\n\nP: map b 3 r\n");
+	struct hf_scenario *scn = parse(
+		"about  some words\nquote \"a # b\"\nsource here # not this\nkinds base zeropage\n"
+		"rounds 7\nframes 99\nunpin-check\nprocess P\n\nP: map b 3 r\n");
 
 	(void)state;
 	assert_string_equal(scn->name, "name");
@@ -155,16 +157,17 @@ static void settings_are_kept(void **state)
 
 static void steps_are_what_they_say(void **state)
 {
-	struct hf_scenario *scn = parse("about a\nprocess P\nprocess Q\n"
-					"P: map b 2\n"
-					"P: write b[8..16] 0x7f\n"
-					"P: check b@1 3\n"
-					"Q: pin r1 b[1] w long of P times 3 maybe\n"
-					"P: get r2 b r slow nofault\n"
-					"device: read r1[0..1]\n"
-					"P: fork C fails EBUSY\n"
-					"par {\n\tP: fork D\n} and {\n\tP.T2: write b[0..8] 1\n\tP.T2: read b[8]\n}\n"
-					"Q: ptrace write P b[0] 9\n");
+	struct hf_scenario *scn =
+		parse("about a\nprocess P\nprocess Q\n"
+		      "P: map b 2\n"
+		      "P: write b[8..16] 0x7f\n"
+		      "P: check b@1 3\n"
+		      "Q: pin r1 b[1] w long of P times 3 maybe\n"
+		      "P: get r2 b r slow nofault\n"
+		      "device: read r1[0..1]\n"
+		      "P: fork C fails EBUSY\n"
+		      "par {\n\tP: fork D\n} and {\n\tP.T2: write b[0..8] 1\n\tP.T2: read b[8]\n}\n"
+		      "Q: ptrace write P b[0] 9\n");
 	const struct hf_step *s = scn->steps;
 
 	(void)state;
@@ -173,7 +176,8 @@ static void steps_are_what_they_say(void **state)
 	assert_int_equal(s[1].value, 0x7f);
 	assert_int_equal(s[2].lo, 4096);
 	assert_int_equal(s[2].verb, HF_V_CHECK);
-	assert_true(s[3].proc != s[3].target && s[3].maybe && s[3].times == 3 && s[3].lo == 1 && s[3].hi == 2);
+	assert_true(s[3].proc != s[3].target && s[3].maybe && s[3].times == 3 && s[3].lo == 1 &&
+		    s[3].hi == 2);
 	assert_int_equal(s[3].foll, HF_FOLL_WRITE | HF_FOLL_LONGTERM);
 	assert_int_equal(s[4].foll, HF_FOLL_NOFAULT);
 	assert_false(s[4].fast);
@@ -188,8 +192,9 @@ static void steps_are_what_they_say(void **state)
 
 static void expectations_spread_over_ranges(void **state)
 {
-	struct hf_scenario *scn = parse("about a\nprocess P\nP: map b 1\n"
-					"expect linux-5.8..linux-6.1,here ok|torn\nexpect holdfast leak\n");
+	struct hf_scenario *scn =
+		parse("about a\nprocess P\nP: map b 1\n"
+		      "expect linux-5.8..linux-6.1,here ok|torn\nexpect holdfast leak\n");
 
 	(void)state;
 	assert_int_equal(hf_scenario_expected(scn, "linux-5.10"), 1u << HF_OK | 1u << HF_TORN);

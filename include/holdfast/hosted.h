@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The platform for programs: POSIX threads, malloc and liburcu. Not part of the freestanding core. */
+/* The platform for programs: POSIX threads, malloc and liburcu. Not part of the freestanding core.
+ */
 #ifndef HOLDFAST_HOSTED_H
 #define HOLDFAST_HOSTED_H
 
@@ -10,8 +11,9 @@ extern "C" {
 #endif
 
 /*
- * One platform for the whole process, valid for its whole life; threads need no registration. After the program's own
- * fork() the child must not use systems on it: liburcu's callback thread and locks held by other threads are not there.
+ * One platform for the whole process, valid for its whole life; threads need no registration. After
+ * the program's own fork() the child must not use systems on it: liburcu's callback thread and
+ * locks held by other threads are not there.
  */
 const struct hf_platform *hf_platform_hosted(void);
 

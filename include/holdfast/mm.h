@@ -3,11 +3,14 @@
  * Systems (machines), address spaces, access, faults and fork.
  *
  * CAVEATS FIRST
- *  - Addresses are virtual addresses of the simulated machine: 48 bits, 4 KiB pages. They are never host pointers.
- *  - Every call is safe against every other call on the same mm, except hf_system_destroy(), which must be the last, and
- *    the last hf_mm_put(), after which that mm must not be used.
- *  - The library never prints, never exits and never sets errno: 0 or a count on success, negative errno otherwise.
- *  - On any error everything the call did is undone, except where the call says that it stops in the middle.
+ *  - Addresses are virtual addresses of the simulated machine: 48 bits, 4 KiB pages. They are never
+ * host pointers.
+ *  - Every call is safe against every other call on the same mm, except hf_system_destroy(), which
+ * must be the last, and the last hf_mm_put(), after which that mm must not be used.
+ *  - The library never prints, never exits and never sets errno: 0 or a count on success, negative
+ * errno otherwise.
+ *  - On any error everything the call did is undone, except where the call says that it stops in
+ * the middle.
  *  - No call may be made from inside a platform callback.
  */
 #ifndef HOLDFAST_MM_H
@@ -29,134 +32,150 @@ extern "C" {
 
 struct hf_system;
 
-/* ---- a machine ------------------------------------------------------------------------------------------------- */
+/* ---- a machine ---- */
 
-#define HF_SYSTEM_DEBUG (1u << 0)	/* junk-fill freed frames, check the junk on allocation, unpin check on */
-#define HF_SYSTEM_UNPIN_CHECK (1u << 1) /* "the mark still stands" at every unpin, whatever the policy says */
+#define HF_SYSTEM_DEBUG                                                                            \
+	(1u << 0) /* junk-fill freed frames, check the junk on allocation, unpin check on */
+#define HF_SYSTEM_UNPIN_CHECK                                                                      \
+	(1u << 1) /* "the mark still stands" at every unpin, whatever the policy says */
 
 struct hf_system_config {
 	const struct hf_platform *platform; /* must outlive the system */
-	const struct hf_policy *policy;	    /* NULL: hf_policy_default() */
-	size_t nr_frames;		    /* frames of the machine, 1 of them the zeropage; at least 16 */
-	unsigned flags;			    /* HF_SYSTEM_* */
+	const struct hf_policy *policy;     /* NULL: hf_policy_default() */
+	size_t nr_frames; /* frames of the machine, 1 of them the zeropage; at least 16 */
+	unsigned flags;   /* HF_SYSTEM_* */
 };
 
 struct hf_system_stats {
 	size_t nr_frames, nr_free; /* nr_free counts per-thread caches too */
 	size_t nr_mms;
 	uint64_t faults, cow_copies, cow_reuses, unshares, fork_copies;
-	uint64_t pins_acquired, pins_released; /* as nr_foll_pin_acquired / released in /proc/vmstat: zeropage excluded */
-	uint64_t fast_fallbacks;	       /* GUP-fast gave way to the slow path */
+	uint64_t pins_acquired, pins_released; /* as nr_foll_pin_acquired / released in
+						  /proc/vmstat: zeropage excluded */
+	uint64_t fast_fallbacks;               /* GUP-fast gave way to the slow path */
 	uint64_t unpin_check_failures;
 };
 
 /* Errors: -EINVAL (config), -ENOMEM. */
 int hf_system_create(const struct hf_system_config *config, struct hf_system **out);
-/* Frees the machine. -EBUSY, and nothing is freed, while an mm or a reference to one of its pages is left. */
+/* Frees the machine. -EBUSY, and nothing is freed, while an mm or a reference to one of its pages
+ * is left. */
 int hf_system_destroy(struct hf_system *sys);
 void hf_system_stats(struct hf_system *sys, struct hf_system_stats *stats);
 const struct hf_policy *hf_system_policy(const struct hf_system *sys);
 
-/* ---- address spaces -------------------------------------------------------------------------------------------- */
+/* ---- address spaces ---- */
 
 /* A new, empty address space with one user. -ENOMEM. */
 int hf_mm_create(struct hf_system *sys, struct hf_mm **out);
 void hf_mm_get(struct hf_mm *mm);
-/* Drops a user. The last one unmaps everything and frees the mm; pins and gets on its pages stay valid. */
+/* Drops a user. The last one unmaps everything and frees the mm; pins and gets on its pages stay
+ * valid. */
 void hf_mm_put(struct hf_mm *mm);
 
 /*
  * fork: *child becomes a copy of `parent` as of one instant, by the policy's rules.
  *
- * Stores of other threads race with it. Under a policy with fork_one_instant (holdfast) the child shows one instant of
- * the parent; under the Linux policies a page that is copied early may be torn, as in Linux. What devices write through
- * pins meanwhile may or may not be in the child.
- * Errors: -ENOMEM (no memory, or no frame for an early copy), -EBUSY (the policy refuses to fork while pages are
- * pinned). On error there is no child; a mark that was cleared before the error stays cleared, as in Linux: the next
- * write or pin fault proves ownership again.
+ * Stores of other threads race with it. Under a policy with fork_one_instant (holdfast) the child
+ * shows one instant of the parent; under the Linux policies a page that is copied early may be
+ * torn, as in Linux. What devices write through pins meanwhile may or may not be in the child.
+ * Errors: -ENOMEM (no memory, or no frame for an early copy), -EBUSY (the policy refuses to fork
+ * while pages are pinned). On error there is no child; a mark that was cleared before the error
+ * stays cleared, as in Linux: the next write or pin fault proves ownership again.
  */
 int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child);
 
-/* ---- mappings -------------------------------------------------------------------------------------------------- */
+/* ---- mappings ---- */
 
 #define HF_PROT_NONE 0u
 #define HF_PROT_READ (1u << 0)
 #define HF_PROT_WRITE (1u << 1)
 
-#define HF_MAP_FIXED (1u << 0)		 /* at *addr exactly; what was there is unmapped */
+#define HF_MAP_FIXED (1u << 0)           /* at *addr exactly; what was there is unmapped */
 #define HF_MAP_FIXED_NOREPLACE (1u << 1) /* at *addr exactly, or -EEXIST */
-#define HF_MAP_POPULATE (1u << 2)	 /* fault everything in, for write where prot allows; failures are not errors */
+#define HF_MAP_POPULATE                                                                            \
+	(1u << 2) /* fault everything in, for write where prot allows; failures are not errors */
 
 /*
- * Maps `len` bytes (rounded up to pages) of private anonymous memory. *addr: hint or exact address in, address out.
- * Errors: -EINVAL (len 0, unaligned fixed address, unknown flags or prot), -ENOMEM (no address space, memory or too many
- * mappings), -EEXIST.
+ * Maps `len` bytes (rounded up to pages) of private anonymous memory. *addr: hint or exact address
+ * in, address out. Errors: -EINVAL (len 0, unaligned fixed address, unknown flags or prot), -ENOMEM
+ * (no address space, memory or too many mappings), -EEXIST.
  */
 int hf_mmap(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags);
-/* Unmaps the pages of [addr, addr+len); holes are fine. -EINVAL (alignment, range), -ENOMEM (split needs memory). */
+/* Unmaps the pages of [addr, addr+len); holes are fine. -EINVAL (alignment, range), -ENOMEM (split
+ * needs memory). */
 int hf_munmap(struct hf_mm *mm, uint64_t addr, size_t len);
-/* Errors: -EINVAL, -ENOMEM (a hole in the range: what precedes it is changed, as in Linux; or no memory). */
+/* Errors: -EINVAL, -ENOMEM (a hole in the range: what precedes it is changed, as in Linux; or no
+ * memory). */
 int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot);
 
 #define HF_MREMAP_MAYMOVE (1u << 0)
-#define HF_MREMAP_FIXED (1u << 1) /* to *new_addr exactly, unmapping what is there; needs MAYMOVE */
+#define HF_MREMAP_FIXED                                                                            \
+	(1u << 1) /* to *new_addr exactly, unmapping what is there; needs MAYMOVE                  \
+		   */
 
 /*
- * Resizes or moves one mapping. Pages, marks and pins move with the addresses. old_len and new_len must not be 0.
- * Errors: -EINVAL (alignment, flags, overlap), -EFAULT (the old range is not one mapping), -ENOMEM.
+ * Resizes or moves one mapping. Pages, marks and pins move with the addresses. old_len and new_len
+ * must not be 0. Errors: -EINVAL (alignment, flags, overlap), -EFAULT (the old range is not one
+ * mapping), -ENOMEM.
  */
 int hf_mremap(struct hf_mm *mm, uint64_t old_addr, size_t old_len, size_t new_len, unsigned flags,
 	      uint64_t *new_addr);
 
 enum hf_advice {
-	HF_MADV_DONTNEED,	/* drop the pages; next access reads zeros */
-	HF_MADV_DONTFORK,	/* the range is absent from children */
-	HF_MADV_DOFORK,		/* undo DONTFORK */
-	HF_MADV_WIPEONFORK,	/* children see zeros */
-	HF_MADV_KEEPONFORK,	/* undo WIPEONFORK */
-	HF_MADV_POPULATE_READ,	/* fault in, readable */
+	HF_MADV_DONTNEED,       /* drop the pages; next access reads zeros */
+	HF_MADV_DONTFORK,       /* the range is absent from children */
+	HF_MADV_DOFORK,         /* undo DONTFORK */
+	HF_MADV_WIPEONFORK,     /* children see zeros */
+	HF_MADV_KEEPONFORK,     /* undo WIPEONFORK */
+	HF_MADV_POPULATE_READ,  /* fault in, readable */
 	HF_MADV_POPULATE_WRITE, /* fault in, writable */
 };
 
 /*
- * Errors: -EINVAL (range, advice; POPULATE_*: the mapping's protection forbids it), -ENOMEM (a hole: the rest of the
- * range is still advised, as in Linux, except by POPULATE_*; or no memory), -EFAULT (POPULATE_*: a page omitted by fork).
+ * Errors: -EINVAL (range, advice; POPULATE_*: the mapping's protection forbids it), -ENOMEM (a
+ * hole: the rest of the range is still advised, as in Linux, except by POPULATE_*; or no memory),
+ * -EFAULT (POPULATE_*: a page omitted by fork).
  */
 int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advice);
 
 /*
- * Makes present entries read-only without touching protections or marks: what clearing soft-dirty bits or arming
- * userfaultfd write-protection in asynchronous mode does to page tables. The next store takes a write fault.
- * Errors: -EINVAL.
+ * Makes present entries read-only without touching protections or marks: what clearing soft-dirty
+ * bits or arming userfaultfd write-protection in asynchronous mode does to page tables. The next
+ * store takes a write fault. Errors: -EINVAL.
  */
 int hf_wrprotect(struct hf_mm *mm, uint64_t addr, size_t len);
 
-/* ---- access: what a CPU does ----------------------------------------------------------------------------------- */
+/* ---- access: what a CPU does ---- */
 
 /*
- * One load or store of 1, 2, 4 or 8 bytes, naturally aligned: single-copy atomic, faulting as needed.
- * Errors: -EINVAL (size, alignment), -EFAULT (no mapping, protection, absent page), -ENOMEM.
+ * One load or store of 1, 2, 4 or 8 bytes, naturally aligned: single-copy atomic, faulting as
+ * needed. Errors: -EINVAL (size, alignment), -EFAULT (no mapping, protection, absent page),
+ * -ENOMEM.
  */
 int hf_load(struct hf_mm *mm, uint64_t addr, void *value, size_t size);
 int hf_store(struct hf_mm *mm, uint64_t addr, const void *value, size_t size);
 /*
- * Copies `len` bytes in or out, page by page, faulting as needed. Returns the bytes copied: short when a later page
- * failed, the error when nothing was copied. Errors as hf_load().
+ * Copies `len` bytes in or out, page by page, faulting as needed. Returns the bytes copied: short
+ * when a later page failed, the error when nothing was copied. Errors as hf_load().
  */
 int64_t hf_copy_from_user(struct hf_mm *mm, void *to, uint64_t from, size_t len);
 int64_t hf_copy_to_user(struct hf_mm *mm, uint64_t to, const void *from, size_t len);
 
 #define HF_FAULT_FLAG_WRITE (1u << 0)
-#define HF_FAULT_FLAG_UNSHARE (1u << 1) /* COW logic without "map writable" and without dirtying; excludes WRITE */
-#define HF_FAULT_FLAG_REMOTE (1u << 2)	/* for GUP: VMA protection was checked by the caller (FORCE) */
+#define HF_FAULT_FLAG_UNSHARE                                                                      \
+	(1u << 1) /* COW logic without "map writable" and without dirtying; excludes WRITE */
+#define HF_FAULT_FLAG_REMOTE                                                                       \
+	(1u << 2) /* for GUP: VMA protection was checked by the caller (FORCE) */
 
 /*
- * Resolves one fault; what an access that finds no suitable entry does before it tries again. Without WRITE or UNSHARE
- * it is a read fault. Takes mmap_lock for read. Errors: -EINVAL (flags), -EFAULT (no mapping, protection), -ENOMEM.
+ * Resolves one fault; what an access that finds no suitable entry does before it tries again.
+ * Without WRITE or UNSHARE it is a read fault. Takes mmap_lock for read. Errors: -EINVAL (flags),
+ * -EFAULT (no mapping, protection), -ENOMEM.
  */
 int hf_handle_mm_fault(struct hf_mm *mm, uint64_t addr, unsigned flags);
 
-/* ---- looking ---------------------------------------------------------------------------------------------------- */
+/* ---- looking ---- */
 
 #define HF_PFN_NONE UINT64_MAX
 
@@ -174,8 +193,9 @@ int hf_mm_page_info(struct hf_mm *mm, uint64_t addr, struct hf_page_info *info);
 /* Called once for each entry that maps a page; a non-zero return ends the walk and is returned. */
 typedef int (*hf_rmap_fn)(struct hf_mm *mm, uint64_t addr, void *arg);
 /*
- * Finds every mapping of an anonymous page by its reverse map. 0 when the page is not mapped. Takes the anon_vma lock
- * and ptls; fn is called under both and must not call the library. -EINVAL: no such frame.
+ * Finds every mapping of an anonymous page by its reverse map. 0 when the page is not mapped. Takes
+ * the anon_vma lock and ptls; fn is called under both and must not call the library. -EINVAL: no
+ * such frame.
  */
 int hf_rmap_walk(struct hf_system *sys, uint64_t pfn, hf_rmap_fn fn, void *arg);
 

@@ -5,11 +5,16 @@
  * CAVEATS FIRST
  *  - Every callback is called from many threads at once, except where a comment says otherwise.
  *  - No callback may call back into the core.
- *  - alloc() is the only callback that may fail. The core unwinds whatever it was doing when it does.
- *  - A thread never sleeps between tlb_begin() and tlb_end(), nor takes a lock there; so tlb_flush() may be
- *    called with any lock of the core held.
+ *  - alloc() is the only callback that may fail. The core unwinds whatever it was doing when it
+ * does.
+ *  - A thread never sleeps between tlb_begin() and tlb_end(), nor takes a lock there; so
+ * tlb_flush() may be called with any lock of the core held.
  *
- * Lock order inside the core: mmap_lock (rw) -> page lock -> anon_vma lock -> ptl -> leaf locks (allocator).
+ * Besides this, a freestanding build needs what compilers take for granted: memcpy, memmove and
+ * memset.
+ *
+ * Lock order inside the core: mmap_lock (rw) -> page lock -> anon_vma lock -> ptl -> leaf locks
+ * (allocator).
  */
 #ifndef HOLDFAST_PLATFORM_H
 #define HOLDFAST_PLATFORM_H
@@ -32,7 +37,8 @@ struct hf_rwlock {
 	_Alignas(16) unsigned char opaque[64];
 };
 
-/* Embedded in an object that is freed after an RCU grace period. `opaque` belongs to the platform. */
+/* Embedded in an object that is freed after an RCU grace period. `opaque` belongs to the platform.
+ */
 struct hf_rcu_head {
 	_Alignas(16) unsigned char opaque[32];
 	void (*func)(struct hf_rcu_head *head);
@@ -42,7 +48,8 @@ struct hf_rcu_head {
 struct hf_platform {
 	void *ctx; /* passed to every callback */
 
-	/* `size` bytes aligned to `align` (a power of two), contents undefined; NULL when there are none. */
+	/* `size` bytes aligned to `align` (a power of two), contents undefined; NULL when there are
+	 * none. */
 	void *(*alloc)(void *ctx, size_t size, size_t align);
 	/* `size` is what was asked for. */
 	void (*free)(void *ctx, void *ptr, size_t size);
@@ -63,7 +70,8 @@ struct hf_platform {
 	void (*write_lock)(void *ctx, struct hf_rwlock *lock);
 	void (*write_unlock)(void *ctx, struct hf_rwlock *lock);
 
-	/* RCU. call_rcu() runs head->func(head) once every read section that is open now has closed. */
+	/* RCU. call_rcu() runs head->func(head) once every read section that is open now has
+	 * closed. */
 	void (*rcu_read_lock)(void *ctx);
 	void (*rcu_read_unlock)(void *ctx);
 	void (*call_rcu)(void *ctx, struct hf_rcu_head *head);
@@ -71,18 +79,20 @@ struct hf_platform {
 	void (*rcu_barrier)(void *ctx);
 
 	/*
-	 * The TLB. Between tlb_begin(asid) and tlb_end() the calling thread uses translations of that address
-	 * space. tlb_flush(asid) returns once no thread still uses a translation that it read before the call.
-	 * tlb_begin() orders before the reads that follow it, and tlb_flush() after the writes that precede it,
-	 * in the single total order of sequentially consistent operations. asid is never 0.
+	 * The TLB. Between tlb_begin(asid) and tlb_end() the calling thread uses translations of
+	 * that address space. tlb_flush(asid) returns once no thread still uses a translation that
+	 * it read before the call. tlb_begin() orders before the reads that follow it, and
+	 * tlb_flush() after the writes that precede it, in the single total order of sequentially
+	 * consistent operations. asid is never 0.
 	 */
 	void (*tlb_begin)(void *ctx, uint32_t asid);
 	void (*tlb_end)(void *ctx);
 	void (*tlb_flush)(void *ctx, uint32_t asid);
 
 	/*
-	 * Copies `len` bytes of frame memory. The other side may be written meanwhile by CPUs or devices: each
-	 * aligned 8-byte word is copied whole when both sides and the length are aligned to 8.
+	 * Copies `len` bytes of frame memory. The other side may be written meanwhile by CPUs or
+	 * devices: each aligned 8-byte word is copied whole when both sides and the length are
+	 * aligned to 8.
 	 */
 	void (*copy)(void *ctx, void *to, const void *from, size_t len);
 

@@ -2,9 +2,9 @@
 /*
  * A policy: one complete set of copy-on-write and GUP rules.
  *
- * A policy is a constant table. Each field is a rule out of a small family (src/policy/: fork.c, reuse.c, gup.c,
- * users.c); src/policy/table.c puts the tables together. The rules only look at pages and answer; all changes are made
- * by the core, under its locks.
+ * A policy is a constant table. Each field is a rule out of a small family (src/policy/: fork.c,
+ * reuse.c, gup.c, users.c); src/policy/table.c puts the tables together. The rules only look at
+ * pages and answer; all changes are made by the core, under its locks.
  */
 #ifndef HOLDFAST_POLICY_H
 #define HOLDFAST_POLICY_H
@@ -21,46 +21,46 @@ struct hf_mm;
 struct hf_page;
 
 /* FOLL flags, spelt as the kernel spells them. */
-#define HF_FOLL_WRITE (1u << 0)	    /* the reference will be written through */
-#define HF_FOLL_GET (1u << 1)	    /* a plain reference; excludes PIN */
-#define HF_FOLL_PIN (1u << 2)	    /* a pin; excludes GET */
-#define HF_FOLL_LONGTERM (1u << 3)  /* held for as long as the user likes; only with PIN */
-#define HF_FOLL_FORCE (1u << 4)	    /* bypass the VMA's protection where it could have been granted */
-#define HF_FOLL_NOFAULT (1u << 5)   /* take only what is mapped already */
+#define HF_FOLL_WRITE (1u << 0)    /* the reference will be written through */
+#define HF_FOLL_GET (1u << 1)      /* a plain reference; excludes PIN */
+#define HF_FOLL_PIN (1u << 2)      /* a pin; excludes GET */
+#define HF_FOLL_LONGTERM (1u << 3) /* held for as long as the user likes; only with PIN */
+#define HF_FOLL_FORCE (1u << 4)   /* bypass the VMA's protection where it could have been granted */
+#define HF_FOLL_NOFAULT (1u << 5) /* take only what is mapped already */
 #define HF_FOLL_FAST_ONLY (1u << 6) /* lockless walk or nothing; only for the _fast calls */
 
 /* What fork does with one present anonymous page of the parent. */
 enum hf_fork_action {
-	HF_FORK_SHARE,	/* both map it read-only; the exclusive mark is cleared */
-	HF_FORK_COPY,	/* the parent keeps it as it is; the child gets a copy now */
+	HF_FORK_SHARE,  /* both map it read-only; the exclusive mark is cleared */
+	HF_FORK_COPY,   /* the parent keeps it as it is; the child gets a copy now */
 	HF_FORK_REFUSE, /* fork fails with -EBUSY */
-	HF_FORK_OMIT,	/* the page is absent from the child: access there fails with -EFAULT */
+	HF_FORK_OMIT,   /* the page is absent from the child: access there fails with -EFAULT */
 };
 
 /* What a read-only GUP does with a page that a store could still move away from. */
 enum hf_gup_action {
-	HF_GUP_TAKE,	    /* reference it as it is */
-	HF_GUP_UNSHARE,	    /* unshare fault first */
+	HF_GUP_TAKE,        /* reference it as it is */
+	HF_GUP_UNSHARE,     /* unshare fault first */
 	HF_GUP_WRITE_FAULT, /* write fault first */
-	HF_GUP_FAIL,	    /* the whole request fails with -EFAULT */
+	HF_GUP_FAIL,        /* the whole request fails with -EFAULT */
 };
 
 /* What a read-only GUP looks at, when the entry is present and not writable. */
 struct hf_gup_view {
-	bool anon;	/* an anonymous page; otherwise the shared zeropage */
+	bool anon;      /* an anonymous page; otherwise the shared zeropage */
 	bool exclusive; /* its mark */
 	unsigned flags; /* HF_FOLL_* */
 };
 
 /* Those who take references, for the question which kind. */
 enum hf_user {
-	HF_USER_ODIRECT_READ,	  /* the device writes into memory */
-	HF_USER_ODIRECT_WRITE,	  /* the device reads memory */
-	HF_USER_VMSPLICE,	  /* user memory into a pipe */
-	HF_USER_FIXEDBUF,	  /* an io_uring registered buffer */
+	HF_USER_ODIRECT_READ,     /* the device writes into memory */
+	HF_USER_ODIRECT_WRITE,    /* the device reads memory */
+	HF_USER_VMSPLICE,         /* user memory into a pipe */
+	HF_USER_FIXEDBUF,         /* an io_uring registered buffer */
 	HF_USER_PROCESS_VM_READ,  /* process_vm_readv() of another process */
 	HF_USER_PROCESS_VM_WRITE, /* process_vm_writev() */
-	HF_USER_PTRACE_READ,	  /* ptrace and /proc/pid/mem */
+	HF_USER_PTRACE_READ,      /* ptrace and /proc/pid/mem */
 	HF_USER_PTRACE_WRITE,
 	HF_NR_USERS,
 };
@@ -70,33 +70,41 @@ struct hf_policy {
 	const char *summary; /* one line for people */
 
 	/*
-	 * The exclusive mark exists: anonymous pages are born with it, GUP pins only pages that carry it (unless
-	 * `pins_shared`), sharing clears it and fails on a pinned page.
+	 * The exclusive mark exists: anonymous pages are born with it, GUP pins only pages that
+	 * carry it (unless `pins_shared`), sharing clears it and fails on a pinned page.
 	 */
 	bool has_mark;
 	/* Pins may also be held on pages without the mark, so unpin has nothing to check. */
 	bool pins_shared;
-	/* The unpin check is part of the policy (it runs in debug systems and where the caller asks). */
+	/* The unpin check is part of the policy (it runs in debug systems and where the caller
+	 * asks). */
 	bool unpin_check;
-	/* Fork write-protects everything before it copies anything, so that its copies are one instant. */
+	/* Fork write-protects everything before it copies anything, so that its copies are one
+	 * instant. */
 	bool fork_one_instant;
-	/* mprotect to writable makes the entry of an exclusive page writable without a fault (6.1). */
+	/* mprotect to writable makes the entry of an exclusive page writable without a fault (6.1).
+	 */
 	bool mprotect_upgrades;
-	/* A write fault sleeps for the page lock and looks again; otherwise a busy lock means copy. */
+	/* A write fault sleeps for the page lock and looks again; otherwise a busy lock means copy.
+	 */
 	bool reuse_sleeps;
 
 	/*
-	 * What a request is really taken as: its flags with FOLL_GET and FOLL_PIN perhaps exchanged (no FOLL_PIN before
-	 * 5.6; write GETs counted as pins; short read pins as GETs). NULL: as asked.
+	 * What a request is really taken as: its flags with FOLL_GET and FOLL_PIN perhaps exchanged
+	 * (no FOLL_PIN before 5.6; write GETs counted as pins; short read pins as GETs). NULL: as
+	 * asked.
 	 */
 	unsigned (*take_as)(unsigned foll_flags);
-	/* Which of a page's two pin counters a pin with these flags uses: 0 or 1. NULL: always 0. */
+	/* Which of a page's two pin counters a pin with these flags uses: 0 or 1. NULL: always 0.
+	 */
 	unsigned (*pin_class)(unsigned foll_flags);
 	/* Called with mmap_lock held for write and ptl held. */
 	enum hf_fork_action (*fork_page)(const struct hf_mm *src, const struct hf_page *page);
-	/* May a write fault keep this page (read-only entry, page locked, ptl held) instead of copying it? */
+	/* May a write fault keep this page (read-only entry, page locked, ptl held) instead of
+	 * copying it? */
 	bool (*may_reuse)(const struct hf_page *page);
-	/* Called for entries that are present and not writable, under ptl or locklessly (GUP-fast). */
+	/* Called for entries that are present and not writable, under ptl or locklessly (GUP-fast).
+	 */
 	enum hf_gup_action (*gup_read)(const struct hf_gup_view *view);
 
 	/* HF_FOLL_* of each user. */
@@ -110,14 +118,15 @@ const struct hf_policy *hf_policy_find(const char *name);
 /* The i-th policy, Linux eras first and oldest first, or NULL past the end. */
 const struct hf_policy *hf_policy_at(size_t i);
 
-/* For rules: what they may ask of a page. Racy unless the caller holds what keeps the answer still. */
-uint32_t hf_page_refs(const struct hf_page *page);     /* all references: mappings, gets, pins */
-uint32_t hf_page_pins(const struct hf_page *page);     /* pins of both classes */
+/* For rules: what they may ask of a page. Racy unless the caller holds what keeps the answer still.
+ */
+uint32_t hf_page_refs(const struct hf_page *page); /* all references: mappings, gets, pins */
+uint32_t hf_page_pins(const struct hf_page *page); /* pins of both classes */
 uint32_t hf_page_pins_of(const struct hf_page *page, unsigned pin_class);
 uint32_t hf_page_mapcount(const struct hf_page *page); /* entries that map it */
 bool hf_page_exclusive(const struct hf_page *page);    /* PageAnonExclusive */
 bool hf_page_maybe_pinned(const struct hf_page *page); /* Linux's estimate, 1024 bias */
-bool hf_mm_has_pinned(const struct hf_mm *mm);	       /* MMF_HAS_PINNED: sticky, not inherited */
+bool hf_mm_has_pinned(const struct hf_mm *mm);         /* MMF_HAS_PINNED: sticky, not inherited */
 
 #ifdef __cplusplus
 }

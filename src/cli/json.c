@@ -12,8 +12,8 @@ static json_t *steps_json(const struct hf_cell *c)
 
 	for (size_t i = 0; i < c->nr_steps; i++) {
 		const struct hf_cell_step *s = &c->steps[i];
-		json_t *o = json_pack("{s:i, s:s, s:s}", "line", s->line, "step", s->text ? s->text : "", "result",
-				      s->result ? s->result : "");
+		json_t *o = json_pack("{s:i, s:s, s:s}", "line", s->line, "step",
+				      s->text ? s->text : "", "result", s->result ? s->result : "");
 
 		if (s->pages)
 			json_object_set_new(o, "pages", json_string(s->pages));
@@ -28,8 +28,9 @@ static json_t *cell_json(const struct hf_cell *c)
 
 	hf_verdict_set(c->expected, set, sizeof(set));
 	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s, s:o}", "scenario", c->scn->name, "kind",
-			 hf_kind_names[c->kind], "target", c->target, "verdict", hf_verdict_names[c->verdict],
-			 "expected", c->expected ? set : NULL, "detail", c->detail, "steps", steps_json(c));
+			 hf_kind_names[c->kind], "target", c->target, "verdict",
+			 hf_verdict_names[c->verdict], "expected", c->expected ? set : NULL,
+			 "detail", c->detail, "steps", steps_json(c));
 }
 
 void hf_print_json(const struct hf_results *res)
@@ -49,8 +50,8 @@ void hf_print_tap(const struct hf_results *res)
 	for (size_t i = 0; i < res->nr_cells; i++) {
 		const struct hf_cell *c = &res->cells[i];
 
-		printf("%sok %zu - %s %s on %s", hf_cell_as_expected(c) ? "" : "not ", i + 1, c->scn->name,
-		       hf_kind_names[c->kind], c->target);
+		printf("%sok %zu - %s %s on %s", hf_cell_as_expected(c) ? "" : "not ", i + 1,
+		       c->scn->name, hf_kind_names[c->kind], c->target);
 		if (c->verdict == HF_SKIP)
 			printf(" # SKIP %s", c->detail);
 		else if (c->verdict != HF_OK)

@@ -54,7 +54,8 @@ static int load_path(struct hf_library *lib, const char *path)
 	while (fts && (e = fts_read(fts))) {
 		if (e->fts_info == FTS_F && is_scenario(e)) {
 			status |= load_file(lib, e->fts_path);
-		} else if (e->fts_info == FTS_NS || e->fts_info == FTS_DNR || e->fts_info == FTS_ERR) {
+		} else if (e->fts_info == FTS_NS || e->fts_info == FTS_DNR ||
+			   e->fts_info == FTS_ERR) {
 			fprintf(stderr, "%s: %s\n", e->fts_path, strerror(e->fts_errno));
 			status = HF_EXIT_USAGE;
 		}

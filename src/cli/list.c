@@ -26,7 +26,8 @@ static int list_scenarios(int argc, char **argv)
 {
 	static char *here[] = { "scenarios" };
 	struct hf_library lib;
-	int status = argc ? hf_library_load(&lib, argv, (size_t)argc) : hf_library_load(&lib, here, 1);
+	int status =
+		argc ? hf_library_load(&lib, argv, (size_t)argc) : hf_library_load(&lib, here, 1);
 
 	for (size_t i = 0; i < lib.nr; i++)
 		printf("%-40s %s\n", lib.scn[i]->name, lib.scn[i]->about);
@@ -45,6 +46,7 @@ int hf_cmd_list(int argc, char **argv)
 	if (!strcmp(what, "scenarios"))
 		return list_scenarios(argc - 2, argv + 2);
 	fprintf(!strcmp(what, "--help") ? stdout : stderr,
-		"Usage: holdfast list policies|kinds\n       holdfast list scenarios [FILE|DIR...]   (default: scenarios)\n");
+		"Usage: holdfast list policies|kinds\n       holdfast list scenarios [FILE|DIR...] "
+		"  (default: scenarios)\n");
 	return !strcmp(what, "--help") ? HF_EXIT_OK : HF_EXIT_USAGE;
 }

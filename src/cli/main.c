@@ -10,13 +10,15 @@ volatile sig_atomic_t hf_interrupted;
 static const char usage[] =
 	"Usage: holdfast COMMAND ...\n"
 	"\n"
-	"  holdfast run [--on TARGET[,TARGET...]] [--format table|json|tap|markdown] [--trace] FILE|DIR...\n"
+	"  holdfast run [--on TARGET[,TARGET...]] [--format table|json|tap|markdown] [--trace] "
+	"FILE|DIR...\n"
 	"        run scenarios and say who loses data, who leaks it, who refuses, who is right\n"
 	"  holdfast list policies|scenarios|kinds [DIR...]\n"
 	"  holdfast --version\n"
 	"  holdfast --help\n"
 	"\n"
-	"A TARGET is a policy of the engine (holdfast list policies) or 'here', the running kernel.\n"
+	"A TARGET is a policy of the engine (holdfast list policies) or 'here', the running "
+	"kernel.\n"
 	"Exit status: 0 all as expected, 1 not, 2 usage or parse error, 77 all skipped.\n";
 
 static void on_signal(int sig)

@@ -20,7 +20,8 @@ static void run_usage(FILE *to)
 {
 	fputs("Usage: holdfast run [OPTION...] FILE|DIR...\n"
 	      "\n"
-	      "  --on TARGET[,TARGET...]  policies, or 'here' for the running kernel; default: holdfast,here\n"
+	      "  --on TARGET[,TARGET...]  policies, or 'here' for the running kernel; default: "
+	      "holdfast,here\n"
 	      "  --format FORMAT          table (default), json, tap or markdown\n"
 	      "  --trace                  page states after every step (table and json)\n"
 	      "  --help\n",
@@ -68,7 +69,9 @@ static int parse_options(int argc, char **argv, struct options *opt, int *status
 		case 'f':
 			opt->print = find_format(optarg);
 			if (!opt->print) {
-				fprintf(stderr, "holdfast: --format '%s': expected table, json, tap or markdown\n",
+				fprintf(stderr,
+					"holdfast: --format '%s': expected table, json, tap or "
+					"markdown\n",
 					optarg);
 				return -1;
 			}
@@ -86,7 +89,8 @@ static int parse_options(int argc, char **argv, struct options *opt, int *status
 		}
 	}
 	if (optind == argc) {
-		fputs("holdfast: no scenario given: name files or folders, such as scenarios/\n", stderr);
+		fputs("holdfast: no scenario given: name files or folders, such as scenarios/\n",
+		      stderr);
 		return -1;
 	}
 	opt->on = strdup(on);
@@ -131,7 +135,8 @@ static void progress_done(void)
 		fputs("\r\033[K", stderr);
 }
 
-static void run_row(struct hf_results *res, const struct hf_scenario *scn, enum hf_kind kind, bool trace, size_t total)
+static void run_row(struct hf_results *res, const struct hf_scenario *scn, enum hf_kind kind,
+		    bool trace, size_t total)
 {
 	for (size_t t = 0; t < res->nr_targets && !hf_interrupted; t++) {
 		progress(res, total, scn->name);

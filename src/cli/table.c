@@ -22,7 +22,8 @@ void hf_verdict_set(unsigned verdicts, char *buf, size_t len)
 	buf[0] = '\0';
 	for (int v = 0; v < HF_NR_VERDICTS; v++)
 		if (verdicts >> v & 1 && at < len)
-			at += (size_t)snprintf(buf + at, len - at, "%s%s", at ? "|" : "", hf_verdict_names[v]);
+			at += (size_t)snprintf(buf + at, len - at, "%s%s", at ? "|" : "",
+					       hf_verdict_names[v]);
 }
 
 static bool bad(const struct hf_cell *cell)
@@ -48,7 +49,8 @@ static void print_cells(const struct hf_results *res, int name_width, bool colou
 
 	printf("%-*s", name_width, "");
 	for (size_t t = 0; t < res->nr_targets; t++)
-		printf("  %-*s", max(10, (int)strlen(res->targets[t]->name)), res->targets[t]->name);
+		printf("  %-*s", max(10, (int)strlen(res->targets[t]->name)),
+		       res->targets[t]->name);
 	for (size_t i = 0; i < res->nr_cells; i++) {
 		const struct hf_cell *c = &res->cells[i];
 		size_t t = i % res->nr_targets;
@@ -60,8 +62,10 @@ static void print_cells(const struct hf_results *res, int name_width, bool colou
 			printf("\n%-*s", name_width, name);
 		}
 		/* what was not expected stands out without colours too */
-		snprintf(text, sizeof(text), "%s%s", hf_verdict_names[c->verdict], hf_cell_as_expected(c) ? "" : "!");
-		printf("  %s%-*s%s", colours ? colour(c) : "", width, text, colours ? "\033[0m" : "");
+		snprintf(text, sizeof(text), "%s%s", hf_verdict_names[c->verdict],
+			 hf_cell_as_expected(c) ? "" : "!");
+		printf("  %s%-*s%s", colours ? colour(c) : "", width, text,
+		       colours ? "\033[0m" : "");
 	}
 	putchar('\n');
 }
@@ -95,7 +99,8 @@ static void print_skips(const struct hf_results *res)
 		for (size_t j = 0; j < res->nr_cells && c->verdict == HF_SKIP; j++) {
 			const struct hf_cell *d = &res->cells[j];
 
-			if (d->verdict != HF_SKIP || d->target != c->target || strcmp(d->detail, c->detail))
+			if (d->verdict != HF_SKIP || d->target != c->target ||
+			    strcmp(d->detail, c->detail))
 				continue;
 			seen |= j < i;
 			n++;
@@ -175,7 +180,8 @@ void hf_print_markdown(const struct hf_results *res)
 
 		if (i % res->nr_targets == 0) {
 			hf_row_name(c, name, sizeof(name));
-			printf("\n| %s | `%s` |", c->scn->nr_quotes ? c->scn->quotes[0] : c->scn->about, name);
+			printf("\n| %s | `%s` |",
+			       c->scn->nr_quotes ? c->scn->quotes[0] : c->scn->about, name);
 		}
 		printf(c->verdict == HF_OK ? " %s |" : " **%s** |", hf_verdict_names[c->verdict]);
 	}

@@ -2,8 +2,9 @@
 /*
  * What a CPU does: translate, set the accessed and dirty bits, move the bytes.
  *
- * tlb_begin() makes the translation count as cached: whoever takes the entry away and flushes waits until the bytes have
- * moved. So an access races with fork, unmap and copy-on-write as on hardware, and never touches a freed frame.
+ * tlb_begin() makes the translation count as cached: whoever takes the entry away and flushes waits
+ * until the bytes have moved. So an access races with fork, unmap and copy-on-write as on hardware,
+ * and never touches a freed frame.
  */
 #include "internal.h"
 
@@ -56,7 +57,8 @@ static void move(const struct access *a, unsigned char *frame, void *buf, size_t
 
 enum translation { TRANSLATED, NEEDS_FAULT, CHANGED };
 
-static enum translation translate_and_move(const struct access *a, uint64_t addr, void *buf, size_t len)
+static enum translation translate_and_move(const struct access *a, uint64_t addr, void *buf,
+					   size_t len)
 {
 	uint64_t need = a->write ? HF_PTE_YOUNG | HF_PTE_DIRTY : HF_PTE_YOUNG;
 	struct hf_system *sys = a->mm->sys;
@@ -124,7 +126,8 @@ int hf_store(struct hf_mm *mm, uint64_t addr, const void *value, size_t size)
 	return access_whole(mm, addr, (void *)(uintptr_t)value, size, true);
 }
 
-static int64_t access_range(struct hf_mm *mm, uint64_t addr, unsigned char *buf, size_t len, bool write)
+static int64_t access_range(struct hf_mm *mm, uint64_t addr, unsigned char *buf, size_t len,
+			    bool write)
 {
 	struct access a = { .mm = mm, .write = write };
 	size_t done = 0;

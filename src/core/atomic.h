@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every atomic access of the core goes through these, each naming its order. There are no fences: where two sides must
- * not both miss each other (GUP against fork, access against TLB flush), all four accesses are seq_cst, which the
- * single total order makes sufficient, and which race detectors understand.
+ * Every atomic access of the core goes through these, each naming its order. There are no fences:
+ * where two sides must not both miss each other (GUP against fork, access against TLB flush), all
+ * four accesses are seq_cst, which the single total order makes sufficient, and which race
+ * detectors understand.
  */
 #ifndef HF_ATOMIC_H
 #define HF_ATOMIC_H

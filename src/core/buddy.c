@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Frames: a binary buddy allocator (orders 0 to HF_MAX_ORDER) under per-thread caches of single frames.
+ * Frames: a binary buddy allocator (orders 0 to HF_MAX_ORDER) under per-thread caches of single
+ * frames.
  *
- * A cache belongs to no thread for good: threads are spread over HF_NR_PCP of them by number, each has its own lock,
- * and whoever finds the buddy empty drains them all. Lock order: one cache, then the buddy.
+ * A cache belongs to no thread for good: threads are spread over HF_NR_PCP of them by number, each
+ * has its own lock, and whoever finds the buddy empty drains them all. Lock order: one cache, then
+ * the buddy.
  */
 #include "internal.h"
 

@@ -2,8 +2,9 @@
 /*
  * Faults: read, write and unshare.
  *
- * An unshare fault is the write fault's copy-on-write logic without its two ends: nothing is mapped writable and nothing
- * is dirtied. It leaves a page that carries the mark, which is what a read-only pin needs.
+ * An unshare fault is the write fault's copy-on-write logic without its two ends: nothing is mapped
+ * writable and nothing is dirtied. It leaves a page that carries the mark, which is what a
+ * read-only pin needs.
  */
 #include "internal.h"
 
@@ -97,8 +98,8 @@ static void reuse(struct fault *f)
 }
 
 /*
- * Tries to keep the page. ptl is held, and may be dropped and taken again (f->pte is then read anew).
- * Returns true when the entry was dealt with or has changed, false when a copy is needed.
+ * Tries to keep the page. ptl is held, and may be dropped and taken again (f->pte is then read
+ * anew). Returns true when the entry was dealt with or has changed, false when a copy is needed.
  */
 static bool try_reuse(struct fault *f, struct hf_page *page)
 {
@@ -142,7 +143,8 @@ static void switch_to_copy(struct fault *f, struct hf_page *copy)
 	hf_xchg(f->ptep, 0, seq_cst);
 	hf_tlb_flush(f->mm);
 	install_own(f, copy);
-	hf_count(f->mm->sys, f->flags & HF_FAULT_FLAG_UNSHARE ? HF_STAT_UNSHARES : HF_STAT_COW_COPIES, 1);
+	hf_count(f->mm->sys,
+		 f->flags & HF_FAULT_FLAG_UNSHARE ? HF_STAT_UNSHARES : HF_STAT_COW_COPIES, 1);
 }
 
 /* Called with ptl held; drops it. `old` is NULL for the zeropage. */
@@ -154,11 +156,13 @@ static int copy_page_fault(struct fault *f, struct hf_page *old)
 	bool switched = false;
 
 	if (old)
-		hf_page_get(old); /* keeps the source, and keeps sharers from reusing it, while ptl is dropped */
+		hf_page_get(old); /* keeps the source, and keeps sharers from reusing it, while ptl
+				     is dropped */
 	fault_unlock(f);
 	copy = hf_page_alloc(sys);
 	if (copy && old)
-		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, old), HF_PAGE_SIZE);
+		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, old),
+			      HF_PAGE_SIZE);
 	else if (copy)
 		__builtin_memset(hf_page_data(sys, copy), 0, HF_PAGE_SIZE);
 	if (copy) {

@@ -2,12 +2,14 @@
 /*
  * fork: the child shares the parent's pages read-only, except those that the policy copies at once.
  *
- * write_protect_seq is odd meanwhile: a lockless pin that overlaps is thrown away, because a page whose entry is
- * read-only already changes owner here without any change to the entry. Slow pins are kept out by mmap_lock.
+ * write_protect_seq is odd meanwhile: a lockless pin that overlaps is thrown away, because a page
+ * whose entry is read-only already changes owner here without any change to the entry. Slow pins
+ * are kept out by mmap_lock.
  *
- * One instant (policy->fork_one_instant): every writable entry is write-protected and the TLB flushed before the first
- * page is looked at. A store that comes later waits in its fault for mmap_lock, so what is copied early cannot be torn,
- * and all pages show the moment of the flush. Entries of copied pages become writable again where they were.
+ * One instant (policy->fork_one_instant): every writable entry is write-protected and the TLB
+ * flushed before the first page is looked at. A store that comes later waits in its fault for
+ * mmap_lock, so what is copied early cannot be torn, and all pages show the moment of the flush.
+ * Entries of copied pages become writable again where they were.
  */
 #include "internal.h"
 
@@ -24,13 +26,15 @@ static void fork_begin(struct hf_mm *parent)
 
 static void fork_end(struct hf_mm *parent)
 {
-	/* Linux too flushes once, at the end: until then CPUs may store to pages that are shared already. */
+	/* Linux too flushes once, at the end: until then CPUs may store to pages that are shared
+	 * already. */
 	hf_tlb_flush(parent);
 	hf_add(&parent->write_protect_seq, 1, seq_cst);
 	hf_mmap_write_unlock(parent);
 }
 
-static int protect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+static int protect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+			void *arg)
 {
 	(void)mm;
 	(void)arg;
@@ -46,7 +50,8 @@ static int protect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start
 }
 
 /* Gives write permission back where this fork took it and the page is still marked. */
-static int unprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+static int unprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+			  void *arg)
 {
 	(void)arg;
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
@@ -74,7 +79,8 @@ static void for_each_copied(struct hf_mm *mm, hf_leaf_fn fn)
 			hf_for_each_leaf(mm, mm->vmas[i]->start, mm->vmas[i]->end, fn, NULL);
 }
 
-static void share_page(_Atomic uint64_t *src, _Atomic uint64_t *dst, hf_pte pte, struct hf_page *page)
+static void share_page(_Atomic uint64_t *src, _Atomic uint64_t *dst, hf_pte pte,
+		       struct hf_page *page)
 {
 	hf_page_get(page);
 	hf_page_add_rmap(page);
@@ -115,7 +121,8 @@ static int copy_early(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 	return 0;
 }
 
-static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst, uint64_t addr, hf_pte pte)
+static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst, uint64_t addr,
+		     hf_pte pte)
 {
 	struct hf_system *sys = f->parent->sys;
 	struct hf_page *page = hf_pfn_page(sys, hf_pte_pfn(pte));
@@ -147,8 +154,10 @@ static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 	return fork_page(f, src, dst, addr, pte);
 }
 
-/* ptl of the parent's leaf is held. Nobody but reverse-map walks can reach the child's yet, and they nest nothing. */
-static int fork_leaf(struct hf_mm *parent, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+/* ptl of the parent's leaf is held. Nobody but reverse-map walks can reach the child's yet, and
+ * they nest nothing. */
+static int fork_leaf(struct hf_mm *parent, struct hf_table *table, uint64_t start, uint64_t end,
+		     void *arg)
 {
 	struct fork *f = arg;
 	struct hf_table *to = hf_leaf_alloc(f->child, start);

@@ -5,7 +5,8 @@
 struct gup {
 	struct hf_mm *mm;
 	unsigned asked, taken;
-	bool write_faulted; /* the last fault for this page was a write fault that this call asked for */
+	bool write_faulted; /* the last fault for this page was a write fault that this call asked
+			       for */
 };
 
 unsigned hf_gup_take_as(const struct hf_system *sys, unsigned flags)
@@ -38,7 +39,8 @@ static bool vma_allows(const struct hf_vma *vma, unsigned flags)
 	return vma->prot & (flags & HF_FOLL_WRITE ? HF_PROT_WRITE : HF_PROT_READ);
 }
 
-/* What stands between this entry and a reference: a fault to take (> 0 as flags + 1), 0 for nothing, or an error. */
+/* What stands between this entry and a reference: a fault to take (> 0 as flags + 1), 0 for
+ * nothing, or an error. */
 #define NEED_FAULT(flags) ((int)(flags) + 1)
 
 static int need_for_write(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
@@ -72,7 +74,8 @@ static int need_for_read(const struct gup *g, hf_pte pte)
 		return NEED_FAULT(HF_FAULT_FLAG_UNSHARE | HF_FAULT_FLAG_REMOTE);
 	case HF_GUP_WRITE_FAULT:
 		/* in a read-only mapping the entry stays read-only: once is enough */
-		return g->write_faulted ? 0 : NEED_FAULT(HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_REMOTE);
+		return g->write_faulted ? 0
+					: NEED_FAULT(HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_REMOTE);
 	case HF_GUP_FAIL:
 		return -HF_EFAULT;
 	case HF_GUP_TAKE:
@@ -86,7 +89,8 @@ static int need(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
 	if (hf_pte_absent(pte))
 		return -HF_EFAULT;
 	if (hf_pte_none(pte))
-		return NEED_FAULT(HF_FAULT_FLAG_REMOTE | (g->taken & HF_FOLL_WRITE ? HF_FAULT_FLAG_WRITE : 0));
+		return NEED_FAULT(HF_FAULT_FLAG_REMOTE |
+				  (g->taken & HF_FOLL_WRITE ? HF_FAULT_FLAG_WRITE : 0));
 	return g->taken & HF_FOLL_WRITE ? need_for_write(g, vma, pte) : need_for_read(g, pte);
 }
 
@@ -175,15 +179,16 @@ static int64_t gup_slow(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned ask
 	return got ? (int64_t)got : err;
 }
 
-static int64_t gup(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, bool fast, struct hf_ref *refs)
+static int64_t gup(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, bool fast,
+		   struct hf_ref *refs)
 {
 	unsigned taken;
 	size_t got = 0;
 	int64_t ret;
 
 	addr &= HF_PAGE_MASK;
-	if (!flags_ok(flags) || (!fast && flags & HF_FOLL_FAST_ONLY) || !nr || addr >= HF_TASK_SIZE ||
-	    nr > (HF_TASK_SIZE - addr) >> HF_PAGE_SHIFT)
+	if (!flags_ok(flags) || (!fast && flags & HF_FOLL_FAST_ONLY) || !nr ||
+	    addr >= HF_TASK_SIZE || nr > (HF_TASK_SIZE - addr) >> HF_PAGE_SHIFT)
 		return -HF_EINVAL;
 	taken = hf_gup_take_as(mm->sys, flags);
 	/* before the first pin: fork looks at it before it looks at pins */
@@ -206,32 +211,38 @@ bool hf_mm_has_pinned(const struct hf_mm *mm)
 	return hf_ld(&mm->has_pinned, seq_cst);
 }
 
-int64_t hf_get_user_pages(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+int64_t hf_get_user_pages(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags,
+			  struct hf_ref *refs)
 {
 	return gup(mm, addr, nr, flags | HF_FOLL_GET, false, refs);
 }
 
-int64_t hf_get_user_pages_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+int64_t hf_get_user_pages_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags,
+			       struct hf_ref *refs)
 {
 	return gup(mm, addr, nr, flags | HF_FOLL_GET, true, refs);
 }
 
-int64_t hf_get_user_pages_remote(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+int64_t hf_get_user_pages_remote(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags,
+				 struct hf_ref *refs)
 {
 	return gup(mm, addr, nr, flags | HF_FOLL_GET, false, refs);
 }
 
-int64_t hf_pin_user_pages(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+int64_t hf_pin_user_pages(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags,
+			  struct hf_ref *refs)
 {
 	return gup(mm, addr, nr, flags | HF_FOLL_PIN, false, refs);
 }
 
-int64_t hf_pin_user_pages_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+int64_t hf_pin_user_pages_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags,
+			       struct hf_ref *refs)
 {
 	return gup(mm, addr, nr, flags | HF_FOLL_PIN, true, refs);
 }
 
-int64_t hf_pin_user_pages_remote(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, struct hf_ref *refs)
+int64_t hf_pin_user_pages_remote(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags,
+				 struct hf_ref *refs)
 {
 	return gup(mm, addr, nr, flags | HF_FOLL_PIN, false, refs);
 }

@@ -6,11 +6,11 @@
  *   1. read the entry; refuse what is not present, not accessible, special, or lacks the permission
  *   2. take the reference (unless the frame is free)          seq_cst read-modify-write
  *   3. read the tables and the entry again                     seq_cst
- *   4. only now, if the entry is read-only, look at the mark   after 3, so an entry that was taken away and put back
- *                                                              unchanged shows the cleared mark
- * and around all of them, for pins: write_protect_seq even before, and the same after. Whoever shares a page clears the
- * entry, or makes the sequence odd, by a seq_cst operation before it reads the pin count: one of the two sides sees the
- * other.
+ *   4. only now, if the entry is read-only, look at the mark   after 3, so an entry that was taken
+ * away and put back unchanged shows the cleared mark and around all of them, for pins:
+ * write_protect_seq even before, and the same after. Whoever shares a page clears the entry, or
+ * makes the sequence odd, by a seq_cst operation before it reads the pin count: one of the two
+ * sides sees the other.
  */
 #include "internal.h"
 
@@ -21,7 +21,8 @@ static bool entry_allows(hf_pte pte, unsigned taken)
 	return !(taken & HF_FOLL_WRITE) || hf_pte_write(pte);
 }
 
-static bool mark_allows(const struct hf_system *sys, const struct hf_page *page, hf_pte pte, unsigned taken)
+static bool mark_allows(const struct hf_system *sys, const struct hf_page *page, hf_pte pte,
+			unsigned taken)
 {
 	struct hf_gup_view view = { .anon = true, .flags = taken };
 
@@ -31,7 +32,8 @@ static bool mark_allows(const struct hf_system *sys, const struct hf_page *page,
 	return sys->policy->gup_read(&view) == HF_GUP_TAKE;
 }
 
-static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned taken, struct hf_page **out)
+static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned taken,
+		     struct hf_page **out)
 {
 	struct hf_system *sys = mm->sys;
 	struct hf_table *table = hf_leaf(mm, addr);
@@ -49,7 +51,8 @@ static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned t
 	page = hf_pfn_page(sys, hf_pte_pfn(pte));
 	if (hf_page_try_grab(page, delta))
 		return false;
-	if (hf_leaf(mm, addr) == table && hf_ld(ptep, seq_cst) == pte && mark_allows(sys, page, pte, taken)) {
+	if (hf_leaf(mm, addr) == table && hf_ld(ptep, seq_cst) == pte &&
+	    mark_allows(sys, page, pte, taken)) {
 		*out = page;
 		return true;
 	}
@@ -71,7 +74,8 @@ static void undo(struct hf_system *sys, struct hf_ref *refs, size_t nr, uint64_t
 	}
 }
 
-size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, unsigned taken, struct hf_ref *refs)
+size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, unsigned taken,
+		   struct hf_ref *refs)
 {
 	struct hf_system *sys = mm->sys;
 	const struct hf_platform *pf = sys->pf;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The core's own structures and the calls between its files. Each block is named for the file that has it. */
+/* The core's own structures and the calls between its files. Each block is named for the file that
+ * has it. */
 #ifndef HF_INTERNAL_H
 #define HF_INTERNAL_H
 
@@ -16,16 +17,17 @@
 #define hf_assert(cond) ((cond) ? (void)0 : __builtin_trap())
 #endif
 
-#define hf_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define hf_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #define HF_MAX_ORDER 9
 #define HF_NR_PCP 64
 #define HF_MAX_MAP_COUNT 65530
 #define HF_POISON 0x6b /* fills free frames in debug systems */
 
-/* ---- pages ---------------------------------------------------------------------------------------------------- */
+/* ---- pages ---- */
 
-/* hf_page.counts: references in bits 0..23, the two pin counters above. A pin moves both in one operation. */
+/* hf_page.counts: references in bits 0..23, the two pin counters above. A pin moves both in one
+ * operation. */
 #define HF_COUNT_REF 1ull
 #define HF_COUNT_PIN(class) (1ull << ((class) ? 44 : 24))
 #define HF_REFS_MAX 0xffffffu
@@ -36,23 +38,24 @@
 #define HF_PG_EXCLUSIVE (1u << 2) /* PageAnonExclusive; changes under ptl */
 #define HF_PG_DIRTY (1u << 3)
 #define HF_PG_RESERVED (1u << 4) /* the zeropage */
-#define HF_PG_BUDDY (1u << 5)	 /* head of a free block of `order` */
-#define HF_PG_CACHED (1u << 6)	 /* free, in a per-thread cache */
+#define HF_PG_BUDDY (1u << 5)    /* head of a free block of `order` */
+#define HF_PG_CACHED (1u << 6)   /* free, in a per-thread cache */
 
 struct hf_page {
 	_Atomic uint64_t counts;
 	_Atomic uint32_t flags;
 	_Atomic uint32_t mapcount;
 	_Atomic uint32_t generation; /* uses of the frame so far; tells stale references */
-	uint32_t order;		     /* of the free block, under the buddy lock */
+	uint32_t order;              /* of the free block, under the buddy lock */
 	struct hf_anon_vma *_Atomic anon_vma;
-	uint64_t index;		     /* virtual page number at birth; with anon_vma finds every mapping */
+	uint64_t index; /* virtual page number at birth; with anon_vma finds every mapping */
 	struct hf_page *next, *prev; /* free lists */
 };
 
-/* ---- address spaces ------------------------------------------------------------------------------------------- */
+/* ---- address spaces ---- */
 
-/* Everything that descends by fork, split or move from one mapping. The oldest, simplest reverse map. */
+/* Everything that descends by fork, split or move from one mapping. The oldest, simplest reverse
+ * map. */
 struct hf_anon_vma {
 	struct hf_system *sys;
 	struct hf_lock lock; /* the list, and start, end, pgoff of every VMA in it */
@@ -67,9 +70,9 @@ struct hf_anon_vma {
 struct hf_vma {
 	struct hf_mm *mm;
 	uint64_t start, end; /* change under mmap_lock (write) and the anon_vma lock */
-	uint64_t pgoff;	     /* index of the page at `start` */
-	unsigned prot;	     /* HF_PROT_*; WRITE implies READ */
-	unsigned flags;	     /* HF_VM_* */
+	uint64_t pgoff;      /* index of the page at `start` */
+	unsigned prot;       /* HF_PROT_*; WRITE implies READ */
+	unsigned flags;      /* HF_VM_* */
 	struct hf_anon_vma *anon_vma;
 	struct hf_vma *av_next, *av_prev;
 };
@@ -91,11 +94,11 @@ struct hf_mm {
 	struct hf_vma **vmas; /* sorted by address; mmap_lock */
 	size_t nr_vmas, cap_vmas;
 	_Atomic uint32_t write_protect_seq; /* odd while fork write-protects and shares */
-	_Atomic bool has_pinned;	    /* MMF_HAS_PINNED */
-	struct hf_mm *next, *prev;	    /* sys->mms */
+	_Atomic bool has_pinned;            /* MMF_HAS_PINNED */
+	struct hf_mm *next, *prev;          /* sys->mms */
 };
 
-/* ---- the machine ---------------------------------------------------------------------------------------------- */
+/* ---- the machine ---- */
 
 struct hf_pcp {
 	_Alignas(64) struct hf_lock lock;
@@ -202,7 +205,8 @@ static inline unsigned char *hf_page_data(const struct hf_system *sys, const str
 }
 
 /* Whether a frame holds nothing but that byte. */
-static inline bool hf_frame_filled(const struct hf_system *sys, const struct hf_page *page, uint8_t byte)
+static inline bool hf_frame_filled(const struct hf_system *sys, const struct hf_page *page,
+				   uint8_t byte)
 {
 	const uint64_t *word = (const void *)hf_page_data(sys, page);
 
@@ -214,9 +218,11 @@ static inline bool hf_frame_filled(const struct hf_system *sys, const struct hf_
 
 /* ---- page.c ---- */
 
-/* Adds references and pins (HF_COUNT_*). -EAGAIN: the page is free. -EOVERFLOW: a counter is full. Order: seq_cst. */
+/* Adds references and pins (HF_COUNT_*). -EAGAIN: the page is free. -EOVERFLOW: a counter is full.
+ * Order: seq_cst. */
 int hf_page_try_grab(struct hf_page *page, uint64_t delta);
-/* Takes them back; frees the page with the last reference. -EINVAL, nothing done: the counters do not hold that much. */
+/* Takes them back; frees the page with the last reference. -EINVAL, nothing done: the counters do
+ * not hold that much. */
 int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta);
 /* For callers that know they hold the reference. */
 void hf_page_get(struct hf_page *page);
@@ -224,7 +230,8 @@ void hf_page_put(struct hf_system *sys, struct hf_page *page);
 bool hf_page_trylock(struct hf_page *page);
 void hf_page_lock(struct hf_system *sys, struct hf_page *page);
 void hf_page_unlock(struct hf_page *page);
-/* Shared by clearing the mark; ptl held. -EBUSY: it is pinned and marked, and the policy says that must hold. */
+/* Shared by clearing the mark; ptl held. -EBUSY: it is pinned and marked, and the policy says that
+ * must hold. */
 int hf_page_try_share(struct hf_system *sys, struct hf_page *page);
 
 /* ---- buddy.c ---- */
@@ -246,7 +253,8 @@ void hf_table_free_rcu(struct hf_table *table);
 struct hf_table *hf_leaf(const struct hf_mm *mm, uint64_t addr);
 /* The same, made if missing. NULL: no memory. mmap_lock held. */
 struct hf_table *hf_leaf_alloc(struct hf_mm *mm, uint64_t addr);
-/* Frees the tables of [start, end) that lie in the gap between floor and ceiling; entries are none. mmap_lock (write). */
+/* Frees the tables of [start, end) that lie in the gap between floor and ceiling; entries are none.
+ * mmap_lock (write). */
 void hf_tables_prune(struct hf_mm *mm, uint64_t floor, uint64_t ceiling);
 /* Frees every table but the pgd's page itself. No users left. */
 void hf_tables_free(struct hf_mm *mm);
@@ -267,14 +275,17 @@ static inline uint64_t hf_leaf_end(uint64_t addr, uint64_t end)
 	return next < end ? next : end;
 }
 
-/* Calls fn for each leaf table that exists in [start, end), with ptl held. Stops at a non-zero return. */
-typedef int (*hf_leaf_fn)(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg);
+/* Calls fn for each leaf table that exists in [start, end), with ptl held. Stops at a non-zero
+ * return. */
+typedef int (*hf_leaf_fn)(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+			  void *arg);
 int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, hf_leaf_fn fn, void *arg);
 
 /* ---- rmap.c ---- */
 
 struct hf_anon_vma *hf_anon_vma_new(struct hf_system *sys);
-/* Membership, anon_vma lock held. A member holds a reference, which unlink leaves for the caller to put. */
+/* Membership, anon_vma lock held. A member holds a reference, which unlink leaves for the caller to
+ * put. */
 void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma);
 void hf_anon_vma_unlink(struct hf_vma *vma);
 void hf_anon_vma_put(struct hf_anon_vma *av);
@@ -292,8 +303,10 @@ int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn
 size_t hf_vma_index(const struct hf_mm *mm, uint64_t addr);
 /* The VMA that holds addr, or NULL. */
 struct hf_vma *hf_vma_find(const struct hf_mm *mm, uint64_t addr);
-/* A VMA like `like` (prot, flags, anon_vma) at another place, linked to the anon_vma and inserted. -ENOMEM. */
-int hf_vma_insert(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_vma *like, uint64_t pgoff);
+/* A VMA like `like` (prot, flags, anon_vma) at another place, linked to the anon_vma and inserted.
+ * -ENOMEM. */
+int hf_vma_insert(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_vma *like,
+		  uint64_t pgoff);
 /* Makes addr a boundary between VMAs if it lies inside one. -ENOMEM. */
 int hf_vma_split(struct hf_mm *mm, uint64_t addr);
 void hf_vma_remove(struct hf_mm *mm, size_t index);
@@ -338,7 +351,8 @@ unsigned hf_gup_take_as(const struct hf_system *sys, unsigned flags);
 /* What such a reference adds to a page's counts. */
 uint64_t hf_gup_delta(const struct hf_system *sys, unsigned taken);
 /* Lockless walk: how many pages it got. `asked` and `taken` go into the handles. */
-size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, unsigned taken, struct hf_ref *refs);
+size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, unsigned taken,
+		   struct hf_ref *refs);
 void hf_ref_set(struct hf_ref *ref, struct hf_page *page, unsigned asked, unsigned taken);
 
 #endif

@@ -2,14 +2,16 @@
 /* madvise: dropping and populating pages, and what forks do with a range. */
 #include "internal.h"
 
-static int set_vma_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear, unsigned set)
+static int set_vma_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear,
+			 unsigned set)
 {
 	int err = hf_vma_split(mm, start);
 
 	if (!err)
 		err = hf_vma_split(mm, end);
 	if (!err) {
-		for (size_t i = hf_vma_index(mm, start); i < mm->nr_vmas && mm->vmas[i]->start < end; i++)
+		for (size_t i = hf_vma_index(mm, start);
+		     i < mm->nr_vmas && mm->vmas[i]->start < end; i++)
 			mm->vmas[i]->flags = (mm->vmas[i]->flags & ~clear) | set;
 		if (!hf_vma_covers(mm, start, end))
 			err = -HF_ENOMEM;

@@ -70,7 +70,8 @@ void hf_mm_get(struct hf_mm *mm)
 	(void)old;
 }
 
-/* No user is left, so nobody translates through these tables; reverse-map walks still may, until the VMAs are gone. */
+/* No user is left, so nobody translates through these tables; reverse-map walks still may, until
+ * the VMAs are gone. */
 static void mm_teardown(struct hf_mm *mm)
 {
 	struct hf_system *sys = mm->sys;

@@ -29,7 +29,8 @@ static void gather_flush(struct hf_mm *mm, struct gather *g)
 	g->flush = false;
 }
 
-static int zap_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+static int zap_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+		    void *arg)
 {
 	struct gather *g = arg;
 
@@ -129,8 +130,8 @@ static int place(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned flags)
 		i = hf_vma_index(mm, *addr);
 		if (i >= mm->nr_vmas || mm->vmas[i]->start >= *addr + len)
 			return 0;
-		return flags & HF_MAP_FIXED_NOREPLACE ? -HF_EEXIST :
-							hf_munmap_locked(mm, *addr, *addr + len);
+		return flags & HF_MAP_FIXED_NOREPLACE ? -HF_EEXIST
+						      : hf_munmap_locked(mm, *addr, *addr + len);
 	}
 	if (hf_range_ok(hint, len)) {
 		i = hf_vma_index(mm, hint);

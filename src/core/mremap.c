@@ -64,7 +64,8 @@ static int move_mapping(struct move *m)
 		goto out;
 	err = alloc_tables(mm, m->new, m->new + moved);
 	if (err) {
-		/* nothing was moved: the new range is empty, and unmapping whole VMAs needs no memory */
+		/* nothing was moved: the new range is empty, and unmapping whole VMAs needs no
+		 * memory */
 		hf_munmap_locked(mm, m->new, m->new + m->new_len);
 		goto out;
 	}

@@ -20,13 +20,14 @@ static hf_pte changed_pte(struct hf_mm *mm, hf_pte pte, const struct change *c)
 	return new;
 }
 
-static int change_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+static int change_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+		       void *arg)
 {
 	struct change *c = arg;
 
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
 		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
-		hf_pte pte = hf_ld(ptep, relaxed), new;
+		hf_pte pte = hf_ld(ptep, relaxed), new, lost, gained;
 
 		if (!hf_pte_present(pte))
 			continue;
@@ -34,7 +35,9 @@ static int change_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start,
 		do {
 			new = changed_pte(mm, pte, c);
 		} while (!hf_cas(ptep, &pte, new, seq_cst));
-		c->flush |= (pte & ~new & HF_PTE_WRITE) || (~pte & new & HF_PTE_PROTNONE);
+		lost = pte & ~new;
+		gained = new & ~pte;
+		c->flush |= lost & HF_PTE_WRITE || gained & HF_PTE_PROTNONE;
 	}
 	return 0;
 }
@@ -81,7 +84,8 @@ int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot)
 	return err;
 }
 
-static int wrprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+static int wrprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+			  void *arg)
 {
 	bool *flush = arg;
 

@@ -6,8 +6,9 @@
  *   none        0
  *   marker      bit 0 clear, kind in bits 1..5
  *
- * Entries change under ptl only, with two exceptions: the CPU (access.c) sets YOUNG and DIRTY by compare-exchange on
- * the very entry that it read, and fork's HF_PTE_FORK_WRITE lives only while fork holds mmap_lock for write.
+ * Entries change under ptl only, with two exceptions: the CPU (access.c) sets YOUNG and DIRTY by
+ * compare-exchange on the very entry that it read, and fork's HF_PTE_FORK_WRITE lives only while
+ * fork holds mmap_lock for write.
  */
 #ifndef HF_PTE_H
 #define HF_PTE_H

@@ -25,7 +25,8 @@ static bool span_ok(size_t offset, size_t len)
 	return offset <= HF_PAGE_SIZE && len <= HF_PAGE_SIZE - offset;
 }
 
-int hf_ref_read(struct hf_system *sys, const struct hf_ref *ref, size_t offset, void *to, size_t len)
+int hf_ref_read(struct hf_system *sys, const struct hf_ref *ref, size_t offset, void *to,
+		size_t len)
 {
 	if (!ref_valid(sys, ref) || !span_ok(offset, len))
 		return -HF_EINVAL;
@@ -33,7 +34,8 @@ int hf_ref_read(struct hf_system *sys, const struct hf_ref *ref, size_t offset, 
 	return 0;
 }
 
-int hf_ref_write(struct hf_system *sys, const struct hf_ref *ref, size_t offset, const void *from, size_t len)
+int hf_ref_write(struct hf_system *sys, const struct hf_ref *ref, size_t offset, const void *from,
+		 size_t len)
 {
 	if (!ref_valid(sys, ref) || !span_ok(offset, len))
 		return -HF_EINVAL;
@@ -45,8 +47,9 @@ int hf_ref_write(struct hf_system *sys, const struct hf_ref *ref, size_t offset,
 }
 
 /*
- * The unpin check: a pinned anonymous page still carries its mark. munmap does not take the mark away. Policies without
- * marks are asked the nearest question, when the caller insists: does anybody else map it?
+ * The unpin check: a pinned anonymous page still carries its mark. munmap does not take the mark
+ * away. Policies without marks are asked the nearest question, when the caller insists: does
+ * anybody else map it?
  */
 static bool check_fails(struct hf_system *sys, const struct hf_ref *ref)
 {
@@ -56,8 +59,8 @@ static bool check_fails(struct hf_system *sys, const struct hf_ref *ref)
 
 	if (!wanted || !(ref->taken & HF_FOLL_PIN) || is_zeropage(sys, ref))
 		return false;
-	stands = sys->policy->has_mark ? hf_page_exclusive(ref->page) :
-					 hf_page_mapcount(ref->page) <= 1;
+	stands = sys->policy->has_mark ? hf_page_exclusive(ref->page)
+				       : hf_page_mapcount(ref->page) <= 1;
 	if (!stands)
 		hf_count(sys, HF_STAT_UNPIN_CHECK_FAILURES, 1);
 	return !stands;
@@ -114,10 +117,12 @@ int hf_unpin_user_pages(struct hf_system *sys, struct hf_ref *refs, size_t nr)
 
 int hf_unpin_user_pages_dirty(struct hf_system *sys, struct hf_ref *refs, size_t nr)
 {
-	return release(sys, refs, nr, &(struct release){ .kind = HF_FOLL_PIN, .check = true, .dirty = true });
+	return release(sys, refs, nr,
+		       &(struct release){ .kind = HF_FOLL_PIN, .check = true, .dirty = true });
 }
 
-int hf_unpin_user_page_range_dirty(struct hf_system *sys, struct hf_ref *refs, size_t nr, bool dirty)
+int hf_unpin_user_page_range_dirty(struct hf_system *sys, struct hf_ref *refs, size_t nr,
+				   bool dirty)
 {
 	for (size_t i = 1; i < nr; i++)
 		if (refs[i].page != refs[0].page + i)

@@ -2,8 +2,9 @@
 /*
  * The reverse map: from an anonymous page to every entry that maps it.
  *
- * page->anon_vma names the family of VMAs that descend from the one the page was born in (by fork, split and move), and
- * page->index its place in it. So a walk looks at each VMA of the family, at the address that index has there.
+ * page->anon_vma names the family of VMAs that descend from the one the page was born in (by fork,
+ * split and move), and page->index its place in it. So a walk looks at each VMA of the family, at
+ * the address that index has there.
  */
 #include "internal.h"
 
@@ -119,7 +120,8 @@ int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn
 	struct hf_anon_vma *av;
 	int ret = 0;
 
-	/* The read section keeps an anon_vma that lost its last VMA, and the tables that the walk passes through. */
+	/* The read section keeps an anon_vma that lost its last VMA, and the tables that the walk
+	 * passes through. */
 	sys->pf->rcu_read_lock(sys->pf->ctx);
 	av = hf_ld(&page->anon_vma, acquire);
 	if (av && hf_page_mapcount(page) && anon_vma_tryget(av)) {

@@ -2,9 +2,9 @@
 /*
  * Four-level page tables of 512 entries.
  *
- * Tables come into being under mmap_lock (read is enough: a compare-exchange picks the winner) and go away under
- * mmap_lock (write): unlinked, then the TLB is flushed, then freed after an RCU grace period. So the CPU (tlb_begin),
- * GUP-fast and the reverse map (RCU) may walk them without locks.
+ * Tables come into being under mmap_lock (read is enough: a compare-exchange picks the winner) and
+ * go away under mmap_lock (write): unlinked, then the TLB is flushed, then freed after an RCU grace
+ * period. So the CPU (tlb_begin), GUP-fast and the reverse map (RCU) may walk them without locks.
  */
 #include "internal.h"
 
@@ -101,7 +101,8 @@ _Atomic uint64_t *hf_pte_lock(struct hf_mm *mm, uint64_t addr, struct hf_table *
 	return &(*table)->entry[hf_pte_index(addr)];
 }
 
-/* The first leaf at or after *addr; *addr moves up to where it is found, past what has no tables. */
+/* The first leaf at or after *addr; *addr moves up to where it is found, past what has no tables.
+ */
 static struct hf_table *find_leaf(const struct hf_mm *mm, uint64_t *addr, uint64_t end)
 {
 	while (*addr < end) {
@@ -140,8 +141,8 @@ int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, hf_leaf_fn 
 }
 
 /*
- * Unlinks what lies wholly in [floor, ceiling) below `table` (which starts at `base` and has `level`), chaining the
- * unlinked tables through their owner pointers.
+ * Unlinks what lies wholly in [floor, ceiling) below `table` (which starts at `base` and has
+ * `level`), chaining the unlinked tables through their owner pointers.
  */
 static void prune(struct hf_table *table, unsigned level, uint64_t base, uint64_t floor,
 		  uint64_t ceiling, struct hf_table **unlinked)

@@ -12,7 +12,8 @@ static bool writes_memory(enum hf_user user)
 	return user == HF_USER_PROCESS_VM_WRITE || user == HF_USER_PTRACE_WRITE;
 }
 
-int64_t hf_user_acquire(struct hf_mm *mm, enum hf_user user, uint64_t addr, size_t nr, struct hf_ref *refs)
+int64_t hf_user_acquire(struct hf_mm *mm, enum hf_user user, uint64_t addr, size_t nr,
+			struct hf_ref *refs)
 {
 	unsigned flags, kind;
 
@@ -22,10 +23,10 @@ int64_t hf_user_acquire(struct hf_mm *mm, enum hf_user user, uint64_t addr, size
 	kind = flags & (HF_FOLL_GET | HF_FOLL_PIN);
 	flags &= ~kind;
 	if (is_remote(user))
-		return kind == HF_FOLL_PIN ? hf_pin_user_pages_remote(mm, addr, nr, flags, refs) :
-					     hf_get_user_pages_remote(mm, addr, nr, flags, refs);
-	return kind == HF_FOLL_PIN ? hf_pin_user_pages_fast(mm, addr, nr, flags, refs) :
-				     hf_get_user_pages_fast(mm, addr, nr, flags, refs);
+		return kind == HF_FOLL_PIN ? hf_pin_user_pages_remote(mm, addr, nr, flags, refs)
+					   : hf_get_user_pages_remote(mm, addr, nr, flags, refs);
+	return kind == HF_FOLL_PIN ? hf_pin_user_pages_fast(mm, addr, nr, flags, refs)
+				   : hf_get_user_pages_fast(mm, addr, nr, flags, refs);
 }
 
 int hf_user_release(struct hf_system *sys, enum hf_user user, struct hf_ref *refs, size_t nr)
@@ -37,8 +38,8 @@ int hf_user_release(struct hf_system *sys, enum hf_user user, struct hf_ref *ref
 	flags = sys->policy->users[user];
 	if (!(flags & HF_FOLL_PIN))
 		return hf_put_user_pages(sys, refs, nr);
-	return flags & HF_FOLL_WRITE ? hf_unpin_user_pages_dirty(sys, refs, nr) :
-				       hf_unpin_user_pages(sys, refs, nr);
+	return flags & HF_FOLL_WRITE ? hf_unpin_user_pages_dirty(sys, refs, nr)
+				     : hf_unpin_user_pages(sys, refs, nr);
 }
 
 static int access_one(struct hf_mm *mm, enum hf_user user, uint64_t addr, void *buf, size_t len)
@@ -58,7 +59,8 @@ static int access_one(struct hf_mm *mm, enum hf_user user, uint64_t addr, void *
 	return err ? err : released;
 }
 
-int64_t hf_access_process_vm(struct hf_mm *mm, enum hf_user user, uint64_t addr, void *buf, size_t len)
+int64_t hf_access_process_vm(struct hf_mm *mm, enum hf_user user, uint64_t addr, void *buf,
+			     size_t len)
 {
 	size_t done = 0;
 

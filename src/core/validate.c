@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* The whole-state validator: walks everything, compares the books, names the first that is wrong. */
+/* The whole-state validator: walks everything, compares the books, names the first that is wrong.
+ */
 #include "internal.h"
 
 struct walk {
 	struct hf_system *sys;
 	struct hf_violation *bad;
 	uint32_t *mapped; /* by frame: entries found */
-	bool *writable;	  /* by frame: a writable entry was found */
+	bool *writable;   /* by frame: a writable entry was found */
 };
 
-static int violate(struct walk *w, enum hf_invariant invariant, uint64_t pfn, const struct hf_mm *mm, uint64_t addr)
+static int violate(struct walk *w, enum hf_invariant invariant, uint64_t pfn,
+		   const struct hf_mm *mm, uint64_t addr)
 {
-	*w->bad = (struct hf_violation){ .invariant = invariant, .pfn = pfn, .mm = mm, .addr = addr };
+	*w->bad =
+		(struct hf_violation){ .invariant = invariant, .pfn = pfn, .mm = mm, .addr = addr };
 	return -HF_EUCLEAN;
 }
 
@@ -46,14 +49,16 @@ static int check_entry(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf
 		return violate(w, HF_INV_TABLE, pfn, mm, addr);
 	if (!pfn)
 		return hf_pte_write(pte) ? violate(w, HF_I7_ZEROPAGE_UNTOUCHED, pfn, mm, addr) : 0;
-	if (hf_pte_write(pte) && w->sys->policy->has_mark && !hf_page_exclusive(&w->sys->pages[pfn]))
+	if (hf_pte_write(pte) && w->sys->policy->has_mark &&
+	    !hf_page_exclusive(&w->sys->pages[pfn]))
 		return violate(w, HF_I1_WRITABLE_IS_EXCLUSIVE, pfn, mm, addr);
 	w->mapped[pfn]++;
 	w->writable[pfn] |= hf_pte_write(pte);
 	return 0;
 }
 
-static int check_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end, void *arg)
+static int check_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+		      void *arg)
 {
 	int err = 0;
 
@@ -68,7 +73,8 @@ static struct hf_table *below(const struct hf_table *table, unsigned i)
 }
 
 /* Goes down through existing tables only, so that stray entries outside VMAs are found too. */
-static int check_tables(struct walk *w, struct hf_mm *mm, struct hf_table *table, unsigned level, uint64_t base)
+static int check_tables(struct walk *w, struct hf_mm *mm, struct hf_table *table, unsigned level,
+			uint64_t base)
 {
 	int err = 0;
 
@@ -126,7 +132,8 @@ static int check_zeropage(struct walk *w)
 	if (hf_ld(&zero->counts, relaxed) != HF_COUNT_REF || hf_page_mapcount(zero) ||
 	    hf_ld(&zero->flags, relaxed) != HF_PG_RESERVED)
 		return violate(w, HF_I7_ZEROPAGE_UNTOUCHED, 0, NULL, 0);
-	return hf_frame_filled(w->sys, zero, 0) ? 0 : violate(w, HF_I7_ZEROPAGE_UNTOUCHED, 0, NULL, 0);
+	return hf_frame_filled(w->sys, zero, 0) ? 0
+						: violate(w, HF_I7_ZEROPAGE_UNTOUCHED, 0, NULL, 0);
 }
 
 static int check_frames(struct walk *w)

@@ -27,7 +27,7 @@
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
 
-/* ---- accesses that may fault --------------------------------------------------------------------------------- */
+/* ---- accesses that may fault ---- */
 
 static _Thread_local sigjmp_buf fault_escape;
 static _Thread_local volatile sig_atomic_t fault_expected;
@@ -114,7 +114,7 @@ static int do_write(const struct hf_step *st, uint64_t addr)
 	return err;
 }
 
-/* ---- mappings ------------------------------------------------------------------------------------------------ */
+/* ---- mappings ---- */
 
 static int result(long ret)
 {
@@ -151,10 +151,10 @@ static int do_remap(const struct hf_call_box *box)
 {
 	size_t size = box->step->pages ? box->step->pages * HF_PAGE_SIZE : box->size;
 
-	return mremap(pointer(box->addr), box->size, size, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(box->to)) ==
-			       MAP_FAILED ?
-		       -errno :
-		       0;
+	return mremap(pointer(box->addr), box->size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+		      pointer(box->to)) == MAP_FAILED
+		       ? -errno
+		       : 0;
 }
 
 static int do_advise(const struct hf_step *st, uint64_t addr, char *reason)
@@ -170,7 +170,8 @@ static int do_advise(const struct hf_step *st, uint64_t addr, char *reason)
 	};
 	int err = result(madvise(pointer(addr), st->hi - st->lo, advice[st->advice]));
 
-	if (err == -EINVAL && (st->advice == HF_MADV_POPULATE_READ || st->advice == HF_MADV_POPULATE_WRITE)) {
+	if (err == -EINVAL &&
+	    (st->advice == HF_MADV_POPULATE_READ || st->advice == HF_MADV_POPULATE_WRITE)) {
 		/* does the kernel know it at all? */
 		if (madvise(NULL, 0, advice[st->advice])) {
 			snprintf(reason, HF_REASON_LEN, "MADV_POPULATE_* needs Linux 5.14");
@@ -210,7 +211,8 @@ static int do_wrprotect(const struct hf_step *st, uint64_t addr, char *reason)
 
 	if (fd < 0) {
 		snprintf(reason, HF_REASON_LEN,
-			 "wrprotect needs userfaultfd with asynchronous write-protection (Linux 6.7, "
+			 "wrprotect needs userfaultfd with asynchronous write-protection (Linux "
+			 "6.7, "
 			 "vm.unprivileged_userfaultfd or root): %s",
 			 strerror(-fd));
 		return HF_OBS_SKIP;
@@ -220,7 +222,7 @@ static int do_wrprotect(const struct hf_step *st, uint64_t addr, char *reason)
 	return result(ioctl(fd, UFFDIO_WRITEPROTECT, &wp));
 }
 
-/* ---- other processes' memory --------------------------------------------------------------------------------- */
+/* ---- other processes' memory ---- */
 
 static int whole(ssize_t done, size_t len)
 {
@@ -252,13 +254,14 @@ static int do_ptrace(struct hf_call_box *box)
 	if (fd < 0)
 		return -errno;
 	memset(box->data, st->value, len);
-	err = whole(reads ? pread(fd, box->data, len, (off_t)box->addr) : pwrite(fd, box->data, len, (off_t)box->addr),
+	err = whole(reads ? pread(fd, box->data, len, (off_t)box->addr)
+			  : pwrite(fd, box->data, len, (off_t)box->addr),
 		    len);
 	close(fd);
 	return err;
 }
 
-/* ---- references ---------------------------------------------------------------------------------------------- */
+/* ---- references ---- */
 
 static int do_splice(const struct hf_wire *w, const struct hf_step *st, uint64_t addr)
 {
@@ -273,15 +276,16 @@ static int do_register(struct hf_wire *w, const struct hf_step *st, uint64_t add
 	int err = io_uring_register_buffers(&w->ring, &iov, 1);
 
 	if (err == -ENOMEM) {
-		snprintf(reason, HF_REASON_LEN, "registering a buffer: RLIMIT_MEMLOCK is too low; raise it (ulimit -l)");
+		snprintf(reason, HF_REASON_LEN,
+			 "registering a buffer: RLIMIT_MEMLOCK is too low; raise it (ulimit -l)");
 		return HF_OBS_SKIP;
 	}
 	return err;
 }
 
 /*
- * Opens the file and gets over with the requests that a server may refuse once and for all, so that the next one in the
- * queue is the I/O and nobody's exit waits behind it.
+ * Opens the file and gets over with the requests that a server may refuse once and for all, so that
+ * the next one in the queue is the I/O and nobody's exit waits behind it.
  */
 static int open_file(struct hf_wire *w)
 {
@@ -290,7 +294,7 @@ static int open_file(struct hf_wire *w)
 
 	if (fd < 0)
 		return -errno;
-	close(dup(fd));					       /* FLUSH */
+	close(dup(fd));                                                          /* FLUSH */
 	syscall(SYS_fgetxattr, fd, "security.capability", value, sizeof(value)); /* GETXATTR */
 	w->file = fd;
 	return 0;
@@ -306,8 +310,8 @@ static void *direct_io_thread(void *arg)
 {
 	struct direct_io *io = arg;
 	const struct hf_wire *w = io->wire;
-	long done = w->means == HF_MEANS_READ ? pread(w->file, io->range, io->len, 0) :
-						pwrite(w->file, io->range, io->len, 0);
+	long done = w->means == HF_MEANS_READ ? pread(w->file, io->range, io->len, 0)
+					      : pwrite(w->file, io->range, io->len, 0);
 
 	if (done < 0)
 		done = -errno;
@@ -333,7 +337,8 @@ static int start_direct_io(const struct hf_wire *w, const struct hf_step *st, ui
 	return -pthread_detach(thread);
 }
 
-static int take_reference(struct hf_stage *stage, const struct hf_step *st, uint64_t addr, char *reason)
+static int take_reference(struct hf_stage *stage, const struct hf_step *st, uint64_t addr,
+			  char *reason)
 {
 	struct hf_wire *w = &stage->wire[st->ref];
 
@@ -347,9 +352,10 @@ static int take_reference(struct hf_stage *stage, const struct hf_step *st, uint
 	}
 }
 
-/* ---- steps --------------------------------------------------------------------------------------------------- */
+/* ---- steps ---- */
 
-int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t addr, uint8_t *data, char *reason)
+int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t addr, uint8_t *data,
+		  char *reason)
 {
 	switch (st->verb) {
 	case HF_V_UNMAP:
@@ -407,7 +413,7 @@ static int do_step(struct hf_stage *stage, struct hf_call_box *box)
 	}
 }
 
-/* ---- par blocks ---------------------------------------------------------------------------------------------- */
+/* ---- par blocks ---- */
 
 bool hf_par_meet(struct hf_shared *shared)
 {
@@ -440,7 +446,8 @@ static void *run_arm(void *arg)
 				s->child = do_fork(t->stage, st);
 				s->status = s->child < 0 ? s->child : 0;
 			} else {
-				s->status = hf_actor_step(t->stage, st, s->addr, s->data, s->reason);
+				s->status =
+					hf_actor_step(t->stage, st, s->addr, s->data, s->reason);
 			}
 			if (s->status)
 				break;
@@ -464,7 +471,9 @@ static int run_arms(struct hf_stage *stage, int me)
 
 		if (arm->steps[0].proc != me)
 			continue;
-		t[nr] = (struct arm_thread){ .stage = stage, .arm = arm, .step = &stage->shared->arm_step[n] };
+		t[nr] = (struct arm_thread){ .stage = stage,
+					     .arm = arm,
+					     .step = &stage->shared->arm_step[n] };
 		if (arm->steps[0].thread == 0 && !own)
 			own = &t[nr++];
 		else
@@ -480,7 +489,7 @@ static int run_arms(struct hf_stage *stage, int me)
 	return err;
 }
 
-/* ---- the process --------------------------------------------------------------------------------------------- */
+/* ---- the process ---- */
 
 static void serve(struct hf_stage *stage, int me)
 {
@@ -507,7 +516,8 @@ _Noreturn void hf_actor_main(struct hf_stage *stage, int me)
 	signal(SIGINT, SIG_IGN); /* the runner decides */
 	signal(SIGTERM, SIG_IGN);
 	catch_faults();
-	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* EINVAL without Yama, where nothing stands in the way */
+	prctl(PR_SET_PTRACER,
+	      PR_SET_PTRACER_ANY); /* EINVAL without Yama, where nothing stands in the way */
 	sched_setaffinity(0, sizeof(cpu_set_t), &stage->one_cpu);
 	while (read(control, &token, 1) == 1) {
 		serve(stage, me);

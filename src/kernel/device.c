@@ -10,7 +10,7 @@
 
 #define BUF_MAX (HF_SCN_MAX_PAGES * 4096)
 
-/* ---- pipes --------------------------------------------------------------------------------------------------- */
+/* ---- pipes ---- */
 
 static int read_whole(int fd, uint8_t *to, size_t len)
 {
@@ -64,7 +64,7 @@ int hf_pipe_drain(struct hf_wire *w)
 	return n < 0 && errno != EAGAIN ? -errno : 0;
 }
 
-/* ---- rings --------------------------------------------------------------------------------------------------- */
+/* ---- rings ---- */
 
 static int complete(struct io_uring *ring, size_t len)
 {

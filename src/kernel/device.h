@@ -7,7 +7,7 @@
 
 /* Bytes [lo, hi) from the start of the referenced range, which begins at w->addr. */
 int hf_pipe_read(struct hf_wire *w, size_t lo, size_t hi, uint8_t *data); /* does not use them up */
-int hf_pipe_drain(struct hf_wire *w);					   /* drops the references */
+int hf_pipe_drain(struct hf_wire *w);                                     /* drops the references */
 int hf_ring_read(struct hf_wire *w, size_t lo, size_t hi, uint8_t *data);
 int hf_ring_write(struct hf_wire *w, size_t lo, size_t hi, uint8_t value);
 

@@ -35,7 +35,8 @@ static int make_mount(int dev)
 	      set_string(fs, "user_id", "0") || set_string(fs, "group_id", "0") ||
 	      syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 	if (!err)
-		mount = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+		mount = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
+				     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	err = mount < 0 ? -errno : 0;
 	close(fs);
 	return err ? err : mount;
@@ -90,11 +91,13 @@ static struct fuse_attr attributes(uint64_t node)
 	};
 }
 
-static int answer_init(struct hf_fuse *f, const struct fuse_in_header *in, const struct fuse_init_in *init)
+static int answer_init(struct hf_fuse *f, const struct fuse_in_header *in,
+		       const struct fuse_init_in *init)
 {
 	struct fuse_init_out out = {
 		.major = FUSE_KERNEL_VERSION,
-		.minor = init->minor < FUSE_KERNEL_MINOR_VERSION ? init->minor : FUSE_KERNEL_MINOR_VERSION,
+		.minor = init->minor < FUSE_KERNEL_MINOR_VERSION ? init->minor
+								 : FUSE_KERNEL_MINOR_VERSION,
 		.flags = FUSE_BIG_WRITES | FUSE_MAX_PAGES,
 		.max_write = HF_FUSE_MAX_IO,
 		.max_pages = HF_FUSE_MAX_IO / 4096,
@@ -127,7 +130,8 @@ static int answer_open(struct hf_fuse *f, const struct fuse_in_header *in)
 	return answer(f, in->unique, 0, &out, sizeof(out));
 }
 
-static int hold_read(struct hf_fuse *f, const struct fuse_in_header *in, const struct fuse_read_in *read)
+static int hold_read(struct hf_fuse *f, const struct fuse_in_header *in,
+		     const struct fuse_read_in *read)
 {
 	f->held = true;
 	f->unique = in->unique;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A FUSE file as a device that answers when it is told to. The runner is its server, over the raw /dev/fuse protocol;
- * the mount is detached (fsmount), so nothing appears in the file system and nothing can be left behind.
+ * A FUSE file as a device that answers when it is told to. The runner is its server, over the raw
+ * /dev/fuse protocol; the mount is detached (fsmount), so nothing appears in the file system and
+ * nothing can be left behind.
  *
- * The file is "io" in the mount's root. Whoever opens it must be another process than the one that serves.
+ * The file is "io" in the mount's root. Whoever opens it must be another process than the one that
+ * serves.
  */
 #ifndef HF_KERNEL_FUSE_H
 #define HF_KERNEL_FUSE_H
@@ -24,9 +26,11 @@ struct hf_fuse {
 	uint8_t *request; /* a buffer for one request */
 };
 
-/* 0 or negative errno: -EPERM without CAP_SYS_ADMIN, -ENOENT without /dev/fuse, -ENODEV without the file system. */
+/* 0 or negative errno: -EPERM without CAP_SYS_ADMIN, -ENOENT without /dev/fuse, -ENODEV without the
+ * file system. */
 int hf_fuse_open(struct hf_fuse *f);
-/* Ends the connection: whoever waits for an answer gets an error. The process that serves does it to both descriptors. */
+/* Ends the connection: whoever waits for an answer gets an error. The process that serves does it
+ * to both descriptors. */
 void hf_fuse_close(struct hf_fuse *f);
 /* Reads one request; answers it, or holds it if it is a READ. 0 or negative errno. */
 int hf_fuse_serve(struct hf_fuse *f);

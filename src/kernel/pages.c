@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /proc/PID/pagemap has the frame; /proc/kpageflags has the mark: bit 34 together with bit 12 (anonymous) is
- * PageAnonExclusive; /proc/kpagecount has the number of mappings. Frames and the last two are for root only.
+ * /proc/PID/pagemap has the frame; /proc/kpageflags has the mark: bit 34 together with bit 12
+ * (anonymous) is PageAnonExclusive; /proc/kpagecount has the number of mappings. Frames and the
+ * last two are for root only.
  */
 #include "pages.h"
 

@@ -7,7 +7,8 @@
 
 #include <sys/types.h>
 
-/* 0, or negative errno when the process or its page map cannot be read. Without root, frame and mark stay unknown. */
+/* 0, or negative errno when the process or its page map cannot be read. Without root, frame and
+ * mark stay unknown. */
 int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state);
 
 #endif

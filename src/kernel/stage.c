@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* ---- which way a reference is made --------------------------------------------------------------------------- */
+/* ---- which way a reference is made ---- */
 
 static size_t count_device_steps(const struct hf_step *steps, size_t nr, int ref)
 {
@@ -23,8 +23,10 @@ static size_t count_device_steps(const struct hf_step *steps, size_t nr, int ref
 	for (size_t i = 0; i < nr; i++) {
 		if (steps[i].par)
 			for (size_t a = 0; a < steps[i].par->nr_arms; a++)
-				n += 2 * count_device_steps(steps[i].par->arms[a].steps, steps[i].par->arms[a].nr_steps,
-							    ref); /* too many: it cannot be in a par block */
+				n += 2 * count_device_steps(
+						 steps[i].par->arms[a].steps,
+						 steps[i].par->arms[a].nr_steps,
+						 ref); /* too many: it cannot be in a par block */
 		else
 			n += steps[i].ref == ref && steps[i].proc == HF_SCN_DEVICE;
 	}
@@ -36,7 +38,8 @@ static bool device_only(const struct hf_scenario *scn, int ref, bool writes)
 	for (size_t i = 0; i < scn->nr_steps; i++) {
 		const struct hf_step *st = &scn->steps[i];
 
-		if (!st->par && st->ref == ref && st->proc == HF_SCN_DEVICE && (st->verb == HF_V_DEV_WRITE) != writes)
+		if (!st->par && st->ref == ref && st->proc == HF_SCN_DEVICE &&
+		    (st->verb == HF_V_DEV_WRITE) != writes)
 			return false;
 	}
 	return true;
@@ -49,34 +52,44 @@ static enum hf_means none(char *why, const char *text)
 }
 
 /* A short pin is a direct I/O in flight: the device touches memory once, and that ends it. */
-static enum hf_means means_of_short_pin(const struct hf_scenario *scn, int ref, bool writes, bool direct_io_pins,
-					char *why)
+static enum hf_means means_of_short_pin(const struct hf_scenario *scn, int ref, bool writes,
+					bool direct_io_pins, char *why)
 {
 	if (!direct_io_pins)
 		return none(why, "short pins: O_DIRECT takes plain references before Linux 6.5");
 	if (count_device_steps(scn->steps, scn->nr_steps, ref) > 1)
-		return none(why, "a short pin is a direct I/O here: its device can touch memory only once");
+		return none(
+			why,
+			"a short pin is a direct I/O here: its device can touch memory only once");
 	if (!device_only(scn, ref, writes))
-		return none(why, writes ? "a short write pin is a direct read here: its device can only write" :
-					  "a short read pin is a direct write here: its device can only read");
+		return none(why, writes ? "a short write pin is a direct read here: its device can "
+					  "only write"
+					: "a short read pin is a direct write here: its device can "
+					  "only read");
 	return writes ? HF_MEANS_READ : HF_MEANS_WRITE;
 }
 
-static enum hf_means means_of_raw(const struct hf_scenario *scn, const struct hf_step *m, bool direct_io_pins, char *why)
+static enum hf_means means_of_raw(const struct hf_scenario *scn, const struct hf_step *m,
+				  bool direct_io_pins, char *why)
 {
 	bool writes = m->foll & HF_FOLL_WRITE;
 
 	if (m->target != m->proc)
-		return none(why, "references that outlive the call on another process's memory need a driver");
+		return none(why, "references that outlive the call on another process's memory "
+				 "need a driver");
 	if (m->times > 1)
 		return none(why, "counted references need a driver");
 	if (m->foll & (HF_FOLL_FORCE | HF_FOLL_NOFAULT | HF_FOLL_FAST_ONLY) || !m->fast)
-		return none(why, "which way GUP goes cannot be chosen without the kernel's gup_test");
+		return none(why,
+			    "which way GUP goes cannot be chosen without the kernel's gup_test");
 	if (m->verb == HF_V_GET)
-		return writes ? none(why, "no system call here takes FOLL_GET for writing on demand") : HF_MEANS_PIPE;
+		return writes ? none(why,
+				     "no system call here takes FOLL_GET for writing on demand")
+			      : HF_MEANS_PIPE;
 	if (m->foll & HF_FOLL_LONGTERM)
-		return writes ? HF_MEANS_RING :
-				none(why, "read-only long-term pins need the kernel's gup_test or RDMA");
+		return writes ? HF_MEANS_RING
+			      : none(why,
+				     "read-only long-term pins need the kernel's gup_test or RDMA");
 	return means_of_short_pin(scn, m->ref, writes, direct_io_pins, why);
 }
 
@@ -98,7 +111,7 @@ enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, bool direct_io
 	}
 }
 
-/* ---- wires --------------------------------------------------------------------------------------------------- */
+/* ---- wires ---- */
 
 static int open_pipe(struct hf_wire *w)
 {
@@ -165,7 +178,7 @@ static void close_wire(struct hf_wire *w)
 	close_fd(&w->file);
 }
 
-/* ---- the stage ----------------------------------------------------------------------------------------------- */
+/* ---- the stage ---- */
 
 static void choose_cpus(struct hf_stage *stage)
 {
@@ -185,10 +198,13 @@ int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn, bool di
 	*stage = (struct hf_stage){ .scn = scn };
 	memset(stage->control, 0xff, sizeof(stage->control));
 	for (size_t i = 0; i < HF_SCN_MAX_REFS; i++)
-		stage->wire[i] = (struct hf_wire){ .pipe = { -1, -1 }, .done = { -1, -1 }, .file = -1,
+		stage->wire[i] = (struct hf_wire){ .pipe = { -1, -1 },
+						   .done = { -1, -1 },
+						   .file = -1,
 						   .fuse = { .dev = -1, .mount = -1 } };
 	choose_cpus(stage);
-	stage->shared = mmap(NULL, sizeof(*stage->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	stage->shared = mmap(NULL, sizeof(*stage->shared), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (stage->shared == MAP_FAILED) {
 		stage->shared = NULL;
 		return -ENOMEM;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the runner sets up before the first process and every process inherits by fork: control sockets, memory that
- * all share, pipes, rings, FUSE mounts. Descriptors have the same numbers everywhere, so none is ever passed on.
+ * What the runner sets up before the first process and every process inherits by fork: control
+ * sockets, memory that all share, pipes, rings, FUSE mounts. Descriptors have the same numbers
+ * everywhere, so none is ever passed on.
  */
 #ifndef HF_KERNEL_STAGE_H
 #define HF_KERNEL_STAGE_H
@@ -19,9 +20,9 @@
 /* How a reference is made on a real kernel. */
 enum hf_means {
 	HF_MEANS_NONE,
-	HF_MEANS_PIPE,	/* vmsplice: FOLL_GET, read */
-	HF_MEANS_RING,	/* registered buffer: FOLL_PIN, long term, write */
-	HF_MEANS_READ,	/* direct read in flight: FOLL_PIN, short, write (FOLL_GET before 6.5) */
+	HF_MEANS_PIPE,  /* vmsplice: FOLL_GET, read */
+	HF_MEANS_RING,  /* registered buffer: FOLL_PIN, long term, write */
+	HF_MEANS_READ,  /* direct read in flight: FOLL_PIN, short, write (FOLL_GET before 6.5) */
 	HF_MEANS_WRITE, /* direct write in flight: FOLL_PIN, short, read (FOLL_GET before 6.5) */
 };
 
@@ -36,25 +37,25 @@ struct hf_wire {
 	int error;   /* positive errno: what could not be set up */
 	/* the runner's alone */
 	const struct hf_step *maker; /* while the reference is held */
-	uint64_t addr;		     /* of its range */
+	uint64_t addr;               /* of its range */
 };
 
 enum hf_call {
 	HF_CALL_STEP,
 	HF_CALL_OPEN_FILE, /* of the step's reference */
-	HF_CALL_ARMS,	   /* of a par block: all that belong to the process */
+	HF_CALL_ARMS,      /* of a par block: all that belong to the process */
 };
 
 /* The request to a process and its answer. */
 struct hf_call_box {
 	enum hf_call call;
 	const struct hf_step *step;
-	uint64_t addr;	  /* of the step's range; map, remap: of the buffer */
-	uint64_t to;	  /* remap: where to */
-	size_t size;	  /* map: bytes; remap: old size */
+	uint64_t addr;    /* of the step's range; map, remap: of the buffer */
+	uint64_t to;      /* remap: where to */
+	size_t size;      /* map: bytes; remap: old size */
 	pid_t target_pid; /* process_vm, ptrace */
-	int status;	  /* 0, negative errno, or HF_OBS_SKIP with a reason */
-	pid_t child;	  /* fork */
+	int status;       /* 0, negative errno, or HF_OBS_SKIP with a reason */
+	pid_t child;      /* fork */
 	char reason[HF_REASON_LEN];
 	_Alignas(64) uint8_t data[HF_SCN_MAX_PAGES * 4096];
 };
@@ -82,7 +83,8 @@ struct hf_stage {
 	int control[HF_SCN_MAX_PROCS][2]; /* [0] the runner's end, [1] the process's; -1 none */
 	struct hf_wire wire[HF_SCN_MAX_REFS];
 	cpu_set_t all_cpus, one_cpu;
-	bool touch; /* every page of a new mapping is read once: the shared zeropage is wanted there */
+	bool touch; /* every page of a new mapping is read once: the shared zeropage is wanted there
+		     */
 };
 
 /* How this kernel can make the reference; HF_MEANS_NONE: `why` says why not. */

@@ -2,9 +2,9 @@
 /*
  * The hosted platform: POSIX threads, malloc, liburcu.
  *
- * The TLB is a slot a thread: which address space it translates in, and a sequence number. A flush waits for every slot
- * that is in that address space until it moves on. Slots live in thread-local storage, on a list that a thread joins at
- * its first access and leaves when it ends.
+ * The TLB is a slot a thread: which address space it translates in, and a sequence number. A flush
+ * waits for every slot that is in that address space until it moves on. Slots live in thread-local
+ * storage, on a list that a thread joins at its first access and leaves when it ends.
  */
 #include <holdfast/hosted.h>
 
@@ -42,7 +42,8 @@ static void *hosted_alloc(void *ctx, size_t size, size_t align)
 	void *ptr;
 
 	(void)ctx;
-	return posix_memalign(&ptr, align < sizeof(void *) ? sizeof(void *) : align, size) ? NULL : ptr;
+	return posix_memalign(&ptr, align < sizeof(void *) ? sizeof(void *) : align, size) ? NULL
+											   : ptr;
 }
 
 static void hosted_free(void *ctx, void *ptr, size_t size)
@@ -136,8 +137,9 @@ static void hosted_rcu_read_unlock(void *ctx)
 }
 
 /*
- * liburcu's callback thread looks for work every 10 ms, too slowly for the end of a small machine. So callbacks gather
- * in a chain of our own: a long one goes to liburcu, and a barrier runs the rest after a grace period of its own.
+ * liburcu's callback thread looks for work every 10 ms, too slowly for the end of a small machine.
+ * So callbacks gather in a chain of our own: a long one goes to liburcu, and a barrier runs the
+ * rest after a grace period of its own.
  */
 #define RCU_CHAIN 256
 
@@ -150,7 +152,7 @@ _Static_assert(sizeof(struct rcu_link) <= sizeof(((struct hf_rcu_head *)0)->opaq
 	       "hf_rcu_head is too small");
 
 static struct {
-	pthread_mutex_t lock;	 /* of the chain; a leaf */
+	pthread_mutex_t lock;    /* of the chain; a leaf */
 	pthread_mutex_t barrier; /* who comes second finds all run */
 	struct hf_rcu_head *chain;
 	unsigned length;
@@ -317,7 +319,8 @@ static void hosted_tlb_flush(void *ctx, uint32_t asid)
 /* ---- memory ---- */
 
 #ifdef HF_TSAN
-/* Frames are written by CPUs and devices at once, as on hardware: say so to the race detector, word by word. */
+/* Frames are written by CPUs and devices at once, as on hardware: say so to the race detector, word
+ * by word. */
 static void hosted_copy(void *ctx, void *to, const void *from, size_t len)
 {
 	_Atomic unsigned char *t = to;
@@ -328,10 +331,10 @@ static void hosted_copy(void *ctx, void *to, const void *from, size_t len)
 		atomic_store_explicit(t++, atomic_load_explicit(f++, memory_order_relaxed),
 				      memory_order_relaxed);
 	for (; len >= 8; len -= 8, t += 8, f += 8)
-		atomic_store_explicit((_Atomic uint64_t *)t,
-				      atomic_load_explicit((const _Atomic uint64_t *)f,
-							   memory_order_relaxed),
-				      memory_order_relaxed);
+		atomic_store_explicit(
+			(_Atomic uint64_t *)t,
+			atomic_load_explicit((const _Atomic uint64_t *)f, memory_order_relaxed),
+			memory_order_relaxed);
 	for (; len; len--)
 		atomic_store_explicit(t++, atomic_load_explicit(f++, memory_order_relaxed),
 				      memory_order_relaxed);

@@ -19,7 +19,8 @@ enum hf_fork_action hf_fork_omit_pinned(const struct hf_mm *src, const struct hf
 bool hf_reuse_mapcount(const struct hf_page *page);
 bool hf_reuse_refcount(const struct hf_page *page);
 
-/* gup.c: what a read-only GUP does with a page that a store could move away from, and what requests turn into */
+/* gup.c: what a read-only GUP does with a page that a store could move away from, and what requests
+ * turn into */
 enum hf_gup_action hf_gup_take(const struct hf_gup_view *view);
 enum hf_gup_action hf_gup_force_write(const struct hf_gup_view *view);
 enum hf_gup_action hf_gup_unshare_anon(const struct hf_gup_view *view);

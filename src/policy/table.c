@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The policies. A Linux era is named for the release that its rules were read from or that introduced them; it stands
- * for the releases up to the next one in the list.
+ * The policies. A Linux era is named for the release that its rules were read from or that
+ * introduced them; it stands for the releases up to the next one in the list.
  */
 #include "rules.h"
 
@@ -11,17 +11,15 @@
 #define WRITE HF_FOLL_WRITE
 #define FORCE HF_FOLL_FORCE
 
-/* Everything but O_DIRECT and the kind that registered buffers and process_vm use is the same everywhere. */
+/* Everything but O_DIRECT and the kind that registered buffers and process_vm use is the same
+ * everywhere. */
 #define USERS(direct_read, direct_write, fixed, process_vm)                                        \
 	{                                                                                          \
 		[HF_USER_ODIRECT_READ] = (direct_read) | WRITE,                                    \
-		[HF_USER_ODIRECT_WRITE] = (direct_write),                                          \
-		[HF_USER_VMSPLICE] = GET,                                                          \
-		[HF_USER_FIXEDBUF] = (fixed) | WRITE,                                              \
-		[HF_USER_PROCESS_VM_READ] = (process_vm),                                          \
+		[HF_USER_ODIRECT_WRITE] = (direct_write), [HF_USER_VMSPLICE] = GET,                \
+		[HF_USER_FIXEDBUF] = (fixed) | WRITE, [HF_USER_PROCESS_VM_READ] = (process_vm),    \
 		[HF_USER_PROCESS_VM_WRITE] = (process_vm) | WRITE,                                 \
-		[HF_USER_PTRACE_READ] = GET | FORCE,                                               \
-		[HF_USER_PTRACE_WRITE] = GET | FORCE | WRITE,                                      \
+		[HF_USER_PTRACE_READ] = GET | FORCE, [HF_USER_PTRACE_WRITE] = GET | FORCE | WRITE, \
 	}
 #define USERS_BEFORE_PIN USERS(GET, GET, GET, GET)
 #define USERS_DIRECT_GET USERS(GET, GET, PIN | LONG, PIN)
@@ -75,7 +73,8 @@ static const struct hf_policy policies[] = {
 	},
 	{
 		.name = "linux-6.1",
-		.summary = "5.19 to 6.4: the exclusive mark; pins unshare; O_DIRECT takes plain references",
+		.summary = "5.19 to 6.4: the exclusive mark; pins unshare; O_DIRECT takes plain "
+			   "references",
 		LINUX_EXCLUSIVE,
 		.gup_read = hf_gup_unshare_anon,
 		.users = USERS_DIRECT_GET,
@@ -96,7 +95,8 @@ static const struct hf_policy policies[] = {
 	},
 	{
 		.name = "holdfast",
-		.summary = "option 2, complete and exact: every pin is of an exclusive page (default)",
+		.summary =
+			"option 2, complete and exact: every pin is of an exclusive page (default)",
 		MARK_AND_EXACT_PINS,
 		.unpin_check = true,
 		.take_as = hf_take_write_get_as_pin,

@@ -48,7 +48,8 @@ static void say(struct hf_obs *obs, int status, const char *reason)
 	snprintf(obs->reason, sizeof(obs->reason), "%s", reason);
 }
 
-/* Every process with every page of its own, the old ones still referenced, and some in the caches of threads. */
+/* Every process with every page of its own, the old ones still referenced, and some in the caches
+ * of threads. */
 static size_t enough_frames(const struct hf_scenario *scn)
 {
 	size_t pages = 0;
@@ -58,8 +59,8 @@ static size_t enough_frames(const struct hf_scenario *scn)
 	return 64 + 2 * pages * scn->nr_procs;
 }
 
-static int engine_begin(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, void **out,
-			struct hf_obs *obs)
+static int engine_begin(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,
+			void **out, struct hf_obs *obs)
 {
 	struct engine *e = (struct engine *)t;
 	struct engine_run *r = calloc(1, sizeof(*r));
@@ -116,7 +117,8 @@ static int step_remap(struct engine_run *r, const struct hf_step *st)
 	struct place *p = &r->place[st->proc][st->buf];
 	size_t size = st->pages ? st->pages * HF_PAGE_SIZE : p->size;
 	uint64_t to = r->next_place;
-	int err = hf_mremap(r->mm[st->proc], p->addr, p->size, size, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to);
+	int err = hf_mremap(r->mm[st->proc], p->addr, p->size, size,
+			    HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to);
 
 	if (err)
 		return err;
@@ -157,14 +159,16 @@ static int step_write(struct engine_run *r, const struct hf_step *st, uint64_t a
 	return whole(done, len);
 }
 
-static int step_read(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len, uint8_t *to)
+static int step_read(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
+		     uint8_t *to)
 {
 	if ((len == 1 || len == 2 || len == 4 || len == 8) && addr % len == 0)
 		return hf_load(r->mm[st->proc], addr, to, len);
 	return whole(hf_copy_from_user(r->mm[st->proc], to, addr, len), len);
 }
 
-static int step_remote(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len, uint8_t *to)
+static int step_remote(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
+		       uint8_t *to)
 {
 	static const enum hf_user users[] = {
 		[HF_V_PROCESS_VM_READ] = HF_USER_PROCESS_VM_READ,
@@ -189,18 +193,19 @@ static int step_remote(struct engine_run *r, const struct hf_step *st, uint64_t 
 
 /* ---- references ---- */
 
-static int64_t gup(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t nr, struct hf_ref *refs)
+static int64_t gup(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t nr,
+		   struct hf_ref *refs)
 {
 	struct hf_mm *mm = r->mm[st->target];
 	bool remote = st->target != st->proc;
 
 	if (st->verb == HF_V_PIN)
-		return remote	? hf_pin_user_pages_remote(mm, addr, nr, st->foll, refs) :
-		       st->fast ? hf_pin_user_pages_fast(mm, addr, nr, st->foll, refs) :
-				  hf_pin_user_pages(mm, addr, nr, st->foll, refs);
-	return remote	? hf_get_user_pages_remote(mm, addr, nr, st->foll, refs) :
-	       st->fast ? hf_get_user_pages_fast(mm, addr, nr, st->foll, refs) :
-			  hf_get_user_pages(mm, addr, nr, st->foll, refs);
+		return remote     ? hf_pin_user_pages_remote(mm, addr, nr, st->foll, refs)
+		       : st->fast ? hf_pin_user_pages_fast(mm, addr, nr, st->foll, refs)
+				  : hf_pin_user_pages(mm, addr, nr, st->foll, refs);
+	return remote     ? hf_get_user_pages_remote(mm, addr, nr, st->foll, refs)
+	       : st->fast ? hf_get_user_pages_fast(mm, addr, nr, st->foll, refs)
+			  : hf_get_user_pages(mm, addr, nr, st->foll, refs);
 }
 
 static enum hf_user user_of(const struct hf_step *maker)
@@ -262,7 +267,8 @@ static int step_take(struct engine_run *r, const struct hf_step *st)
 		if (is_raw(st))
 			got = gup(r, st, first, nr, h->refs + h->nr);
 		else
-			got = hf_user_acquire(r->mm[st->proc], user_of(st), first, nr, h->refs + h->nr);
+			got = hf_user_acquire(r->mm[st->proc], user_of(st), first, nr,
+					      h->refs + h->nr);
 		h->nr += got > 0 ? (size_t)got : 0;
 		if (got >= 0 && (size_t)got < nr)
 			got = -EFAULT;
@@ -275,7 +281,8 @@ static int step_take(struct engine_run *r, const struct hf_step *st)
 }
 
 /* Bytes [lo, hi) from the start of the referenced range. */
-static int through_ref(struct engine_run *r, const struct held *h, size_t lo, size_t hi, uint8_t *to, int value)
+static int through_ref(struct engine_run *r, const struct held *h, size_t lo, size_t hi,
+		       uint8_t *to, int value)
 {
 	size_t base = h->maker->lo & (HF_PAGE_SIZE - 1);
 	uint8_t bytes[HF_PAGE_SIZE];
@@ -287,8 +294,8 @@ static int through_ref(struct engine_run *r, const struct held *h, size_t lo, si
 		const struct hf_ref *ref = &h->refs[(base + at) >> HF_PAGE_SHIFT];
 
 		n = HF_PAGE_SIZE - off < hi - at ? HF_PAGE_SIZE - off : hi - at;
-		err = to ? hf_ref_read(r->sys, ref, off, to + (at - lo), n) :
-			   hf_ref_write(r->sys, ref, off, bytes, n);
+		err = to ? hf_ref_read(r->sys, ref, off, to + (at - lo), n)
+			 : hf_ref_write(r->sys, ref, off, bytes, n);
 	}
 	return err;
 }
@@ -355,7 +362,8 @@ static int do_step(struct engine_run *r, const struct hf_step *st, struct hf_obs
 	case HF_V_UNPIN:
 	case HF_V_PUT:
 	case HF_V_RELEASE:
-		return r->held[st->ref].refs ? let_go(r, &r->held[st->ref], st->verb, st->dirty) : -EINVAL;
+		return r->held[st->ref].refs ? let_go(r, &r->held[st->ref], st->verb, st->dirty)
+					     : -EINVAL;
 	case HF_V_DEV_READ:
 	case HF_V_DEV_WRITE:
 	case HF_V_DEV_CHECK:
@@ -380,7 +388,8 @@ static void validate(struct engine_run *r, struct hf_obs *obs)
 	if (hf_validate(r->sys, &v) != -EUCLEAN)
 		return;
 	obs->status = HF_OBS_BUG;
-	snprintf(obs->reason, sizeof(obs->reason), "broken invariant: %s (frame %lld, address 0x%llx)",
+	snprintf(obs->reason, sizeof(obs->reason),
+		 "broken invariant: %s (frame %lld, address 0x%llx)",
 		 hf_invariant_text(v.invariant), (long long)v.pfn, (unsigned long long)v.addr);
 }
 
@@ -430,7 +439,9 @@ static void engine_par(void *run, const struct hf_par *par, struct hf_obs *obs)
 	int err = 0;
 
 	for (; nr < par->nr_arms && !err; nr += !err) {
-		arms[nr] = (struct arm_thread){ .r = r, .arm = &par->arms[nr], .obs = &obs[n], .gate = &gate };
+		arms[nr] = (struct arm_thread){
+			.r = r, .arm = &par->arms[nr], .obs = &obs[n], .gate = &gate
+		};
 		n += par->arms[nr].nr_steps;
 		err = pthread_create(&arms[nr].thread, NULL, run_arm, &arms[nr]);
 	}
@@ -470,8 +481,10 @@ static void engine_end(void *run, struct hf_obs *obs)
 	struct engine_run *r = run;
 
 	for (size_t i = 0; i < HF_SCN_MAX_REFS; i++)
-		if (r->held[i].refs && let_go(r, &r->held[i], own_release(r->held[i].maker), false) == -EUCLEAN)
-			say(obs, HF_OBS_BUG, "the unpin check at the end: a pinned page had lost its mark");
+		if (r->held[i].refs &&
+		    let_go(r, &r->held[i], own_release(r->held[i].maker), false) == -EUCLEAN)
+			say(obs, HF_OBS_BUG,
+			    "the unpin check at the end: a pinned page had lost its mark");
 	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++)
 		if (r->mm[p])
 			hf_mm_put(r->mm[p]);

@@ -26,7 +26,8 @@ static bool is_name_char(char c)
 	return is_letter(c) || is_digit(c) || c == '_' || c == '-';
 }
 
-/* Length of the UTF-8 character at s, 0 if there is none: no long forms, no surrogates, nothing above U+10FFFF. */
+/* Length of the UTF-8 character at s, 0 if there is none: no long forms, no surrogates, nothing
+ * above U+10FFFF. */
 static size_t utf8_len(const unsigned char *s, const unsigned char *end)
 {
 	size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
@@ -66,7 +67,8 @@ const char *hf_lex_first(const struct hf_lexer *lx)
 }
 
 static int __attribute__((format(printf, 4, 5)))
-bad_line(const struct hf_lexer *lx, struct hf_parse_error *err, const char *at, const char *fmt, ...)
+bad_line(const struct hf_lexer *lx, struct hf_parse_error *err, const char *at, const char *fmt,
+	 ...)
 {
 	va_list ap;
 
@@ -90,10 +92,12 @@ static int check_line(const struct hf_lexer *lx, const char *end, struct hf_pars
 			return bad_line(lx, err, s, "expected UTF-8 text, found the byte 0x%02x",
 					(unsigned char)*s);
 		if (s - lx->start + len > HF_SCN_MAX_LINE)
-			return bad_line(lx, err, s, "expected at most %d bytes in a line, found %zu",
+			return bad_line(lx, err, s,
+					"expected at most %d bytes in a line, found %zu",
 					HF_SCN_MAX_LINE, (size_t)(end - lx->start));
 		if (((unsigned char)*s < ' ' && *s != '\t') || *s == 0x7f)
-			return bad_line(lx, err, s, "expected text, found the control character 0x%02x",
+			return bad_line(lx, err, s,
+					"expected text, found the control character 0x%02x",
 					(unsigned char)*s);
 		s += len;
 	}
@@ -198,9 +202,9 @@ void hf_lex_next(struct hf_lexer *lx)
 		while (s < lx->stop && is_name_char(*s))
 			s++;
 		tok->len = (size_t)(s - tok->text);
-		tok->kind = is_digit(*tok->text) ? lex_number(tok) :
-			    is_letter(*tok->text) ? HF_T_NAME :
-						    HF_T_BAD;
+		tok->kind = is_digit(*tok->text)    ? lex_number(tok)
+			    : is_letter(*tok->text) ? HF_T_NAME
+						    : HF_T_BAD;
 	} else if (strchr(":,.@[]{}|", *s)) {
 		tok->kind = HF_T_PUNCT;
 		tok->len = lx->stop - s > 1 && s[0] == '.' && s[1] == '.' ? 2 : 1;

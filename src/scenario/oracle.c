@@ -15,7 +15,8 @@
 struct hf_oracle {
 	const struct hf_scenario *scn;
 	struct hf_atoms atoms;
-	struct hf_state *states; /* all that explain what was seen; one unless par blocks left it open */
+	struct hf_state
+		*states; /* all that explain what was seen; one unless par blocks left it open */
 	size_t nr_states;
 	bool par_fork[HF_SCN_MAX_PROCS]; /* made by a fork inside a par block */
 };
@@ -53,8 +54,8 @@ struct look {
 	const uint8_t *data; /* the bytes of [lo, hi) of buf */
 	int buf;
 	size_t lo, hi;
-	int proc;	/* whose memory */
-	int ref;	/* -1: through page tables */
+	int proc;       /* whose memory */
+	int ref;        /* -1: through page tables */
 	bool any_later; /* any version since the reference was taken will do */
 	bool write_ref;
 };
@@ -76,7 +77,8 @@ static bool allowed(const struct hf_state *s, const struct look *l, int16_t cell
 	return false;
 }
 
-static void where(const struct hf_oracle *o, const struct look *l, const struct hf_atom *a, char *buf, size_t len)
+static void where(const struct hf_oracle *o, const struct look *l, const struct hf_atom *a,
+		  char *buf, size_t len)
 {
 	const char *name = o->scn->bufs[l->buf].name;
 
@@ -84,12 +86,14 @@ static void where(const struct hf_oracle *o, const struct look *l, const struct 
 		snprintf(buf, len, "line %d: %s reads %s[%zu..%zu]", l->step->line,
 			 proc_name(o, l->step->proc), name, a->lo, a->hi);
 	else
-		snprintf(buf, len, "line %d: the device reads %s[%zu..%zu] of %s through %s", l->step->line,
-			 name, a->lo, a->hi, proc_name(o, l->proc), o->scn->refs[l->ref].name);
+		snprintf(buf, len, "line %d: the device reads %s[%zu..%zu] of %s through %s",
+			 l->step->line, name, a->lo, a->hi, proc_name(o, l->proc),
+			 o->scn->refs[l->ref].name);
 }
 
 /* The last write of this value into memory that is somebody else's, or else into any memory. */
-static const struct hf_version *written_elsewhere(const struct hf_state *s, int owner, uint8_t value)
+static const struct hf_version *written_elsewhere(const struct hf_state *s, int owner,
+						  uint8_t value)
 {
 	const struct hf_version *own = NULL;
 
@@ -124,20 +128,23 @@ static void classify(const struct hf_oracle *o, const struct hf_state *s, const 
 	where(o, l, a, place, sizeof(place));
 	if (was_own(s, cell, seen)) {
 		j->verdict = l->ref >= 0 && !l->write_ref ? HF_STALE_READ : HF_LOST_WRITE;
-		snprintf(j->detail, sizeof(j->detail), "%s as 0x%02x, but %s wrote 0x%02x there (line %d)", place,
-			 seen, proc_name(o, now->by), now->value, now->line);
+		snprintf(j->detail, sizeof(j->detail),
+			 "%s as 0x%02x, but %s wrote 0x%02x there (line %d)", place, seen,
+			 proc_name(o, now->by), now->value, now->line);
 	} else if (other && s->owner[other->cell] == s->owner[cell]) {
 		j->verdict = HF_BUG;
-		snprintf(j->detail, sizeof(j->detail), "%s as 0x%02x, which was written to other memory (line %d)",
-			 place, seen, other->line);
+		snprintf(j->detail, sizeof(j->detail),
+			 "%s as 0x%02x, which was written to other memory (line %d)", place, seen,
+			 other->line);
 	} else if (other) {
 		j->verdict = HF_LEAK;
-		snprintf(j->detail, sizeof(j->detail), "%s as 0x%02x, which %s wrote to memory of %s (line %d)",
-			 place, seen, proc_name(o, other->by), proc_name(o, s->owner[other->cell]),
-			 other->line);
+		snprintf(j->detail, sizeof(j->detail),
+			 "%s as 0x%02x, which %s wrote to memory of %s (line %d)", place, seen,
+			 proc_name(o, other->by), proc_name(o, s->owner[other->cell]), other->line);
 	} else {
 		j->verdict = HF_BUG;
-		snprintf(j->detail, sizeof(j->detail), "%s as 0x%02x, which nobody wrote", place, seen);
+		snprintf(j->detail, sizeof(j->detail), "%s as 0x%02x, which nobody wrote", place,
+			 seen);
 	}
 }
 
@@ -162,8 +169,8 @@ static void judge_atom(const struct hf_oracle *o, const struct hf_state *s, cons
 	for (size_t i = 1; i < a->hi - a->lo; i++)
 		if (bytes[i] != bytes[0]) {
 			j->verdict = HF_TORN;
-			snprintf(j->detail, sizeof(j->detail), "%s as a mix of 0x%02x and 0x%02x", place,
-				 bytes[0], bytes[i]);
+			snprintf(j->detail, sizeof(j->detail), "%s as a mix of 0x%02x and 0x%02x",
+				 place, bytes[0], bytes[i]);
 			return;
 		}
 }
@@ -175,7 +182,9 @@ static void judge_look(const struct hf_oracle *o, const struct hf_state *s, cons
 		const struct hf_atom *a = &s->atoms->atom[i];
 
 		if (hf_atom_in(a, l->buf, l->lo, l->hi))
-			judge_atom(o, s, l, a, l->ref < 0 ? *hf_state_map(s, l->proc, i) : *hf_state_window(s, l->ref, i),
+			judge_atom(o, s, l, a,
+				   l->ref < 0 ? *hf_state_map(s, l->proc, i)
+					      : *hf_state_window(s, l->ref, i),
 				   j);
 	}
 }
@@ -184,15 +193,18 @@ static void judge_look(const struct hf_oracle *o, const struct hf_state *s, cons
 static void judge_claim(const struct hf_state *s, const struct look *l, struct hf_judgement *j)
 {
 	for (size_t i = 0; i < s->atoms->nr; i++) {
-		int16_t cell = l->ref < 0 ? *hf_state_map(s, l->proc, i) : *hf_state_window(s, l->ref, i);
+		int16_t cell =
+			l->ref < 0 ? *hf_state_map(s, l->proc, i) : *hf_state_window(s, l->ref, i);
 
 		if (!hf_atom_in(&s->atoms->atom[i], l->buf, l->lo, l->hi) || cell < 0 ||
 		    allowed(s, l, cell, l->step->value))
 			continue;
 		j->verdict = HF_ERROR;
 		snprintf(j->detail, sizeof(j->detail),
-			 "line %d: the file says 0x%02x must be seen, the reference semantics says 0x%02x",
-			 l->step->line, l->step->value, hf_state_value(s, cell, s->nr_versions)->value);
+			 "line %d: the file says 0x%02x must be seen, the reference semantics says "
+			 "0x%02x",
+			 l->step->line, l->step->value,
+			 hf_state_value(s, cell, s->nr_versions)->value);
 		return;
 	}
 }
@@ -212,7 +224,8 @@ static int write_range(struct hf_state *s, const struct hf_step *st, int proc, i
 	return err;
 }
 
-static int write_window(struct hf_state *s, int ref, int buf, size_t lo, size_t hi, uint8_t value, int line)
+static int write_window(struct hf_state *s, int ref, int buf, size_t lo, size_t hi, uint8_t value,
+			int line)
 {
 	int err = 0;
 
@@ -279,7 +292,8 @@ static int do_fork(struct hf_state *s, int parent, int child)
 
 		if (cell < 0 || flags & HF_ATOM_DONTFORK)
 			continue;
-		value = flags & HF_ATOM_WIPEONFORK ? 0 : hf_state_value(s, cell, s->nr_versions)->value;
+		value = flags & HF_ATOM_WIPEONFORK ? 0
+						   : hf_state_value(s, cell, s->nr_versions)->value;
 		*hf_state_flags(s, child, i) = flags;
 		err = hf_state_new_cell(s, child, value, hf_state_map(s, child, i));
 	}
@@ -321,11 +335,12 @@ static int take(struct hf_state *s, const struct hf_step *st)
 
 static bool write_ref(const struct hf_step *maker)
 {
-	return maker->verb == HF_V_FIXEDBUF || maker->verb == HF_V_ODIRECT_READ || maker->foll & HF_FOLL_WRITE;
+	return maker->verb == HF_V_FIXEDBUF || maker->verb == HF_V_ODIRECT_READ ||
+	       maker->foll & HF_FOLL_WRITE;
 }
 
-static struct look device_look(const struct hf_oracle *o, const struct hf_state *s, const struct hf_step *st,
-			       const struct hf_obs *obs)
+static struct look device_look(const struct hf_oracle *o, const struct hf_state *s,
+			       const struct hf_step *st, const struct hf_obs *obs)
 {
 	const struct hf_step *maker = hf_ref_maker(o->scn, st->ref);
 	size_t hi = st->hi ? maker->lo + st->hi : maker->hi;
@@ -382,8 +397,8 @@ static void cpu_look(const struct hf_oracle *o, const struct hf_state *s, const 
 }
 
 /* One successful step on one state. */
-static int apply(struct hf_oracle *o, struct hf_state *s, const struct hf_step *st, const struct hf_obs *obs,
-		 struct hf_judgement *j)
+static int apply(struct hf_oracle *o, struct hf_state *s, const struct hf_step *st,
+		 const struct hf_obs *obs, struct hf_judgement *j)
 {
 	*j = (struct hf_judgement){ .verdict = HF_OK };
 	if (obs->status)
@@ -441,14 +456,17 @@ static void drop_state(struct hf_oracle *o, size_t i)
 
 static void blame_fork(const struct hf_oracle *o, const struct hf_step *st, struct hf_judgement *j)
 {
-	if (st->proc < 0 || !o->par_fork[st->target] || j->verdict == HF_BUG || j->verdict == HF_ERROR)
+	if (st->proc < 0 || !o->par_fork[st->target] || j->verdict == HF_BUG ||
+	    j->verdict == HF_ERROR)
 		return;
 	j->verdict = HF_TORN;
-	snprintf(j->detail, sizeof(j->detail), "line %d: %s sees a mix that was never its parent's memory at one instant",
+	snprintf(j->detail, sizeof(j->detail),
+		 "line %d: %s sees a mix that was never its parent's memory at one instant",
 		 st->line, proc_name(o, st->proc));
 }
 
-int hf_oracle_step(struct hf_oracle *o, const struct hf_step *st, const struct hf_obs *obs, struct hf_judgement *j)
+int hf_oracle_step(struct hf_oracle *o, const struct hf_step *st, const struct hf_obs *obs,
+		   struct hf_judgement *j)
 {
 	struct hf_judgement first = { .verdict = HF_OK };
 	size_t i = 0;
@@ -512,7 +530,8 @@ static int explore(struct merge *m, const struct hf_state *s)
 		done = false;
 		if (hf_state_copy(&next, s))
 			return -ENOMEM;
-		err = apply(m->o, &next, &arm->steps[m->at[a]], &m->obs[m->first_obs[a] + m->at[a]], &j);
+		err = apply(m->o, &next, &arm->steps[m->at[a]], &m->obs[m->first_obs[a] + m->at[a]],
+			    &j);
 		if (!err && j.verdict == HF_OK) {
 			m->at[a]++;
 			err = explore(m, &next);
@@ -542,7 +561,8 @@ static void free_states(struct hf_state *states, size_t nr)
 	free(states);
 }
 
-int hf_oracle_par(struct hf_oracle *o, const struct hf_par *par, const struct hf_obs *obs, struct hf_judgement *j)
+int hf_oracle_par(struct hf_oracle *o, const struct hf_par *par, const struct hf_obs *obs,
+		  struct hf_judgement *j)
 {
 	struct merge m = { .o = o, .par = par, .obs = obs };
 	int err = 0;
@@ -575,7 +595,8 @@ struct hf_oracle *hf_oracle_new(const struct hf_scenario *scn)
 		return NULL;
 	o->scn = scn;
 	o->states = calloc(1, sizeof(*o->states));
-	if (!o->states || hf_atoms_init(&o->atoms, scn) || hf_state_init(&o->states[0], &o->atoms)) {
+	if (!o->states || hf_atoms_init(&o->atoms, scn) ||
+	    hf_state_init(&o->states[0], &o->atoms)) {
 		hf_oracle_free(o);
 		return NULL;
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reference semantics: fork is an instant, full copy; each process owns its bytes; references are windows on the
- * owner's bytes (docs/scenarios.md, "What the oracle allows"). It knows no policy and no target.
+ * The reference semantics: fork is an instant, full copy; each process owns its bytes; references
+ * are windows on the owner's bytes (docs/scenarios.md, "What the oracle allows"). It knows no
+ * policy and no target.
  */
 #ifndef HF_ORACLE_H
 #define HF_ORACLE_H

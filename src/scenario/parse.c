@@ -13,9 +13,15 @@ const char *const hf_kind_names[HF_NR_KINDS] = {
 };
 
 const char *const hf_verdict_names[HF_NR_VERDICTS] = {
-	[HF_OK] = "ok",		    [HF_LOST_WRITE] = "lost-write", [HF_STALE_READ] = "stale-read",
-	[HF_LEAK] = "leak",	    [HF_TORN] = "torn",		    [HF_REFUSED] = "refused",
-	[HF_BUG] = "bug",	    [HF_SKIP] = "skip",		    [HF_ERROR] = "error",
+	[HF_OK] = "ok",
+	[HF_LOST_WRITE] = "lost-write",
+	[HF_STALE_READ] = "stale-read",
+	[HF_LEAK] = "leak",
+	[HF_TORN] = "torn",
+	[HF_REFUSED] = "refused",
+	[HF_BUG] = "bug",
+	[HF_SKIP] = "skip",
+	[HF_ERROR] = "error",
 };
 
 static const char *kind_at(const struct hf_parser *p, size_t i)
@@ -60,7 +66,8 @@ static int parse_words(struct hf_parser *p, const char **out)
 static int parse_about(struct hf_parser *p)
 {
 	if (p->scn->about)
-		return hf_parse_fail(p, hf_lex_first(&p->lx), "expected one 'about', found another");
+		return hf_parse_fail(p, hf_lex_first(&p->lx),
+				     "expected one 'about', found another");
 	return parse_words(p, &p->scn->about);
 }
 
@@ -160,7 +167,9 @@ static int parse_target(struct hf_parser *p, int *index)
 	if (err)
 		return err;
 	*index = hf_parse_find(p, &name, target_at);
-	return *index < 0 ? hf_parse_unknown(p, &name, "target", target_at, "see 'holdfast list policies'") : 0;
+	return *index < 0 ? hf_parse_unknown(p, &name, "target", target_at,
+					     "see 'holdfast list policies'")
+			  : 0;
 }
 
 static int add_expect(struct hf_parser *p, int target)
@@ -171,9 +180,10 @@ static int add_expect(struct hf_parser *p, int target)
 
 	for (size_t i = 0; i < scn->nr_expects; i++)
 		if (!strcmp(scn->expects[i].target, name))
-			return hf_parse_fail(p, hf_lex_first(&p->lx),
-					     "expected one line for target '%s', found another in line %d", name,
-					     scn->expects[i].line);
+			return hf_parse_fail(
+				p, hf_lex_first(&p->lx),
+				"expected one line for target '%s', found another in line %d", name,
+				scn->expects[i].line);
 	grown = hf_arena_grow(p->arena, scn->expects, scn->nr_expects, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
@@ -245,7 +255,8 @@ static int add_step(struct hf_parser *p)
 	size_t *nr = arm ? &arm->nr_steps : &p->scn->nr_steps;
 
 	if (p->par && p->nr_par_steps++ == HF_SCN_MAX_PAR_STEPS)
-		return hf_parse_fail(p, hf_lex_first(&p->lx), "expected at most %d steps in a par block",
+		return hf_parse_fail(p, hf_lex_first(&p->lx),
+				     "expected at most %d steps in a par block",
 				     HF_SCN_MAX_PAR_STEPS);
 	grown = hf_arena_grow(p->arena, *steps, *nr, sizeof(*grown));
 	if (!grown)
@@ -261,7 +272,8 @@ static int open_par(struct hf_parser *p)
 	int err;
 
 	if (p->par)
-		return hf_parse_fail(p, hf_lex_first(&p->lx), "expected a step or '}', found another par block");
+		return hf_parse_fail(p, hf_lex_first(&p->lx),
+				     "expected a step or '}', found another par block");
 	err = hf_parse_punct(p, "{", "'{'");
 	if (!err)
 		err = hf_parse_end(p);
@@ -295,10 +307,12 @@ static int close_arm(struct hf_parser *p)
 	if (!p->par)
 		return hf_parse_fail(p, at, "expected a step, found '}' outside a par block");
 	if (!p->par->arms[p->par->nr_arms - 1].nr_steps)
-		return hf_parse_fail(p, at, "expected a step in this arm of the par block, found '}'");
+		return hf_parse_fail(p, at,
+				     "expected a step in this arm of the par block, found '}'");
 	if (!hf_parse_accept(p, "and")) {
 		if (p->par->nr_arms < 2)
-			return hf_parse_fail(p, at, "expected '} and {': a par block has two arms or more");
+			return hf_parse_fail(
+				p, at, "expected '} and {': a par block has two arms or more");
 		p->par = NULL;
 		return hf_parse_end(p);
 	}
@@ -306,7 +320,8 @@ static int close_arm(struct hf_parser *p)
 	if (err)
 		return err;
 	if (p->par->nr_arms++ == HF_SCN_MAX_ARMS)
-		return hf_parse_fail(p, at, "expected at most %d arms in a par block", HF_SCN_MAX_ARMS);
+		return hf_parse_fail(p, at, "expected at most %d arms in a par block",
+				     HF_SCN_MAX_ARMS);
 	return hf_parse_end(p);
 }
 
@@ -317,11 +332,16 @@ static const struct {
 	int (*parse)(struct hf_parser *p);
 	bool anywhere; /* not only before the first step */
 } settings[] = {
-	{ "about", parse_about, false },	     { "quote", parse_quote, false },
-	{ "source", parse_source, false },	     { "kinds", parse_kinds, false },
-	{ "rounds", parse_rounds, false },	     { "frames", parse_frames, false },
-	{ "unpin-check", parse_unpin_check, false }, { "process", parse_process, false },
-	{ "expect", parse_expect, true },	     { "par", open_par, true },
+	{ "about", parse_about, false },
+	{ "quote", parse_quote, false },
+	{ "source", parse_source, false },
+	{ "kinds", parse_kinds, false },
+	{ "rounds", parse_rounds, false },
+	{ "frames", parse_frames, false },
+	{ "unpin-check", parse_unpin_check, false },
+	{ "process", parse_process, false },
+	{ "expect", parse_expect, true },
+	{ "par", open_par, true },
 };
 
 #define NR_SETTINGS (sizeof(settings) / sizeof(settings[0]))
@@ -356,9 +376,11 @@ static int parse_line(struct hf_parser *p)
 		return add_step(p);
 	i = hf_parse_find(p, &word, setting_at);
 	if (i < 0)
-		return hf_parse_unknown(p, &word, "setting", setting_at, "a step starts with 'NAME:'");
+		return hf_parse_unknown(p, &word, "setting", setting_at,
+					"a step starts with 'NAME:'");
 	if (!settings[i].anywhere && p->scn->nr_steps)
-		return hf_parse_fail(p, word.text, "'%s' must stand before the first step", settings[i].word);
+		return hf_parse_fail(p, word.text, "'%s' must stand before the first step",
+				     settings[i].word);
 	hf_lex_next(&p->lx);
 	return settings[i].parse(p);
 }
@@ -366,8 +388,10 @@ static int parse_line(struct hf_parser *p)
 static int parse_end(struct hf_parser *p)
 {
 	if (p->par)
-		return hf_parse_fail(p, NULL, "expected '}' to close the par block in line %d, found end of file",
-				     p->scn->steps[p->scn->nr_steps - 1].line);
+		return hf_parse_fail(
+			p, NULL,
+			"expected '}' to close the par block in line %d, found end of file",
+			p->scn->steps[p->scn->nr_steps - 1].line);
 	if (!p->scn->about)
 		return hf_parse_fail(p, NULL, "expected a line 'about WORDS', found none");
 	if (!p->scn->nr_steps)
@@ -395,7 +419,8 @@ static int name_scenario(struct hf_parser *p, const char *path)
 	const char *dot = strrchr(base, '.');
 
 	p->scn->path = hf_arena_string(p->arena, path, strlen(path));
-	p->scn->name = hf_arena_string(p->arena, base, dot > base ? (size_t)(dot - base) : strlen(base));
+	p->scn->name =
+		hf_arena_string(p->arena, base, dot > base ? (size_t)(dot - base) : strlen(base));
 	return p->scn->path && p->scn->name ? 0 : -ENOMEM;
 }
 
@@ -447,8 +472,8 @@ static int read_file(FILE *f, char **text, size_t *len, struct hf_parse_error *e
 	if (ferror(f))
 		return read_error(err, errno ? errno : EIO);
 	if (*len > HF_SCN_MAX_FILE) {
-		snprintf(err->text, sizeof(err->text), "expected a file of at most %lu bytes, found more",
-			 HF_SCN_MAX_FILE);
+		snprintf(err->text, sizeof(err->text),
+			 "expected a file of at most %lu bytes, found more", HF_SCN_MAX_FILE);
 		return -EFBIG;
 	}
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Internals of the scenario parser: support.c (memory, messages), lex.c (lines and tokens), step.c (steps),
- * parse.c (everything else of a file).
+ * Internals of the scenario parser: support.c (memory, messages), lex.c (lines and tokens), step.c
+ * (steps), parse.c (everything else of a file).
  *
  * Calls return 0, -EINVAL after hf_parse_fail() has filled the error, or -ENOMEM.
  */
@@ -14,7 +14,7 @@
 #define HF_SCN_MAX_LINE 4096
 #define HF_SCN_MAX_NAME 31
 
-/* ---- memory: one arena a scenario ----------------------------------------------------------- */
+/* ---- memory: one arena a scenario ---- */
 
 struct hf_arena;
 
@@ -24,12 +24,12 @@ void hf_arena_destroy(struct hf_arena *arena);
 void *hf_arena_alloc(struct hf_arena *arena, size_t size);
 char *hf_arena_string(struct hf_arena *arena, const char *text, size_t len);
 /*
- * Makes room for one more item after the n that the array has: the array itself or its copy, NULL when memory is short.
- * Every item must have come through here.
+ * Makes room for one more item after the n that the array has: the array itself or its copy, NULL
+ * when memory is short. Every item must have come through here.
  */
 void *hf_arena_grow(struct hf_arena *arena, void *array, size_t n, size_t size);
 
-/* ---- lines and tokens ------------------------------------------------------------------------ */
+/* ---- lines and tokens ---- */
 
 enum hf_token_kind {
 	HF_T_END, /* of the line */
@@ -48,15 +48,16 @@ struct hf_token {
 };
 
 struct hf_lexer {
-	const char *next, *end;	  /* the lines to come */
+	const char *next, *end;   /* the lines to come */
 	const char *start, *stop; /* the current line; stop: without comment and trailing blanks */
-	const char *at;		  /* what follows tok */
+	const char *at;           /* what follows tok */
 	int line;
 	struct hf_token tok;
 };
 
 void hf_lex_init(struct hf_lexer *lx, const char *text, size_t len);
-/* Goes to the next line and its first token: 1, 0 at the end of the file, -EINVAL for a line that cannot be read. */
+/* Goes to the next line and its first token: 1, 0 at the end of the file, -EINVAL for a line that
+ * cannot be read. */
 int hf_lex_line(struct hf_lexer *lx, struct hf_parse_error *err);
 void hf_lex_next(struct hf_lexer *lx);
 /* Lets the name at hand take in dots that stand within it: linux-4.19. */
@@ -67,12 +68,12 @@ const char *hf_lex_first(const struct hf_lexer *lx);
 int hf_lex_column(const struct hf_lexer *lx, const char *at);
 bool hf_token_is(const struct hf_token *tok, const char *word);
 
-/* ---- the parser ------------------------------------------------------------------------------ */
+/* ---- the parser ---- */
 
 /* What is known of a process at the line at hand. */
 struct hf_proc_info {
 	bool exited;
-	int line;			  /* of what made it, or of its exit */
+	int line;                        /* of what made it, or of its exit */
 	unsigned pages[HF_SCN_MAX_BUFS]; /* last known size, 0: no buffer of that name */
 	/* of the current par block, where each thread acts, -1: nowhere */
 	int thread_arm[HF_SCN_MAX_THREADS];
@@ -97,7 +98,8 @@ int hf_parse_expected(struct hf_parser *p, const char *what);
 
 /* The i-th name of some set, NULL past its end. */
 typedef const char *(*hf_names_fn)(const struct hf_parser *p, size_t i);
-/* "unknown WHAT 'x'" and the name of the set that it looks like, or else the remedy, or else all names of the set. */
+/* "unknown WHAT 'x'" and the name of the set that it looks like, or else the remedy, or else all
+ * names of the set. */
 int hf_parse_unknown(struct hf_parser *p, const struct hf_token *tok, const char *what,
 		     hf_names_fn names, const char *remedy);
 /* Index of the token among names, -1 if it is none of them. */
@@ -105,8 +107,10 @@ int hf_parse_find(const struct hf_parser *p, const struct hf_token *tok, hf_name
 
 /* These take the token at hand and go to the next. */
 int hf_parse_name(struct hf_parser *p, const char *what, struct hf_token *out);
-int hf_parse_new_name(struct hf_parser *p, const char *what, struct hf_token *out); /* limits its length */
-int hf_parse_number(struct hf_parser *p, const char *what, uint64_t min, uint64_t max, uint64_t *out);
+int hf_parse_new_name(struct hf_parser *p, const char *what,
+		      struct hf_token *out); /* limits its length */
+int hf_parse_number(struct hf_parser *p, const char *what, uint64_t min, uint64_t max,
+		    uint64_t *out);
 int hf_parse_punct(struct hf_parser *p, const char *punct, const char *what);
 int hf_parse_end(struct hf_parser *p);
 /* True, and goes on, if the token at hand is this word. */

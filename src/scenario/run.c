@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The runner: feeds a scenario to a target, shows what was seen to the oracle, and writes down the verdict. */
+/* The runner: feeds a scenario to a target, shows what was seen to the oracle, and writes down the
+ * verdict. */
 #include "oracle.h"
 #include "target.h"
 
@@ -80,12 +81,15 @@ static void describe_pages(const struct round *r, char **out)
 
 				if (r->t->ops->page(r->run, (int)p, (int)b, i, &s) || !s.present)
 					continue;
-				fprintf(f, "%s %s@%u", r->scn->procs[p].name, r->scn->bufs[b].name, i);
+				fprintf(f, "%s %s@%u", r->scn->procs[p].name, r->scn->bufs[b].name,
+					i);
 				if (s.pfn != UINT64_MAX)
 					fprintf(f, " frame %llu", (unsigned long long)s.pfn);
 				fprintf(f, "%s%s%s", s.zeropage == 1 ? " zeropage" : "",
 					s.exclusive == 1 ? " exclusive" : "",
-					s.writable == 1 ? " writable" : s.writable == 0 ? " read-only" : "");
+					s.writable == 1   ? " writable"
+					: s.writable == 0 ? " read-only"
+							  : "");
 				if (s.refs >= 0)
 					fprintf(f, " refs %d pins %d", s.refs, s.pins);
 				if (s.mapcount >= 0)
@@ -159,7 +163,8 @@ static bool judge_status(struct round *r, const struct hf_step *st, const struct
 		return false;
 	}
 	if (obs->status == 0 && st->fails) {
-		snprintf(text, sizeof(text), "line %d: '%s' must fail, but succeeded", st->line, st->text);
+		snprintf(text, sizeof(text), "line %d: '%s' must fail, but succeeded", st->line,
+			 st->text);
 		set_verdict(r->cell, HF_BUG, text);
 		return false;
 	}
@@ -261,7 +266,8 @@ static void run_round(struct round *r, enum hf_kind kind)
 		obs = (struct hf_obs){ 0 };
 		r->t->ops->end(r->run, &obs);
 		if (obs.status && r->cell->verdict == HF_OK)
-			set_verdict(r->cell, obs.status == HF_OBS_BUG ? HF_BUG : HF_ERROR, obs.reason);
+			set_verdict(r->cell, obs.status == HF_OBS_BUG ? HF_BUG : HF_ERROR,
+				    obs.reason);
 	}
 	hf_oracle_free(r->oracle);
 }

@@ -19,35 +19,35 @@
 #define HF_SCN_MAX_TIMES 4096
 
 enum hf_verb {
-	HF_V_MAP,	   /* P: map BUF PAGES [r|rw|none] */
-	HF_V_UNMAP,	   /* P: unmap RANGE */
-	HF_V_PROTECT,	   /* P: protect RANGE r|rw|none */
-	HF_V_ADVISE,	   /* P: advise RANGE ADVICE */
-	HF_V_REMAP,	   /* P: remap BUF [PAGES] */
-	HF_V_WRPROTECT,	   /* P: wrprotect RANGE */
-	HF_V_FORK,	   /* P: fork C */
-	HF_V_EXIT,	   /* P: exit */
-	HF_V_READ,	   /* P: read RANGE */
-	HF_V_WRITE,	   /* P: write RANGE VALUE */
-	HF_V_CHECK,	   /* P: check RANGE VALUE */
-	HF_V_PIN,	   /* P: pin REF RANGE r|w [options] */
-	HF_V_GET,	   /* P: get REF RANGE r|w [options] */
-	HF_V_UNPIN,	   /* P: unpin REF [dirty] */
-	HF_V_PUT,	   /* P: put REF */
-	HF_V_VMSPLICE,	   /* P: vmsplice REF RANGE */
-	HF_V_FIXEDBUF,	   /* P: fixedbuf REF RANGE */
-	HF_V_RELEASE,	   /* P: release REF          (vmsplice, fixedbuf) */
-	HF_V_ODIRECT_READ, /* P: odirect read REF RANGE VALUE */
-	HF_V_ODIRECT_WRITE, /* P: odirect write REF RANGE */
+	HF_V_MAP,              /* P: map BUF PAGES [r|rw|none] */
+	HF_V_UNMAP,            /* P: unmap RANGE */
+	HF_V_PROTECT,          /* P: protect RANGE r|rw|none */
+	HF_V_ADVISE,           /* P: advise RANGE ADVICE */
+	HF_V_REMAP,            /* P: remap BUF [PAGES] */
+	HF_V_WRPROTECT,        /* P: wrprotect RANGE */
+	HF_V_FORK,             /* P: fork C */
+	HF_V_EXIT,             /* P: exit */
+	HF_V_READ,             /* P: read RANGE */
+	HF_V_WRITE,            /* P: write RANGE VALUE */
+	HF_V_CHECK,            /* P: check RANGE VALUE */
+	HF_V_PIN,              /* P: pin REF RANGE r|w [options] */
+	HF_V_GET,              /* P: get REF RANGE r|w [options] */
+	HF_V_UNPIN,            /* P: unpin REF [dirty] */
+	HF_V_PUT,              /* P: put REF */
+	HF_V_VMSPLICE,         /* P: vmsplice REF RANGE */
+	HF_V_FIXEDBUF,         /* P: fixedbuf REF RANGE */
+	HF_V_RELEASE,          /* P: release REF          (vmsplice, fixedbuf) */
+	HF_V_ODIRECT_READ,     /* P: odirect read REF RANGE VALUE */
+	HF_V_ODIRECT_WRITE,    /* P: odirect write REF RANGE */
 	HF_V_PROCESS_VM_READ,  /* Q: process_vm read P RANGE */
 	HF_V_PROCESS_VM_WRITE, /* Q: process_vm write P RANGE VALUE */
 	HF_V_PTRACE_READ,      /* Q: ptrace read P RANGE */
 	HF_V_PTRACE_WRITE,     /* Q: ptrace write P RANGE VALUE */
-	HF_V_DEV_READ,	       /* device: read REF */
-	HF_V_DEV_WRITE,	       /* device: write REF VALUE */
-	HF_V_DEV_CHECK,	       /* device: check REF VALUE */
+	HF_V_DEV_READ,         /* device: read REF */
+	HF_V_DEV_WRITE,        /* device: write REF VALUE */
+	HF_V_DEV_CHECK,        /* device: check REF VALUE */
 	HF_V_DEV_FINISH,       /* device: finish REF     (odirect) */
-	HF_V_PAR,	       /* par { ... } and { ... } */
+	HF_V_PAR,              /* par { ... } and { ... } */
 	HF_NR_VERBS,
 };
 
@@ -64,20 +64,23 @@ struct hf_step {
 	int target; /* process_vm, ptrace, remote pins: whose memory; otherwise == proc */
 	int child;  /* fork */
 	int buf;    /* index into bufs, -1 if none */
-	size_t lo, hi; /* bytes of buf, half open; whole pages for unmap, protect, advise, wrprotect.
-			* Device steps: bytes relative to the start of the referenced range. */
-	int ref;	   /* index into refs, -1 if none */
-	uint8_t value;	   /* write, check, odirect read, ...: every byte of the range */
-	unsigned prot;	   /* HF_PROT_* */
-	unsigned pages;	   /* map; remap (0: same size) */
-	unsigned advice;   /* enum hf_advice */
-	unsigned foll;	   /* pin, get: HF_FOLL_WRITE, LONGTERM, FORCE, NOFAULT, FAST_ONLY as written (PIN/GET not set) */
-	bool fast;	   /* pin, get: the _fast call (default; `slow` turns it off) */
-	unsigned times;	   /* get, pin: how often (all are released together); 1 by default */
-	bool dirty;	   /* unpin dirty */
-	bool fails;	   /* "fails": the step must fail */
-	int fails_errno;   /* positive errno after "fails", 0: any */
-	bool maybe;	   /* "maybe": the step may fail; its REF is then void and later steps on it do nothing */
+	size_t lo,
+		hi; /* bytes of buf, half open; whole pages for unmap, protect, advise, wrprotect.
+		     * Device steps: bytes relative to the start of the referenced range. */
+	int ref;    /* index into refs, -1 if none */
+	uint8_t value;   /* write, check, odirect read, ...: every byte of the range */
+	unsigned prot;   /* HF_PROT_* */
+	unsigned pages;  /* map; remap (0: same size) */
+	unsigned advice; /* enum hf_advice */
+	unsigned foll;   /* pin, get: HF_FOLL_WRITE, LONGTERM, FORCE, NOFAULT, FAST_ONLY as written
+			    (PIN/GET not set) */
+	bool fast;       /* pin, get: the _fast call (default; `slow` turns it off) */
+	unsigned times;  /* get, pin: how often (all are released together); 1 by default */
+	bool dirty;      /* unpin dirty */
+	bool fails;      /* "fails": the step must fail */
+	int fails_errno; /* positive errno after "fails", 0: any */
+	bool maybe; /* "maybe": the step may fail; its REF is then void and later steps on it do
+		       nothing */
 	struct hf_par *par; /* HF_V_PAR only */
 };
 
@@ -124,8 +127,8 @@ enum hf_verdict {
 
 struct hf_expect {
 	int line;
-	const char *target;  /* one target name; ranges and lists are expanded by the parser */
-	unsigned verdicts;   /* bit set: 1u << enum hf_verdict */
+	const char *target; /* one target name; ranges and lists are expanded by the parser */
+	unsigned verdicts;  /* bit set: 1u << enum hf_verdict */
 };
 
 struct hf_scenario {
@@ -156,12 +159,12 @@ extern const char *const hf_verdict_names[HF_NR_VERDICTS];
 
 struct hf_parse_error {
 	int line, column; /* from 1; 0: the file as a whole */
-	char text[256];	  /* "expected a number of pages, found 'x'" */
+	char text[256];   /* "expected a number of pages, found 'x'" */
 };
 
 /*
- * Parses a file, or text with a given path (for names and messages). 0 and *out, or -EINVAL with *err filled, -ENOMEM,
- * or the error of reading the file (err->text says it in words too).
+ * Parses a file, or text with a given path (for names and messages). 0 and *out, or -EINVAL with
+ * *err filled, -ENOMEM, or the error of reading the file (err->text says it in words too).
  */
 int hf_scenario_load(const char *path, struct hf_scenario **out, struct hf_parse_error *err);
 int hf_scenario_parse(const char *path, const char *text, size_t len, struct hf_scenario **out,

@@ -45,7 +45,8 @@ static int cut_step(struct cuts *c, const struct hf_scenario *scn, const struct 
 	return add_cut(c, buf, base + st->lo) || add_cut(c, buf, base + st->hi) ? -ENOMEM : 0;
 }
 
-static int cut_steps(struct cuts *c, const struct hf_scenario *scn, const struct hf_step *steps, size_t nr)
+static int cut_steps(struct cuts *c, const struct hf_scenario *scn, const struct hf_step *steps,
+		     size_t nr)
 {
 	int err = 0;
 
@@ -55,7 +56,8 @@ static int cut_steps(struct cuts *c, const struct hf_scenario *scn, const struct
 			continue;
 		}
 		for (size_t a = 0; a < steps[i].par->nr_arms && !err; a++)
-			err = cut_steps(c, scn, steps[i].par->arms[a].steps, steps[i].par->arms[a].nr_steps);
+			err = cut_steps(c, scn, steps[i].par->arms[a].steps,
+					steps[i].par->arms[a].nr_steps);
 	}
 	return err;
 }
@@ -84,7 +86,8 @@ static int atoms_of_buf(struct hf_atoms *atoms, struct cuts *c, int buf, size_t 
 		size_t to = c->at[buf][i];
 
 		if (to > from && to <= size)
-			atoms->atom[atoms->nr++] = (struct hf_atom){ .buf = buf, .lo = from, .hi = to };
+			atoms->atom[atoms->nr++] =
+				(struct hf_atom){ .buf = buf, .lo = from, .hi = to };
 		from = to;
 	}
 	return 0;
@@ -172,7 +175,8 @@ static bool versions_equal(const struct hf_state *a, const struct hf_state *b)
 	for (size_t i = 0; i < a->nr_versions; i++) {
 		const struct hf_version *x = &a->version[i], *y = &b->version[i];
 
-		if (x->cell != y->cell || x->by != y->by || x->line != y->line || x->value != y->value)
+		if (x->cell != y->cell || x->by != y->by || x->line != y->line ||
+		    x->value != y->value)
 			return false;
 	}
 	return true;
@@ -180,7 +184,8 @@ static bool versions_equal(const struct hf_state *a, const struct hf_state *b)
 
 bool hf_state_equal(const struct hf_state *a, const struct hf_state *b)
 {
-	return a->nr_versions == b->nr_versions && a->nr_cells == b->nr_cells && versions_equal(a, b) &&
+	return a->nr_versions == b->nr_versions && a->nr_cells == b->nr_cells &&
+	       versions_equal(a, b) &&
 	       !memcmp(a->map, b->map, map_size(a->atoms) * sizeof(*a->map)) &&
 	       !memcmp(a->window, b->window, window_size(a->atoms) * sizeof(*a->window)) &&
 	       !memcmp(a->taken, b->taken, sizeof(a->taken));

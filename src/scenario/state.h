@@ -2,9 +2,10 @@
 /*
  * One state of the reference semantics.
  *
- * Buffers are cut into atoms, the byte ranges that no step of the scenario splits, so an atom always has one value.
- * A cell is an atom's worth of memory that one process owns; it has versions, one a write. Processes and references name
- * cells. fork makes new cells; a reference keeps the cells that it was taken on.
+ * Buffers are cut into atoms, the byte ranges that no step of the scenario splits, so an atom
+ * always has one value. A cell is an atom's worth of memory that one process owns; it has versions,
+ * one a write. Processes and references name cells. fork makes new cells; a reference keeps the
+ * cells that it was taken on.
  */
 #ifndef HF_ORACLE_STATE_H
 #define HF_ORACLE_STATE_H
@@ -40,9 +41,9 @@ struct hf_state {
 	size_t nr_versions, cap_versions;
 	int16_t *owner; /* of each cell */
 	size_t nr_cells, cap_cells;
-	int16_t *map;	 /* process x atom: cell, or -1 */
-	uint8_t *flags;	 /* process x atom: HF_ATOM_* */
-	int16_t *window; /* reference x atom: cell, or -1 */
+	int16_t *map;                  /* process x atom: cell, or -1 */
+	uint8_t *flags;                /* process x atom: HF_ATOM_* */
+	int16_t *window;               /* reference x atom: cell, or -1 */
 	size_t taken[HF_SCN_MAX_REFS]; /* nr_versions when the reference was made */
 	int ref_owner[HF_SCN_MAX_REFS];
 };

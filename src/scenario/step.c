@@ -11,16 +11,17 @@
  * The form of what follows the verb:
  *   B new or old buffer    R range    V byte value    P pages    m pages, may be missing
  *   p protection, may be missing    r protection    A advice    C new process    F new reference
- *   f reference    D reference with a sub-range    T another process    M r or w, and GUP options    d dirty?
+ *   f reference    D reference with a sub-range    T another process    M r or w, and GUP options
+ * d dirty?
  */
 struct verb {
 	const char *word, *mode;
 	enum hf_verb verb;
 	const char *form;
-	bool par;	    /* allowed in par blocks */
-	bool device;	    /* the device's */
-	bool pages;	    /* whole pages only */
-	bool access;	    /* in par blocks: one load or store */
+	bool par;           /* allowed in par blocks */
+	bool device;        /* the device's */
+	bool pages;         /* whole pages only */
+	bool access;        /* in par blocks: one load or store */
 	unsigned long made; /* f, D: which verbs may have made the reference */
 };
 
@@ -54,8 +55,10 @@ static const struct verb verbs[] = {
 	{ "process_vm", "write", HF_V_PROCESS_VM_WRITE, "TRV", .par = false },
 	{ "ptrace", "read", HF_V_PTRACE_READ, "TR", .par = false },
 	{ "ptrace", "write", HF_V_PTRACE_WRITE, "TRV", .par = false },
-	{ "read", NULL, HF_V_DEV_READ, "D", .par = true, .device = true, .access = true, .made = MADE_HELD },
-	{ "write", NULL, HF_V_DEV_WRITE, "DV", .par = true, .device = true, .access = true, .made = MADE_HELD },
+	{ "read", NULL, HF_V_DEV_READ, "D", .par = true, .device = true, .access = true,
+	  .made = MADE_HELD },
+	{ "write", NULL, HF_V_DEV_WRITE, "DV", .par = true, .device = true, .access = true,
+	  .made = MADE_HELD },
 	{ "check", NULL, HF_V_DEV_CHECK, "DV", .device = true, .made = MADE_HELD },
 	{ "finish", NULL, HF_V_DEV_FINISH, "f", .device = true, .made = MADE_ODIRECT },
 };
@@ -76,8 +79,9 @@ static const struct {
 	const char *name;
 	int value;
 } errnos[] = {
-	{ "EFAULT", EFAULT }, { "EINVAL", EINVAL }, { "ENOMEM", ENOMEM },      { "EBUSY", EBUSY },
-	{ "EPERM", EPERM },   { "EEXIST", EEXIST }, { "EOVERFLOW", EOVERFLOW }, { "EAGAIN", EAGAIN },
+	{ "EFAULT", EFAULT },       { "EINVAL", EINVAL }, { "ENOMEM", ENOMEM },
+	{ "EBUSY", EBUSY },         { "EPERM", EPERM },   { "EEXIST", EEXIST },
+	{ "EOVERFLOW", EOVERFLOW }, { "EAGAIN", EAGAIN },
 };
 
 static const char *advice_at(const struct hf_parser *p, size_t i)
@@ -130,10 +134,12 @@ int hf_parse_add_proc(struct hf_parser *p, const struct hf_token *name, bool ini
 		return hf_parse_fail(p, name->text, "'device' cannot be the name of a process");
 	*index = hf_parse_find(p, name, proc_at);
 	if (*index >= 0)
-		return hf_parse_fail(p, name->text, "expected a new process name, found '%.*s', made in line %d",
+		return hf_parse_fail(p, name->text,
+				     "expected a new process name, found '%.*s', made in line %d",
 				     (int)name->len, name->text, p->procs[*index].line);
 	if (scn->nr_procs == HF_SCN_MAX_PROCS)
-		return hf_parse_fail(p, name->text, "expected at most %d processes", HF_SCN_MAX_PROCS);
+		return hf_parse_fail(p, name->text, "expected at most %d processes",
+				     HF_SCN_MAX_PROCS);
 	text = copy_name(p, name);
 	if (!text)
 		return -ENOMEM;
@@ -155,10 +161,11 @@ static int old_proc(struct hf_parser *p, int *index)
 		return err;
 	*index = hf_parse_find(p, &name, proc_at);
 	if (*index < 0)
-		return hf_parse_unknown(p, &name, "process", proc_at, "declare it with 'process' or fork it first");
+		return hf_parse_unknown(p, &name, "process", proc_at,
+					"declare it with 'process' or fork it first");
 	if (p->procs[*index].exited)
-		return hf_parse_fail(p, name.text, "process '%s' exited in line %d", proc_at(p, (size_t)*index),
-				     p->procs[*index].line);
+		return hf_parse_fail(p, name.text, "process '%s' exited in line %d",
+				     proc_at(p, (size_t)*index), p->procs[*index].line);
 	return 0;
 }
 
@@ -176,7 +183,8 @@ static int thread_of(struct hf_parser *p, int proc, int *index)
 			return 0;
 		}
 	if (pr->nr_threads == HF_SCN_MAX_THREADS)
-		return hf_parse_fail(p, name.text, "expected at most %d threads of a process", HF_SCN_MAX_THREADS);
+		return hf_parse_fail(p, name.text, "expected at most %d threads of a process",
+				     HF_SCN_MAX_THREADS);
 	*index = (int)pr->nr_threads;
 	pr->threads[pr->nr_threads] = copy_name(p, &name);
 	return pr->threads[pr->nr_threads++] ? 0 : -ENOMEM;
@@ -245,8 +253,8 @@ static int parse_brackets(struct hf_parser *p, size_t size, size_t *lo, size_t *
 			return err;
 	}
 	if (from >= to || to > size)
-		return hf_parse_fail(p, at, "expected a range inside 0..%zu, found %llu..%llu", size,
-				     (unsigned long long)from, (unsigned long long)to);
+		return hf_parse_fail(p, at, "expected a range inside 0..%zu, found %llu..%llu",
+				     size, (unsigned long long)from, (unsigned long long)to);
 	*lo = from;
 	*hi = to;
 	return hf_parse_punct(p, "]", "']'");
@@ -267,7 +275,8 @@ static int parse_range(struct hf_parser *p, struct hf_step *st, const struct ver
 	if (st->buf < 0)
 		return hf_parse_unknown(p, &name, "buffer", buf_at, "map it first");
 	if (!size)
-		return hf_parse_fail(p, name.text, "process '%s' has no buffer '%s'; map it there first",
+		return hf_parse_fail(p, name.text,
+				     "process '%s' has no buffer '%s'; map it there first",
 				     p->scn->procs[st->target].name, p->scn->bufs[st->buf].name);
 	st->hi = size;
 	if (hf_parse_accept(p, "[")) {
@@ -280,8 +289,8 @@ static int parse_range(struct hf_parser *p, struct hf_step *st, const struct ver
 		}
 	}
 	if (!err && v->pages && (st->lo | st->hi) % HF_PAGE_SIZE)
-		return hf_parse_fail(p, at, "expected whole pages for '%s', found bytes %zu..%zu", v->word,
-				     st->lo, st->hi);
+		return hf_parse_fail(p, at, "expected whole pages for '%s', found bytes %zu..%zu",
+				     v->word, st->lo, st->hi);
 	return err;
 }
 
@@ -331,7 +340,8 @@ static int parse_child(struct hf_parser *p, struct hf_step *st)
 	if (!err)
 		err = hf_parse_add_proc(p, &name, false, &st->child);
 	if (!err)
-		memcpy(p->procs[st->child].pages, p->procs[st->proc].pages, sizeof(p->procs[0].pages));
+		memcpy(p->procs[st->child].pages, p->procs[st->proc].pages,
+		       sizeof(p->procs[0].pages));
 	return err;
 }
 
@@ -345,12 +355,15 @@ static int parse_new_ref(struct hf_parser *p, struct hf_step *st)
 		return err;
 	st->ref = hf_parse_find(p, &name, ref_at);
 	if (st->ref >= 0)
-		return hf_parse_fail(p, name.text, "expected a new reference name, found '%s', made in line %d",
+		return hf_parse_fail(p, name.text,
+				     "expected a new reference name, found '%s', made in line %d",
 				     scn->refs[st->ref].name, p->maker[st->ref]->line);
 	if (scn->nr_refs == HF_SCN_MAX_REFS)
-		return hf_parse_fail(p, name.text, "expected at most %d references", HF_SCN_MAX_REFS);
+		return hf_parse_fail(p, name.text, "expected at most %d references",
+				     HF_SCN_MAX_REFS);
 	st->ref = (int)scn->nr_refs;
-	scn->refs[st->ref] = (struct hf_scn_ref){ .name = copy_name(p, &name), .made_by = st->verb };
+	scn->refs[st->ref] =
+		(struct hf_scn_ref){ .name = copy_name(p, &name), .made_by = st->verb };
 	p->maker[st->ref] = st;
 	scn->nr_refs++;
 	return scn->refs[st->ref].name ? 0 : -ENOMEM;
@@ -366,10 +379,12 @@ static int parse_ref(struct hf_parser *p, struct hf_step *st, const struct verb 
 		return err;
 	st->ref = hf_parse_find(p, &name, ref_at);
 	if (st->ref < 0)
-		return hf_parse_unknown(p, &name, "reference", ref_at, "pin, get or start it first");
+		return hf_parse_unknown(p, &name, "reference", ref_at,
+					"pin, get or start it first");
 	maker = p->maker[st->ref];
 	if (!(v->made >> maker->verb & 1))
-		return hf_parse_fail(p, name.text, "'%s' does not go with '%s', made by '%s' in line %d", v->word,
+		return hf_parse_fail(p, name.text,
+				     "'%s' does not go with '%s', made by '%s' in line %d", v->word,
 				     ref_at(p, (size_t)st->ref), maker->text, maker->line);
 	if (!sub_range)
 		return 0;
@@ -431,7 +446,8 @@ static int parse_gup(struct hf_parser *p, struct hf_step *st)
 	return err;
 }
 
-/* The memory of another process: `of Q` comes late in the line, but the range before it needs it. */
+/* The memory of another process: `of Q` comes late in the line, but the range before it needs it.
+ */
 static int find_target(struct hf_parser *p, struct hf_step *st)
 {
 	struct hf_lexer saved = p->lx;
@@ -512,7 +528,8 @@ void hf_parse_reset_arms(struct hf_parser *p)
 			p->procs[i].thread_arm[t] = -1;
 }
 
-static int check_par(struct hf_parser *p, const struct hf_step *st, const struct verb *v, const char *at)
+static int check_par(struct hf_parser *p, const struct hf_step *st, const struct verb *v,
+		     const char *at)
 {
 	size_t len = st->hi - st->lo, base = st->proc == HF_SCN_DEVICE ? p->maker[st->ref]->lo : 0;
 	int *arm;
@@ -520,13 +537,16 @@ static int check_par(struct hf_parser *p, const struct hf_step *st, const struct
 	if (!v->par)
 		return hf_parse_fail(p, at, "'%s' cannot stand in a par block", v->word);
 	if (v->access && ((len != 1 && len != 2 && len != 4 && len != 8) || (base + st->lo) % len))
-		return hf_parse_fail(p, at, "expected 1, 2, 4 or 8 aligned bytes in a par block, found bytes %zu..%zu",
-				     st->lo, st->hi);
+		return hf_parse_fail(
+			p, at,
+			"expected 1, 2, 4 or 8 aligned bytes in a par block, found bytes %zu..%zu",
+			st->lo, st->hi);
 	if (st->proc == HF_SCN_DEVICE)
 		return 0;
 	arm = &p->procs[st->proc].thread_arm[st->thread];
 	if (*arm >= 0 && *arm != (int)p->par->nr_arms - 1)
-		return hf_parse_fail(p, hf_lex_first(&p->lx), "'%s' acts in another arm of this par block already",
+		return hf_parse_fail(p, hf_lex_first(&p->lx),
+				     "'%s' acts in another arm of this par block already",
 				     p->scn->procs[st->proc].name);
 	*arm = (int)p->par->nr_arms - 1;
 	return 0;
@@ -534,7 +554,8 @@ static int check_par(struct hf_parser *p, const struct hf_step *st, const struct
 
 /* ---- the step ---- */
 
-static const struct verb *find_verb(const struct hf_token *word, const struct hf_token *mode, bool device)
+static const struct verb *find_verb(const struct hf_token *word, const struct hf_token *mode,
+				    bool device)
 {
 	for (size_t i = 0; i < NR_VERBS; i++)
 		if (verbs[i].device == device && hf_token_is(word, verbs[i].word) &&
@@ -566,7 +587,8 @@ static int parse_verb(struct hf_parser *p, struct hf_step *st, const struct verb
 	if (err)
 		return err;
 	*v = find_verb(&word, &p->lx.tok, device);
-	if (!*v && (hf_token_is(&word, "odirect") || hf_token_is(&word, "process_vm") || hf_token_is(&word, "ptrace")))
+	if (!*v && (hf_token_is(&word, "odirect") || hf_token_is(&word, "process_vm") ||
+		    hf_token_is(&word, "ptrace")))
 		return hf_parse_expected(p, "read or write");
 	if (!*v && find_verb(&word, &word, !device))
 		return hf_parse_fail(p, word.text, "'%.*s' is not for %s", (int)word.len, word.text,

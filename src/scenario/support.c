@@ -8,7 +8,7 @@
 
 #include "parse.h"
 
-/* ---- arena ----------------------------------------------------------------------------------- */
+/* ---- arena ---- */
 
 #define CHUNK_SIZE 4096
 
@@ -97,7 +97,7 @@ void *hf_arena_grow(struct hf_arena *arena, void *array, size_t n, size_t size)
 	return bigger;
 }
 
-/* ---- messages -------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 
 int hf_parse_fail(struct hf_parser *p, const char *at, const char *fmt, ...)
 {
@@ -152,8 +152,8 @@ static unsigned min3(unsigned a, unsigned b, unsigned c)
 }
 
 /*
- * How many slips of the finger (a character too many, too few, wrong, or two swapped) lie between the words; case does
- * not matter. Words longer than names are far from everything.
+ * How many slips of the finger (a character too many, too few, wrong, or two swapped) lie between
+ * the words; case does not matter. Words longer than names are far from everything.
  */
 static unsigned distance(const char *a, size_t na, const char *b, size_t nb)
 {
@@ -183,7 +183,8 @@ static unsigned distance(const char *a, size_t na, const char *b, size_t nb)
 	return last[nb];
 }
 
-/* The name that the token was most likely meant to be: one slip in three characters, at least one. */
+/* The name that the token was most likely meant to be: one slip in three characters, at least one.
+ */
 static const char *closest(const struct hf_parser *p, const struct hf_token *tok, hf_names_fn names)
 {
 	unsigned limit = tok->len < 6 ? 1 : (unsigned)tok->len / 3;
@@ -247,7 +248,7 @@ int hf_parse_find(const struct hf_parser *p, const struct hf_token *tok, hf_name
 	return -1;
 }
 
-/* ---- taking tokens --------------------------------------------------------------------------- */
+/* ---- taking tokens ---- */
 
 int hf_parse_name(struct hf_parser *p, const char *what, struct hf_token *out)
 {
@@ -267,7 +268,8 @@ int hf_parse_new_name(struct hf_parser *p, const char *what, struct hf_token *ou
 	return hf_parse_name(p, what, out);
 }
 
-int hf_parse_number(struct hf_parser *p, const char *what, uint64_t min, uint64_t max, uint64_t *out)
+int hf_parse_number(struct hf_parser *p, const char *what, uint64_t min, uint64_t max,
+		    uint64_t *out)
 {
 	const struct hf_token *tok = &p->lx.tok;
 

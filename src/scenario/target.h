@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a scenario runs on. A target carries out steps and reports what it saw; it never judges. The runner (run.c) feeds
- * it step by step and shows the observations to the oracle (oracle.c).
+ * What a scenario runs on. A target carries out steps and reports what it saw; it never judges. The
+ * runner (run.c) feeds it step by step and shows the observations to the oracle (oracle.c).
  */
 #ifndef HF_TARGET_H
 #define HF_TARGET_H
 
 #include "scenario.h"
 
-/* What one step showed. The runner provides `data` with room for hi - lo bytes for steps that read. */
+/* What one step showed. The runner provides `data` with room for hi - lo bytes for steps that read.
+ */
 struct hf_obs {
-	int status;	 /* 0, negative errno of a step that failed, or one of HF_OBS_* below */
-	uint8_t *data;	 /* bytes seen by read, check, process_vm read, ptrace read, device read/check, and by
-			  * `device: finish` of an odirect write (what the device read) */
-	size_t len;	 /* bytes in data; 0 for steps that read nothing */
+	int status; /* 0, negative errno of a step that failed, or one of HF_OBS_* below */
+	uint8_t *
+		data; /* bytes seen by read, check, process_vm read, ptrace read, device read/check,
+		       * and by `device: finish` of an odirect write (what the device read) */
+	size_t len;   /* bytes in data; 0 for steps that read nothing */
 	char reason[200]; /* skip, error, bug: why, in words */
 };
 
@@ -21,7 +23,8 @@ struct hf_obs {
 #define HF_OBS_ERROR 2 /* the harness failed (crash, hang, no memory): the cell is `error` */
 #define HF_OBS_BUG 3   /* an invariant or the unpin check broke: the cell is `bug` */
 
-/* For --trace: the state of one page of a process. Fields a target cannot know are -1 (flags) or UINT64_MAX (pfn). */
+/* For --trace: the state of one page of a process. Fields a target cannot know are -1 (flags) or
+ * UINT64_MAX (pfn). */
 struct hf_page_state {
 	uint64_t pfn;
 	int present, writable, exclusive, zeropage;
@@ -31,18 +34,22 @@ struct hf_page_state {
 struct hf_target;
 
 struct hf_target_ops {
-	/* Prepares a run of one scenario. Non-zero: obs says why (status is HF_OBS_SKIP or HF_OBS_ERROR). */
-	int (*begin)(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, void **run,
-		     struct hf_obs *obs);
+	/* Prepares a run of one scenario. Non-zero: obs says why (status is HF_OBS_SKIP or
+	 * HF_OBS_ERROR). */
+	int (*begin)(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,
+		     void **run, struct hf_obs *obs);
 	/* Carries out one step other than par. */
 	void (*step)(void *run, const struct hf_step *step, struct hf_obs *obs);
-	/* Carries out a par block: arms truly concurrent; obs is arms x steps in order of appearance. Each arm stops at
-	 * its first failing step (later ones get status -ECANCELED). */
+	/* Carries out a par block: arms truly concurrent; obs is arms x steps in order of
+	 * appearance. Each arm stops at its first failing step (later ones get status -ECANCELED).
+	 */
 	void (*par)(void *run, const struct hf_par *par, struct hf_obs *obs);
-	/* Page state for --trace, after a step. Non-zero if there is no such page (unmapped buffer, dead process). */
+	/* Page state for --trace, after a step. Non-zero if there is no such page (unmapped buffer,
+	 * dead process). */
 	int (*page)(void *run, int proc, int buf, unsigned page, struct hf_page_state *state);
-	/* Ends the run: releases all that is left (processes, references, mounts). obs->status HF_OBS_BUG if what is left
-	 * is wrong (engine: a leaked frame, a broken invariant); may be called after any step. */
+	/* Ends the run: releases all that is left (processes, references, mounts). obs->status
+	 * HF_OBS_BUG if what is left is wrong (engine: a leaked frame, a broken invariant); may be
+	 * called after any step. */
 	void (*end)(void *run, struct hf_obs *obs);
 	/* Frees the target. */
 	void (*free)(struct hf_target *t);
@@ -51,17 +58,18 @@ struct hf_target_ops {
 struct hf_target {
 	const struct hf_target_ops *ops;
 	const char *name;   /* as the user wrote it */
-	const char *expect; /* whose expect lines hold when none names `name`; "here" has its kernel's era; may be NULL */
+	const char *expect; /* whose expect lines hold when none names `name`; "here" has its
+			       kernel's era; may be NULL */
 	char detail[128];   /* "Linux 6.18.44 x86_64" for messages; may be empty */
 };
 
-/* Policy names give the engine. NULL and a message in err (never NULL-terminated beyond len) when there is no such
- * target, or it cannot be had on this build. */
+/* Policy names give the engine. NULL and a message in err (never NULL-terminated beyond len) when
+ * there is no such target, or it cannot be had on this build. */
 struct hf_target *hf_target_open(const char *name, char *err, size_t len);
-struct hf_target *hf_target_engine(const char *policy); /* NULL: no such policy, or no memory */
+struct hf_target *hf_target_engine(const char *policy);  /* NULL: no such policy, or no memory */
 struct hf_target *hf_target_here(char *err, size_t len); /* src/kernel; NULL: err says why */
 
-/* ---- the runner -------------------------------------------------------------------------------------------------- */
+/* ---- the runner ---- */
 
 struct hf_cell_step {
 	int line;
@@ -85,7 +93,8 @@ struct hf_cell {
 void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, bool trace,
 		 struct hf_cell *cell);
 void hf_cell_free(struct hf_cell *cell);
-/* True when the cell is what its expect line says, or has no line and is ok or skip; a skip is never unexpected. */
+/* True when the cell is what its expect line says, or has no line and is ok or skip; a skip is
+ * never unexpected. */
 bool hf_cell_as_expected(const struct hf_cell *cell);
 
 #endif

@@ -13,7 +13,9 @@ struct hf_target *hf_target_open(const char *name, char *err, size_t len)
 	if (!strcmp(name, "here"))
 		return hf_target_here(err, len);
 	if (!hf_policy_find(name)) {
-		snprintf(err, len, "target '%s' is not a policy, nor 'here'; see 'holdfast list policies'", name);
+		snprintf(err, len,
+			 "target '%s' is not a policy, nor 'here'; see 'holdfast list policies'",
+			 name);
 		return NULL;
 	}
 	t = hf_target_engine(name);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* Par blocks: every arm in a thread of its process, or of the runner, all let go at once. */
+#include "run.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* An arm runs in one place: a thread of a process, or the runner for devices. Only rings can take
+ * part. */
+static const char *cannot_run(const struct hf_here_run *r, const struct hf_arm *arm)
+{
+	for (size_t i = 0; i < arm->nr_steps; i++) {
+		const struct hf_step *st = &arm->steps[i];
+
+		if (st->proc != arm->steps[0].proc || st->thread != arm->steps[0].thread)
+			return "an arm of several actors cannot run at once with others on a real "
+			       "kernel";
+		if (st->ref >= 0 &&
+		    (r->stage.wire[st->ref].means != HF_MEANS_RING || r->stage.wire[st->ref].error))
+			return "only registered buffers can take part in a par block on a real "
+			       "kernel";
+	}
+	return NULL;
+}
+
+struct device_arm {
+	struct hf_here_run *r;
+	const struct hf_arm *arm;
+	struct hf_obs *obs;
+	pthread_t thread;
+};
+
+static void *run_device_arm(void *arg)
+{
+	struct device_arm *d = arg;
+	size_t i = 0;
+
+	if (hf_par_meet(d->r->stage.shared))
+		for (; i < d->arm->nr_steps; i++) {
+			hf_step_device(d->r, &d->arm->steps[i], &d->obs[i]);
+			if (d->obs[i].status)
+				break;
+		}
+	for (i++; i < d->arm->nr_steps; i++)
+		d->obs[i].status = -ECANCELED;
+	return NULL;
+}
+
+static void place_arms(struct hf_here_run *r, const struct hf_par *par)
+{
+	struct hf_shared *shared = r->stage.shared;
+	size_t n = 0;
+
+	shared->par = par;
+	shared->nr_runners = (unsigned)par->nr_arms;
+	atomic_store(&shared->arrived, 0);
+	atomic_store(&shared->stop, false);
+	for (size_t a = 0; a < par->nr_arms; a++)
+		for (size_t i = 0; i < par->arms[a].nr_steps; i++, n++) {
+			const struct hf_step *st = &par->arms[a].steps[i];
+
+			shared->arm_step[n] = (struct hf_arm_step){ .child = 0 };
+			if (st->buf >= 0)
+				shared->arm_step[n].addr =
+					r->place[st->target][st->buf].addr + st->lo;
+			if (st->ref >= 0 && st->buf >= 0) {
+				r->stage.wire[st->ref].maker = st;
+				r->stage.wire[st->ref].addr = shared->arm_step[n].addr;
+			}
+		}
+}
+
+/* Wakes every process that has an arm, then waits for all. 0 or the error of the harness. */
+static int run_processes(struct hf_here_run *r, const struct hf_par *par, struct hf_obs *obs)
+{
+	bool called[HF_SCN_MAX_PROCS] = { false };
+	char token = 0;
+	int err = 0;
+
+	for (size_t a = 0; a < par->nr_arms; a++) {
+		int p = par->arms[a].steps[0].proc;
+
+		if (p == HF_SCN_DEVICE || called[p])
+			continue;
+		called[p] = true;
+		r->stage.shared->box[p].call = HF_CALL_ARMS;
+		if (send(r->stage.control[p][0], &token, 1, MSG_NOSIGNAL) != 1)
+			err = -errno;
+	}
+	if (err)
+		atomic_store(&r->stage.shared->stop, true);
+	for (int p = 0; p < HF_SCN_MAX_PROCS; p++) {
+		int lost = called[p] ? hf_wait_for(r, p, r->stage.control[p][0], -1, NULL) : 0;
+
+		if (!lost && called[p] && recv(r->stage.control[p][0], &token, 1, 0) != 1)
+			lost = -ESRCH;
+		if (!lost && called[p] && r->stage.shared->box[p].status)
+			lost = r->stage.shared->box[p].status;
+		if (!lost)
+			continue;
+		atomic_store(&r->stage.shared->stop, true);
+		hf_harness_failed(r, p, lost, obs);
+		err = lost;
+	}
+	return err;
+}
+
+static void collect(struct hf_here_run *r, const struct hf_par *par, struct hf_obs *obs)
+{
+	size_t n = 0;
+
+	for (size_t a = 0; a < par->nr_arms; a++)
+		for (size_t i = 0; i < par->arms[a].nr_steps; i++, n++) {
+			const struct hf_step *st = &par->arms[a].steps[i];
+			const struct hf_arm_step *s = &r->stage.shared->arm_step[n];
+
+			if (st->proc == HF_SCN_DEVICE)
+				continue;
+			obs[n].status = s->status;
+			if (s->status == HF_OBS_SKIP)
+				hf_say(&obs[n], HF_OBS_SKIP, s->reason);
+			else if (!s->status && st->verb == HF_V_FORK)
+				hf_take_over_child(r, st, s->child, &obs[n]);
+			if (s->status && st->ref >= 0 && st->buf >= 0)
+				r->stage.wire[st->ref].maker = NULL;
+			if (!s->status && st->verb == HF_V_UNPIN)
+				r->stage.wire[st->ref].maker = NULL;
+			if (obs[n].len)
+				memcpy(obs[n].data, s->data, obs[n].len);
+		}
+}
+
+void hf_here_par(void *run, const struct hf_par *par, struct hf_obs *obs)
+{
+	struct hf_here_run *r = run;
+	struct device_arm dev[HF_SCN_MAX_ARMS];
+	size_t nr = 0, n = 0;
+	int err = 0;
+
+	for (size_t a = 0; a < par->nr_arms; a++) {
+		const char *why = cannot_run(r, &par->arms[a]);
+
+		if (why) {
+			hf_say(&obs[0], HF_OBS_SKIP, why);
+			return;
+		}
+	}
+	place_arms(r, par);
+	for (size_t a = 0; a < par->nr_arms && !err; n += par->arms[a].nr_steps, a++) {
+		if (par->arms[a].steps[0].proc != HF_SCN_DEVICE)
+			continue;
+		dev[nr] = (struct device_arm){ .r = r, .arm = &par->arms[a], .obs = &obs[n] };
+		err = pthread_create(&dev[nr].thread, NULL, run_device_arm, &dev[nr]);
+		nr += !err;
+	}
+	if (err)
+		atomic_store(&r->stage.shared->stop, true);
+	if (run_processes(r, par, &obs[0]) || err) {
+		if (err)
+			hf_say(&obs[0], HF_OBS_ERROR, "no thread can be had for a device's arm");
+	}
+	for (size_t i = 0; i < nr; i++)
+		pthread_join(dev[i].thread, NULL);
+	if (obs[0].status != HF_OBS_ERROR)
+		collect(r, par, obs);
+}

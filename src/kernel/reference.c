@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/* References: taken in a process, used and released by the runner, who is the device. */
+#include "device.h"
+#include "run.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Opens the file, starts the I/O in the process, and waits until its request is there: then the
+ * pages are referenced. */
+static int start_direct_io(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	struct hf_wire *w = &r->stage.wire[st->ref];
+	struct hf_call_box *box = &r->stage.shared->box[st->proc];
+	int err;
+
+	hf_fill_box(r, st, box);
+	box->call = HF_CALL_OPEN_FILE;
+	err = hf_call(r, st->proc);
+	if (!err && box->status) {
+		hf_report(box, obs);
+		return 0;
+	}
+	w->fuse.deaf = w->means == HF_MEANS_WRITE;
+	box->call = HF_CALL_STEP;
+	if (!err)
+		err = hf_call(r, st->proc);
+	if (!err && box->status) {
+		hf_report(box, obs);
+		return 0;
+	}
+	if (!err)
+		err = hf_wait_for(r, st->proc, w->done[0], w->fuse.deaf ? w->fuse.dev : -1,
+				  &w->fuse);
+	if (err == 1)
+		return 0; /* in flight */
+	if (!err) {
+		long done = -EIO;
+
+		if (read(w->done[0], &done, sizeof(done)) != sizeof(done) || done >= 0)
+			done = -EIO;
+		obs->status = (int)done;
+	}
+	return err;
+}
+
+static const char *unavailable(const struct hf_wire *w)
+{
+	switch (w->means) {
+	case HF_MEANS_RING:
+		return "io_uring cannot be had (sysctl kernel.io_uring_disabled, seccomp, "
+		       "RLIMIT_MEMLOCK)";
+	case HF_MEANS_PIPE:
+		return "a pipe cannot be had (fs.pipe-user-pages-soft)";
+	default:
+		return "holding direct I/O in flight needs /dev/fuse and CAP_SYS_ADMIN (run as "
+		       "root; modprobe fuse)";
+	}
+}
+
+void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	struct hf_wire *w = &r->stage.wire[st->ref];
+	char why[HF_REASON_LEN];
+	int err;
+
+	if (hf_means_of(r->scn, st->ref, r->direct_io_pins, why) == HF_MEANS_NONE) {
+		hf_say(obs, HF_OBS_SKIP, why);
+		return;
+	}
+	if (w->error) {
+		obs->status = HF_OBS_SKIP;
+		snprintf(obs->reason, sizeof(obs->reason), "%s: %s", unavailable(w),
+			 strerror(w->error));
+		return;
+	}
+	if (w->means == HF_MEANS_PIPE || w->means == HF_MEANS_RING) {
+		hf_call_step(r, st, obs);
+	} else {
+		err = start_direct_io(r, st, obs);
+		if (err)
+			hf_harness_failed(r, st->proc, err, obs);
+	}
+	if (!obs->status) {
+		w->maker = st;
+		w->addr = r->place[st->proc][st->buf].addr + st->lo;
+	}
+}
+
+/* Waits for the system call to return; with it go the pins. */
+static int finish_direct_io(struct hf_here_run *r, struct hf_wire *w)
+{
+	int err = hf_wait_for(r, w->maker->proc, w->done[0], -1, NULL);
+	long done = -EIO;
+
+	if (!err && read(w->done[0], &done, sizeof(done)) != sizeof(done))
+		err = -EIO;
+	w->maker = NULL;
+	return err ? err : done < 0 ? (int)done : 0;
+}
+
+static int direct_read(struct hf_here_run *r, struct hf_wire *w, size_t len, uint8_t value)
+{
+	uint8_t *bytes = malloc(len);
+	int err;
+
+	if (!bytes)
+		return -ENOMEM;
+	memset(bytes, value, len);
+	err = hf_fuse_complete_read(&w->fuse, bytes, len, 0);
+	free(bytes);
+	return err ? err : finish_direct_io(r, w);
+}
+
+static int direct_write(struct hf_here_run *r, struct hf_wire *w, size_t lo, size_t hi,
+			uint8_t *data)
+{
+	size_t len = w->maker->hi - w->maker->lo;
+	uint8_t *bytes = malloc(len);
+	int err;
+
+	if (!bytes)
+		return -ENOMEM;
+	err = hf_fuse_complete_write(&w->fuse, bytes, len);
+	if (!err)
+		err = finish_direct_io(r, w);
+	if (!err)
+		memcpy(data, bytes + lo, hi - lo);
+	free(bytes);
+	return err;
+}
+
+static int release(struct hf_here_run *r, struct hf_wire *w)
+{
+	int err = 0;
+
+	switch (w->means) {
+	case HF_MEANS_PIPE:
+		err = hf_pipe_drain(w);
+		break;
+	case HF_MEANS_RING:
+		err = io_uring_unregister_buffers(&w->ring);
+		break;
+	case HF_MEANS_READ: /* an error, so that memory stays as it is; the call's result is that
+			       error */
+		err = hf_fuse_complete_read(&w->fuse, NULL, 0, -EIO);
+		if (!err)
+			err = finish_direct_io(r, w) == -EIO ? 0 : -EPROTO;
+		break;
+	default: {
+		uint8_t nothing;
+
+		return direct_write(r, w, 0, 0, &nothing);
+	}
+	}
+	w->maker = NULL;
+	return err;
+}
+
+void hf_step_release(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	struct hf_wire *w = &r->stage.wire[st->ref];
+	bool direct = w->means == HF_MEANS_READ || w->means == HF_MEANS_WRITE;
+
+	if (w->maker)
+		obs->status = release(r, w);
+	else if (!direct) /* a direct I/O ends with its device access */
+		obs->status = -EINVAL;
+}
+
+void hf_step_device(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	struct hf_wire *w = &r->stage.wire[st->ref];
+	size_t lo = st->lo, hi;
+	int err;
+
+	if (!w->maker) {
+		obs->status = -EINVAL;
+		return;
+	}
+	hi = st->hi ? st->hi : w->maker->hi - w->maker->lo;
+	switch (w->means) {
+	case HF_MEANS_PIPE:
+		err = st->verb == HF_V_DEV_WRITE ? -EINVAL : hf_pipe_read(w, lo, hi, obs->data);
+		break;
+	case HF_MEANS_RING:
+		err = st->verb == HF_V_DEV_WRITE ? hf_ring_write(w, lo, hi, st->value)
+						 : hf_ring_read(w, lo, hi, obs->data);
+		break;
+	case HF_MEANS_READ:
+		if (lo) {
+			hf_say(obs, HF_OBS_SKIP, "a direct read fills its range from the start");
+			return;
+		}
+		err = direct_read(r, w, hi,
+				  st->verb == HF_V_DEV_FINISH ? w->maker->value : st->value);
+		break;
+	default:
+		err = direct_write(r, w, lo, hi, obs->data);
+		break;
+	}
+	obs->status = err;
+	if (err == -ETIMEDOUT || err == -ESRCH)
+		hf_say(obs, HF_OBS_ERROR, "the direct I/O did not finish");
+}

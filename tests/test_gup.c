@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT */
+/* References, the reverse map, the validator: one promise a test. Some break things on purpose to
+ * see them noticed. */
+#include "machine.h"
+
+/* ---- GUP ---- */
+
+static void gup_checks_its_arguments(void **state)
+{
+	struct hf_ref ref[4];
+
+	(void)state;
+	map(A, 2, RW);
+	assert_int_equal(hf_get_user_pages(mm, A, 1, HF_FOLL_LONGTERM, ref), -EINVAL);
+	assert_int_equal(hf_get_user_pages(mm, A, 1, HF_FOLL_PIN, ref), -EINVAL);
+	assert_int_equal(hf_pin_user_pages(mm, A, 1, HF_FOLL_FAST_ONLY, ref), -EINVAL);
+	assert_int_equal(hf_pin_user_pages(mm, A, 1, 1u << 12, ref), -EINVAL);
+	assert_int_equal(hf_pin_user_pages(mm, A, 0, 0, ref), -EINVAL);
+	assert_int_equal(hf_pin_user_pages(mm, HF_TASK_SIZE - P, 2, 0, ref), -EINVAL);
+	assert_int_equal(hf_pin_user_pages(mm, A + 4 * P, 1, 0, ref), -EFAULT);
+	assert_int_equal(hf_pin_user_pages(mm, A, 4, HF_FOLL_WRITE, ref),
+			 2); /* as far as it goes */
+	assert_int_equal(hf_unpin_user_pages(sys, ref, 2), 0);
+}
+
+static void gup_respects_protection_unless_forced(void **state)
+{
+	struct hf_mm *child;
+	struct hf_ref ref;
+
+	(void)state;
+	map(A, 1, RW);
+	store(mm, A, 1);
+	assert_int_equal(hf_mprotect(mm, A, P, HF_PROT_READ), 0);
+	child = fork_mm();
+	assert_int_equal(hf_pin_user_pages(mm, A, 1, HF_FOLL_WRITE, &ref), -EFAULT);
+	assert_int_equal(hf_pin_user_pages(mm, A, 1, HF_FOLL_WRITE | HF_FOLL_FORCE, &ref), 1);
+	assert_int_equal(hf_ref_write(sys, &ref, 0, "\x09", 1), 0);
+	assert_int_equal(load(mm, A), 9);
+	assert_int_equal(load(child, A), 1);
+	assert_false(info(mm, A).writable);
+	unpin(&ref);
+	assert_int_equal(hf_mprotect(mm, A, P, HF_PROT_NONE), 0);
+	assert_int_equal(hf_pin_user_pages(mm, A, 1, 0, &ref), -EFAULT);
+	assert_int_equal(hf_pin_user_pages(mm, A, 1, HF_FOLL_FORCE, &ref), 1);
+	unpin(&ref);
+	hf_mm_put(child);
+}
+
+static void nofault_and_fast_only_take_what_is_there(void **state)
+{
+	struct hf_ref ref[2];
+
+	(void)state;
+	map(A, 2, RW);
+	store(mm, A, 1);
+	assert_int_equal(hf_pin_user_pages(mm, A, 2, HF_FOLL_NOFAULT, ref), 1);
+	unpin(ref);
+	assert_int_equal(hf_pin_user_pages(mm, A + P, 1, HF_FOLL_NOFAULT, ref), -EFAULT);
+	assert_int_equal(hf_pin_user_pages_fast(mm, A, 2, HF_FOLL_FAST_ONLY, ref), 1);
+	unpin(ref);
+	assert_int_equal(hf_pin_user_pages_fast(mm, A + P, 1, HF_FOLL_FAST_ONLY, ref), 0);
+	assert_int_equal(stats().fast_fallbacks, 0);
+	assert_int_equal(hf_pin_user_pages_fast(mm, A, 2, HF_FOLL_WRITE, ref), 2);
+	assert_int_equal(stats().fast_fallbacks, 1);
+	assert_int_equal(hf_unpin_user_pages(sys, ref, 2), 0);
+}
+
+static void gup_fast_gives_way_while_fork_is_under_way(void **state)
+{
+	struct hf_ref ref;
+
+	(void)state;
+	map(A, 1, RW);
+	store(mm, A, 1);
+	mm->write_protect_seq++; /* as fork does */
+	assert_int_equal(hf_pin_user_pages_fast(mm, A, 1, HF_FOLL_FAST_ONLY, &ref), 0);
+	assert_int_equal(hf_get_user_pages_fast(mm, A, 1, HF_FOLL_FAST_ONLY, &ref),
+			 1); /* GET does not care */
+	assert_int_equal(hf_put_user_pages(sys, &ref, 1), 0);
+	mm->write_protect_seq++;
+	assert_int_equal(hf_pin_user_pages_fast(mm, A, 1, HF_FOLL_FAST_ONLY, &ref), 1);
+	unpin(&ref);
+}
+
+static void handles_know_their_kind(void **state)
+{
+	struct hf_ref get, pinned, copy, refs[2];
+
+	(void)state;
+	map(A, 1, RW);
+	store(mm, A, 1);
+	assert_int_equal(hf_get_user_pages(mm, A, 1, 0, &get), 1);
+	pinned = pin(A, 0);
+	assert_int_equal(hf_unpin_user_pages(sys, &get, 1), -EINVAL);
+	assert_int_equal(hf_put_user_pages(sys, &pinned, 1), -EINVAL);
+	/* one bad handle, and none is released */
+	refs[0] = get;
+	refs[1] = pinned;
+	assert_int_equal(hf_put_user_pages(sys, refs, 2), -EINVAL);
+	assert_int_equal(info(mm, A).refs, 3);
+	assert_int_equal(hf_ref_write(sys, &get, 0, "x", 1), -EPERM);
+	assert_int_equal(hf_ref_read(sys, &get, P - 1, &copy, 2), -EINVAL);
+	copy = get;
+	assert_int_equal(hf_put_user_pages(sys, &get, 1), 0);
+	assert_int_equal(hf_put_user_pages(sys, &get, 1), -EINVAL); /* twice */
+	unpin(&pinned);
+	assert_int_equal(hf_munmap(mm, A, P), 0);
+	assert_int_equal(hf_put_user_pages(sys, &copy, 1), -EINVAL); /* its frame is free */
+	map(A, 1, RW);
+	store(mm, A, 1);
+	assert_int_equal(hf_put_user_pages(sys, &copy, 1),
+			 -EINVAL); /* its frame is somebody else's */
+}
+
+static void pins_are_counted_exactly(void **state)
+{
+	struct hf_ref ref[3];
+
+	(void)state;
+	map(A, 3, RW);
+	assert_int_equal(hf_pin_user_pages(mm, A, 3, HF_FOLL_WRITE, ref), 3);
+	assert_int_equal(info(mm, A).pins, 1);
+	assert_int_equal(info(mm, A).refs, 2);
+	assert_int_equal(stats().pins_acquired, 3);
+	assert_int_equal(hf_unpin_user_pages_dirty(sys, ref, 2), 0);
+	assert_int_equal(hf_unpin_user_page_range_dirty(sys, ref + 2, 1, true), 0);
+	assert_int_equal(stats().pins_released, 3);
+	assert_int_equal(info(mm, A).pins, 0);
+}
+
+static void counters_refuse_to_overflow(void **state)
+{
+	struct hf_ref ref = { .page = NULL }, one;
+	size_t taken = 0;
+	int64_t got;
+
+	(void)state;
+	map(A, 1, RW);
+	store(mm, A, 1);
+	ref = pin(A, 0);
+	for (taken = 1; (got = hf_pin_user_pages_fast(mm, A, 1, 0, &one)) == 1; taken++)
+		;
+	assert_int_equal(got, -EOVERFLOW);
+	assert_int_equal(taken, HF_PINS_MAX);
+	/* the books still balance, and fork still works */
+	hf_mm_put(fork_mm());
+	for (one = ref; taken; taken--) {
+		ref = one;
+		unpin(&ref);
+	}
+}
+
+static void zeropage_is_pinned_in_pretence_only(void **state)
+{
+	struct hf_ref ref;
+
+	(void)state;
+	restart("linux-6.12", 64);
+	map(A, 1, RW);
+	load(mm, A);
+	assert_int_equal(hf_pin_user_pages(mm, A, 1, 0, &ref), 1);
+	assert_true(info(mm, A).zeropage);
+	assert_int_equal(stats().pins_acquired, 0);
+	unpin(&ref);
+	/* long-term: a page of its own */
+	assert_int_equal(hf_pin_user_pages(mm, A, 1, HF_FOLL_LONGTERM, &ref), 1);
+	assert_false(info(mm, A).zeropage);
+	assert_int_equal(stats().pins_acquired, 1);
+	unpin(&ref);
+}
+
+static void unpin_check_finds_a_lost_mark(void **state)
+{
+	struct hf_ref ref[2];
+	struct hf_page *page;
+
+	(void)state;
+	map(A, 2, RW);
+	assert_int_equal(hf_pin_user_pages(mm, A, 2, HF_FOLL_WRITE, ref), 2);
+	page = &sys->pages[info(mm, A + P).pfn];
+	page->flags &= ~HF_PG_EXCLUSIVE; /* somebody's mistake */
+	assert_int_equal(hf_unpin_user_pages(sys, ref, 2), -EUCLEAN);
+	assert_int_equal(stats().unpin_check_failures, 1);
+	assert_int_equal(info(mm, A).pins + info(mm, A + P).pins, 0); /* released all the same */
+	page->flags |= HF_PG_EXCLUSIVE;
+}
+
+static void users_take_what_their_era_takes(void **state)
+{
+	static const struct {
+		const char *policy;
+		enum hf_user user;
+		bool pin, write;
+	} want[] = {
+		{ "linux-4.19", HF_USER_FIXEDBUF, false, true },
+		{ "linux-6.1", HF_USER_ODIRECT_READ, false, true },
+		{ "linux-6.1", HF_USER_FIXEDBUF, true, true },
+		{ "linux-6.12", HF_USER_ODIRECT_READ, true, true },
+		{ "linux-6.12", HF_USER_ODIRECT_WRITE, true, false },
+		{ "linux-6.12", HF_USER_VMSPLICE, false, false },
+		{ "linux-6.18", HF_USER_PTRACE_WRITE, false, true },
+		{ "holdfast", HF_USER_PROCESS_VM_READ, true, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		struct hf_ref ref;
+
+		restart(want[i].policy, 64);
+		map(A, 1, RW);
+		store(mm, A, 1);
+		assert_int_equal(hf_user_acquire(mm, want[i].user, A, 1, &ref), 1);
+		assert_int_equal(info(mm, A).pins, want[i].pin);
+		assert_int_equal(!!(ref.flags & HF_FOLL_WRITE), want[i].write);
+		assert_int_equal(hf_user_release(sys, want[i].user, &ref, 1), 0);
+	}
+	assert_int_equal(hf_user_acquire(mm, HF_NR_USERS, A, 1, NULL), -EINVAL);
+}
+
+static void remote_access_reaches_other_processes(void **state)
+{
+	char out[2 * P], in[2 * P];
+
+	(void)state;
+	map(A, 2, RW);
+	memset(out, 'y', sizeof(out));
+	assert_int_equal(hf_access_process_vm(mm, HF_USER_PROCESS_VM_WRITE, A + 7, out, 2 * P - 7),
+			 2 * P - 7);
+	assert_int_equal(hf_access_process_vm(mm, HF_USER_PROCESS_VM_READ, A + 7, in, 2 * P - 7),
+			 2 * P - 7);
+	assert_memory_equal(in, out, 2 * P - 7);
+	assert_int_equal(hf_access_process_vm(mm, HF_USER_PROCESS_VM_READ, A + P, in, 2 * P),
+			 P); /* short */
+	assert_int_equal(hf_access_process_vm(mm, HF_USER_ODIRECT_READ, A, in, 1), -EINVAL);
+	assert_int_equal(hf_mprotect(mm, A, P, HF_PROT_READ), 0);
+	assert_int_equal(hf_access_process_vm(mm, HF_USER_PROCESS_VM_WRITE, A, out, 1), -EFAULT);
+	assert_int_equal(hf_access_process_vm(mm, HF_USER_PTRACE_WRITE, A, "z", 1), 1);
+	assert_int_equal(load(mm, A), 'z');
+}
+
+/* ---- the reverse map ---- */
+
+struct found {
+	struct hf_mm *mm[8];
+	uint64_t addr[8];
+	size_t nr;
+};
+
+static int note_mapping(struct hf_mm *m, uint64_t addr, void *arg)
+{
+	struct found *f = arg;
+
+	f->mm[f->nr] = m;
+	f->addr[f->nr++] = addr;
+	return 0;
+}
+
+static int stop_walk(struct hf_mm *m, uint64_t addr, void *arg)
+{
+	(void)m;
+	(void)addr;
+	(void)arg;
+	return 42;
+}
+
+static void rmap_finds_every_mapping(void **state)
+{
+	struct found f = { .nr = 0 };
+	struct hf_mm *c1, *c2;
+	uint64_t to = A + 99 * P, pfn;
+
+	(void)state;
+	map(A, 3, RW);
+	store(mm, A + P, 1);
+	pfn = info(mm, A + P).pfn;
+	c1 = fork_mm();
+	assert_int_equal(hf_mm_fork(c1, &c2), 0);
+	assert_int_equal(hf_mremap(c2, A + P, P, P, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to), 0);
+	assert_int_equal(hf_rmap_walk(sys, pfn, note_mapping, &f), 0);
+	assert_int_equal(f.nr, 3);
+	for (size_t i = 0; i < f.nr; i++)
+		assert_int_equal(f.addr[i], f.mm[i] == c2 ? to : A + P);
+	assert_int_equal(hf_rmap_walk(sys, pfn, stop_walk, NULL), 42);
+	assert_int_equal(hf_rmap_walk(sys, 1u << 30, note_mapping, &f), -EINVAL);
+	hf_mm_put(c1);
+	hf_mm_put(c2);
+}
+
+/* ---- the validator sees what is broken ---- */
+
+static enum hf_invariant verdict(void)
+{
+	struct hf_violation v;
+
+	hf_validate(sys, &v);
+	return v.invariant;
+}
+
+static _Atomic uint64_t *entry(struct hf_mm *m, uint64_t addr)
+{
+	return &hf_leaf(m, addr)->entry[hf_pte_index(addr)];
+}
+
+static void validator_names_what_is_broken(void **state)
+{
+	struct hf_page *page, *lone;
+	struct hf_mm *child;
+	struct hf_ref ref;
+
+	(void)state;
+	map(A, 3, RW);
+	store(mm, A, 1);
+	child = fork_mm();
+	store(mm, A + P, 2);
+	load(mm, A + 2 * P);
+	page = &sys->pages[info(mm, A).pfn];
+	lone = &sys->pages[info(mm, A + P).pfn];
+	assert_int_equal(verdict(), HF_INV_NONE);
+
+	lone->flags &= ~HF_PG_EXCLUSIVE;
+	assert_int_equal(verdict(), HF_I1_WRITABLE_IS_EXCLUSIVE);
+	lone->flags |= HF_PG_EXCLUSIVE;
+	page->flags |= HF_PG_EXCLUSIVE;
+	assert_int_equal(verdict(), HF_I2_EXCLUSIVE_MAPPED_ONCE);
+	page->flags &= ~HF_PG_EXCLUSIVE;
+	ref = pin(A + P, 0);
+	*entry(mm, A + P) &= ~HF_PTE_WRITE;
+	lone->flags &= ~HF_PG_EXCLUSIVE;
+	assert_int_equal(verdict(), HF_I3_PINNED_IS_EXCLUSIVE);
+	lone->flags |= HF_PG_EXCLUSIVE;
+	unpin(&ref);
+	*entry(mm, A + 2 * P) |= HF_PTE_WRITE;
+	assert_int_equal(verdict(), HF_I7_ZEROPAGE_UNTOUCHED);
+	*entry(mm, A + 2 * P) &= ~HF_PTE_WRITE;
+	sys->frames[17] = 1;
+	assert_int_equal(verdict(), HF_I7_ZEROPAGE_UNTOUCHED);
+	sys->frames[17] = 0;
+	page->mapcount++;
+	assert_int_equal(verdict(), HF_INV_MAPCOUNT);
+	page->mapcount--;
+	page->counts -= HF_COUNT_REF;
+	assert_int_equal(verdict(), HF_INV_REFCOUNT);
+	page->counts += HF_COUNT_REF;
+	page->index++;
+	assert_int_equal(verdict(), HF_INV_RMAP);
+	page->index--;
+	*entry(mm, A + 2 * P) = HF_PTE_PRESENT | 0x999999000ull;
+	assert_int_equal(verdict(), HF_INV_TABLE);
+	*entry(mm, A + 2 * P) = 0;
+	mm->vmas[0]->end += 1;
+	assert_int_equal(verdict(), HF_INV_VMA);
+	mm->vmas[0]->end -= 1;
+	assert_int_equal(verdict(), HF_INV_NONE);
+	hf_mm_put(child);
+}
+
+static void validator_sees_writes_to_free_frames(void **state)
+{
+	uint64_t pfn;
+
+	(void)state;
+	map(A, 1, RW);
+	store(mm, A, 1);
+	pfn = info(mm, A).pfn;
+	assert_int_equal(hf_munmap(mm, A, P), 0);
+	sys->frames[pfn * P + 100] ^= 1;
+	assert_int_equal(verdict(), HF_INV_FREE_PAGE);
+	sys->frames[pfn * P + 100] ^= 1;
+}
+
+static void validator_needs_a_writable_shared_page_to_be_wrong_without_marks(void **state)
+{
+	struct hf_mm *child;
+
+	(void)state;
+	restart("linux-4.19", 64);
+	map(A, 1, RW);
+	store(mm, A, 1);
+	child = fork_mm();
+	*entry(mm, A) |= HF_PTE_WRITE;
+	assert_int_equal(verdict(), HF_I8_SHARED_IS_READ_ONLY);
+	*entry(mm, A) &= ~HF_PTE_WRITE;
+	hf_mm_put(child);
+}
+
+static void policies_are_listed_and_found(void **state)
+{
+	const struct hf_policy *p;
+
+	(void)state;
+	for (size_t i = 0; (p = hf_policy_at(i)); i++) {
+		assert_ptr_equal(hf_policy_find(p->name), p);
+		assert_true(strlen(p->summary) > 10);
+	}
+	assert_null(hf_policy_find("linux"));
+	assert_null(hf_policy_find(""));
+	assert_string_equal(hf_policy_default()->name, "holdfast");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		t(gup_checks_its_arguments),
+		t(gup_respects_protection_unless_forced),
+		t(nofault_and_fast_only_take_what_is_there),
+		t(gup_fast_gives_way_while_fork_is_under_way),
+		t(handles_know_their_kind),
+		t(pins_are_counted_exactly),
+		t(counters_refuse_to_overflow),
+		t(zeropage_is_pinned_in_pretence_only),
+		t(unpin_check_finds_a_lost_mark),
+		t(users_take_what_their_era_takes),
+		t(remote_access_reaches_other_processes),
+		t(rmap_finds_every_mapping),
+		t(validator_names_what_is_broken),
+		t(validator_sees_writes_to_free_frames),
+		t(validator_needs_a_writable_shared_page_to_be_wrong_without_marks),
+		t(policies_are_listed_and_found),
+	};
+
+	return cmocka_run_group_tests_name("gup", tests, NULL, NULL);
+}
