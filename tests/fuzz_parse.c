@@ -21,7 +21,7 @@ static void run_on_engine(struct hf_scenario *scn)
 	scn->rounds = 1;
 	if (!t)
 		return;
-	hf_run_cell(t, scn, HF_KIND_BASE, false, &cell);
+	hf_run_cell(t, scn, HF_KIND_BASE, false, NULL, &cell);
 	if (cell.verdict == HF_BUG && strstr(cell.detail, "broken invariant"))
 		abort();
 	hf_cell_free(&cell);

@@ -57,7 +57,7 @@ static enum hf_verdict run(const char *text)
 {
 	struct hf_scenario *scn = parse(text);
 
-	hf_run_cell(here, scn, HF_KIND_BASE, false, &cell);
+	hf_run_cell(here, scn, HF_KIND_BASE, false, NULL, &cell);
 	hf_cell_free(&cell);
 	hf_scenario_free(scn);
 	return cell.verdict;

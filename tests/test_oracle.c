@@ -100,7 +100,7 @@ static enum hf_verdict run(const char *text, const struct script *seen)
 	if (hf_scenario_parse("x.hf", text, strlen(text), &scn, &err))
 		fail_msg("%d:%d: %s", err.line, err.column, err.text);
 	script = seen;
-	hf_run_cell(&fake, scn, HF_KIND_BASE, false, &cell);
+	hf_run_cell(&fake, scn, HF_KIND_BASE, false, NULL, &cell);
 	hf_cell_free(&cell);
 	hf_scenario_free(scn);
 	return cell.verdict;

@@ -24,23 +24,29 @@
 #include <stdint.h>
 
 #ifdef __cplusplus
+#define HF_ALIGNAS(n) alignas(n)
+#else
+#define HF_ALIGNAS(n) _Alignas(n)
+#endif
+
+#ifdef __cplusplus
 extern "C" {
 #endif
 
 /* Storage for one mutual-exclusion lock; the platform gives it meaning. */
 struct hf_lock {
-	_Alignas(16) unsigned char opaque[64];
+	HF_ALIGNAS(16) unsigned char opaque[64];
 };
 
 /* Storage for one reader/writer lock that may be held across everything else in the core. */
 struct hf_rwlock {
-	_Alignas(16) unsigned char opaque[64];
+	HF_ALIGNAS(16) unsigned char opaque[64];
 };
 
 /* Embedded in an object that is freed after an RCU grace period. `opaque` belongs to the platform.
  */
 struct hf_rcu_head {
-	_Alignas(16) unsigned char opaque[32];
+	HF_ALIGNAS(16) unsigned char opaque[32];
 	void (*func)(struct hf_rcu_head *head);
 	void *owner; /* belongs to the core */
 };

@@ -140,8 +140,8 @@ static void run_row(struct hf_results *res, const struct hf_scenario *scn, enum 
 {
 	for (size_t t = 0; t < res->nr_targets && !hf_interrupted; t++) {
 		progress(res, total, scn->name);
-		hf_run_cell(res->targets[t], scn, kind, trace, &res->cells[res->nr_cells]);
-		res->nr_cells++;
+		hf_run_cell(res->targets[t], scn, kind, trace, &hf_interrupted,
+			    &res->cells[res->nr_cells++]);
 	}
 }
 

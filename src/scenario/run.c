@@ -273,7 +273,7 @@ static void run_round(struct round *r, enum hf_kind kind)
 }
 
 void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, bool trace,
-		 struct hf_cell *cell)
+		 const volatile sig_atomic_t *stop, struct hf_cell *cell)
 {
 	*cell = (struct hf_cell){ .scn = scn, .kind = kind, .target = t->name, .verdict = HF_OK };
 	cell->expected = hf_scenario_expected(scn, t->name);
@@ -283,6 +283,10 @@ void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kin
 	for (unsigned i = 0; i < scn->rounds && cell->verdict == HF_OK; i++) {
 		struct round r = { .t = t, .scn = scn, .cell = cell, .trace = trace };
 
+		if (stop && *stop) {
+			set_verdict(cell, HF_ERROR, "interrupted");
+			break;
+		}
 		forget_steps(cell);
 		run_round(&r, kind);
 	}

@@ -8,6 +8,8 @@
 
 #include "scenario.h"
 
+#include <signal.h>
+
 /* What one step showed. The runner provides `data` with room for hi - lo bytes for steps that read.
  */
 struct hf_obs {
@@ -89,9 +91,12 @@ struct hf_cell {
 	size_t nr_steps;
 };
 
-/* Runs one cell (all rounds). Never fails: trouble is an `error` cell. */
+/*
+ * Runs one cell, all rounds. Never fails: trouble is an `error` cell, and so is a run that `stop`,
+ * which may be NULL, ends before its last round.
+ */
 void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, bool trace,
-		 struct hf_cell *cell);
+		 const volatile sig_atomic_t *stop, struct hf_cell *cell);
 void hf_cell_free(struct hf_cell *cell);
 /* True when the cell is what its expect line says, or has no line and is ok or skip; a skip is
  * never unexpected. */
