@@ -1,7 +1,7 @@
 # The two commands that a newcomer needs are `make demo` and `make check`. CMake does the work.
 BUILD := build
 TARGETS := linux-4.19,linux-5.10,linux-6.1,linux-6.12,holdfast,here
-THREAD_TARGETS := linux-4.19,linux-5.8,linux-5.10,linux-5.18,linux-6.1,linux-6.12,holdfast,fail-pin,ro-pin-exempt,two-counters,ro-short-get
+THREAD_TARGETS := linux-4.19,linux-5.8,linux-5.10,linux-5.18,linux-6.1,linux-6.12,linux-6.18,holdfast,fail-pin,ro-pin-exempt,two-counters,ro-short-get,refuse-fork,wired-copy,copy-referenced,dont-fork
 PREFIX ?= /usr/local
 
 .PHONY: all deps demo check bench thread-table format install clean help
