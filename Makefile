@@ -16,7 +16,8 @@ deps:
 demo: all
 	@$(BUILD)/holdfast run --on $(TARGETS) $$(cat scenarios/demo)
 
-check: deps
+check:
+	@scripts/install-deps check
 	@scripts/check release asan tsan
 
 bench: all
@@ -26,7 +27,8 @@ bench: all
 thread-table: all
 	@scripts/thread-table $(BUILD)/holdfast $(THREAD_TARGETS)
 
-format: deps
+format:
+	@scripts/install-deps check
 	@clang-format -i $$(git ls-files '*.c' '*.h')
 
 install: all

@@ -3,7 +3,7 @@
  * A policy: one complete set of copy-on-write and GUP rules.
  *
  * A policy is a constant table. Each field is a rule out of a small family (src/policy/: fork.c,
- * reuse.c, gup.c, users.c); src/policy/table.c puts the tables together. The rules only look at
+ * reuse.c, gup.c); src/policy/table.c puts the tables together. The rules only look at
  * pages and answer; all changes are made by the core, under its locks.
  */
 #ifndef HOLDFAST_POLICY_H
