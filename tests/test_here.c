@@ -144,31 +144,50 @@ static void steps_of_the_dead_fail(void **state)
 		HF_OK);
 }
 
-/* A process that dies under a step is the harness's trouble, told in words. */
-static void a_killed_process_is_an_error_cell(void **state)
+static pid_t only_child(void)
 {
-	struct hf_scenario *scn = parse(HEAD);
-	struct hf_obs obs = { 0 };
-	void *r;
 	char path[64];
-	FILE *f;
 	int child = 0;
+	FILE *f;
 
-	(void)state;
-	assert_int_equal(here->ops->begin(here, scn, HF_KIND_BASE, &r, &obs), 0);
-	here->ops->step(r, &scn->steps[0], &obs);
-	assert_int_equal(obs.status, 0);
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
 	f = fopen(path, "r");
 	assert_non_null(f);
 	assert_int_equal(fscanf(f, "%d", &child), 1);
 	fclose(f);
-	assert_int_equal(kill(child, SIGKILL), 0);
+	return child;
+}
+
+/* What a signal to the process makes of the next step. */
+static void signal_between_steps(int sig, const char *reason)
+{
+	struct hf_scenario *scn = parse(HEAD);
+	struct hf_obs obs = { 0 };
+	void *r;
+
+	assert_int_equal(here->ops->begin(here, scn, HF_KIND_BASE, &r, &obs), 0);
+	here->ops->step(r, &scn->steps[0], &obs);
+	assert_int_equal(obs.status, 0);
+	assert_int_equal(kill(only_child(), sig), 0);
 	here->ops->step(r, &scn->steps[1], &obs);
 	assert_int_equal(obs.status, HF_OBS_ERROR);
-	assert_true(strstr(obs.reason, "killed by signal 9") || strstr(obs.reason, "died"));
+	if (!strstr(obs.reason, reason))
+		fail_msg("'%s' does not say '%s'", obs.reason, reason);
 	here->ops->end(r, &obs);
 	hf_scenario_free(scn);
+}
+
+static void a_killed_process_is_an_error_cell(void **state)
+{
+	(void)state;
+	signal_between_steps(SIGKILL, "killed by signal 9");
+}
+
+static void a_hanging_process_is_an_error_cell(void **state)
+{
+	(void)state;
+	signal_between_steps(SIGSTOP, "did not finish the step within 10 s");
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* and is gone all the same */
 }
 
 static void par_blocks_really_run_at_once(void **state)
@@ -210,6 +229,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_done_is_skipped_with_the_reason),
 		cmocka_unit_test(steps_of_the_dead_fail),
 		cmocka_unit_test(a_killed_process_is_an_error_cell),
+		cmocka_unit_test(a_hanging_process_is_an_error_cell),
 		cmocka_unit_test(par_blocks_really_run_at_once),
 		cmocka_unit_test(nothing_is_left_behind),
 	};

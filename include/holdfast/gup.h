@@ -3,12 +3,13 @@
  * GUP: references to the pages behind user addresses, and what devices do through them.
  *
  * CAVEATS FIRST
- *  - A reference outlives munmap, exit and mm_put. It must be released, once, by the call of its
- * own kind.
- *  - A FOLL_GET reference keeps a frame alive. It does not keep the mapping: after a fork, the next
- * store may move the owner away from it (holdfast counts write GETs as pins, so it keeps them).
+ *  - A reference outlives munmap, exit and mm_put. It must be released, once, by the call of
+ *    its own kind.
+ *  - A FOLL_GET reference keeps a frame alive. It does not keep the mapping: after a fork, the
+ *    next store may move the owner away from it (holdfast counts write GETs as pins, so it
+ *    keeps them).
  *  - A FOLL_PIN reference of anonymous memory is a window on the owner's bytes until the owner
- * itself unmaps them.
+ *    itself unmaps them.
  *  - The shared zeropage can be referenced; such a reference is pretended: no counter moves.
  */
 #ifndef HOLDFAST_GUP_H

@@ -3,14 +3,14 @@
  * Systems (machines), address spaces, access, faults and fork.
  *
  * CAVEATS FIRST
- *  - Addresses are virtual addresses of the simulated machine: 48 bits, 4 KiB pages. They are never
- * host pointers.
- *  - Every call is safe against every other call on the same mm, except hf_system_destroy(), which
- * must be the last, and the last hf_mm_put(), after which that mm must not be used.
- *  - The library never prints, never exits and never sets errno: 0 or a count on success, negative
- * errno otherwise.
- *  - On any error everything the call did is undone, except where the call says that it stops in
- * the middle.
+ *  - Addresses are virtual addresses of the simulated machine: 48 bits, 4 KiB pages. They are
+ *    never host pointers.
+ *  - Every call is safe against every other call on the same mm, except hf_system_destroy(),
+ *    which must be the last, and the last hf_mm_put(), after which that mm must not be used.
+ *  - The library never prints, never exits and never sets errno: 0 or a count on success,
+ *    negative errno otherwise.
+ *  - On any error everything the call did is undone, except where the call says that it stops
+ *    in the middle.
  *  - No call may be made from inside a platform callback.
  */
 #ifndef HOLDFAST_MM_H

@@ -6,9 +6,9 @@
  *  - Every callback is called from many threads at once, except where a comment says otherwise.
  *  - No callback may call back into the core.
  *  - alloc() is the only callback that may fail. The core unwinds whatever it was doing when it
- * does.
+ *    does.
  *  - A thread never sleeps between tlb_begin() and tlb_end(), nor takes a lock there; so
- * tlb_flush() may be called with any lock of the core held.
+ *    tlb_flush() may be called with any lock of the core held.
  *
  * Besides this, a freestanding build needs what compilers take for granted: memcpy, memmove and
  * memset.

@@ -121,6 +121,7 @@ static void here_end(void *run, struct hf_obs *obs)
 
 static void here_free(struct hf_target *t)
 {
+	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	free(t);
 }
 
@@ -159,6 +160,11 @@ struct hf_target *hf_target_here(char *err, size_t len)
 
 	if (uname(&uts) || sscanf(uts.release, "%u.%u", &major, &minor) != 2) {
 		snprintf(err, len, "here: the kernel's release cannot be told");
+		return NULL;
+	}
+	if (major * 100 + minor < 503) {
+		snprintf(err, len, "here: Linux 5.3 or later is needed (pidfd_open), this is %s",
+			 uts.release);
 		return NULL;
 	}
 	/* processes whose parent exits come to us, so that we can wait for them */
