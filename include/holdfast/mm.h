@@ -34,10 +34,10 @@ struct hf_system;
 
 /* ---- a machine ---- */
 
-#define HF_SYSTEM_DEBUG                                                                            \
-	(1u << 0) /* junk-fill freed frames, check the junk on allocation, unpin check on */
-#define HF_SYSTEM_UNPIN_CHECK                                                                      \
-	(1u << 1) /* "the mark still stands" at every unpin, whatever the policy says */
+/* junk-fill freed frames, check the junk on allocation, unpin check on */
+#define HF_SYSTEM_DEBUG (1u << 0)
+/* "the mark still stands" at every unpin, whatever the policy says */
+#define HF_SYSTEM_UNPIN_CHECK (1u << 1)
 
 struct hf_system_config {
 	const struct hf_platform *platform; /* must outlive the system */
@@ -93,13 +93,15 @@ int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child);
 
 #define HF_MAP_FIXED (1u << 0)           /* at *addr exactly; what was there is unmapped */
 #define HF_MAP_FIXED_NOREPLACE (1u << 1) /* at *addr exactly, or -EEXIST */
-#define HF_MAP_POPULATE                                                                            \
-	(1u << 2) /* fault everything in, for write where prot allows; failures are not errors */
+/* fault everything in, for write where prot allows; failures are not errors */
+#define HF_MAP_POPULATE (1u << 2)
 
 /*
  * Maps `len` bytes (rounded up to pages) of private anonymous memory. *addr: hint or exact address
- * in, address out. Errors: -EINVAL (len 0, unaligned fixed address, unknown flags or prot), -ENOMEM
- * (no address space, memory or too many mappings), -EEXIST.
+ * in, address out.
+ * Errors: -EINVAL (len 0, unaligned fixed address, unknown flags or prot), -ENOMEM (no address
+ * space, memory or too many mappings; with HF_MAP_FIXED what was there may be gone, as in Linux),
+ * -EEXIST.
  */
 int hf_mmap(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags);
 /* Unmaps the pages of [addr, addr+len); holes are fine. -EINVAL (alignment, range), -ENOMEM (split
@@ -116,8 +118,9 @@ int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot);
 
 /*
  * Resizes or moves one mapping. Pages, marks and pins move with the addresses. old_len and new_len
- * must not be 0. Errors: -EINVAL (alignment, flags, overlap), -EFAULT (the old range is not one
- * mapping), -ENOMEM.
+ * must not be 0.
+ * Errors: -EINVAL (alignment, flags, overlap), -EFAULT (the old range is not one mapping), -ENOMEM
+ * (with HF_MREMAP_FIXED what was at the new address may be gone, as in Linux).
  */
 int hf_mremap(struct hf_mm *mm, uint64_t old_addr, size_t old_len, size_t new_len, unsigned flags,
 	      uint64_t *new_addr);
@@ -163,10 +166,10 @@ int64_t hf_copy_from_user(struct hf_mm *mm, void *to, uint64_t from, size_t len)
 int64_t hf_copy_to_user(struct hf_mm *mm, uint64_t to, const void *from, size_t len);
 
 #define HF_FAULT_FLAG_WRITE (1u << 0)
-#define HF_FAULT_FLAG_UNSHARE                                                                      \
-	(1u << 1) /* COW logic without "map writable" and without dirtying; excludes WRITE */
-#define HF_FAULT_FLAG_REMOTE                                                                       \
-	(1u << 2) /* for GUP: VMA protection was checked by the caller (FORCE) */
+/* COW logic without "map writable" and without dirtying; excludes WRITE */
+#define HF_FAULT_FLAG_UNSHARE (1u << 1)
+/* for GUP: VMA protection was checked by the caller (FORCE) */
+#define HF_FAULT_FLAG_REMOTE (1u << 2)
 
 /*
  * Resolves one fault; what an access that finds no suitable entry does before it tries again.
