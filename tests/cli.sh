@@ -87,7 +87,11 @@ interrupt() {
 	printf 'about x\nrounds 10000\nprocess P\nP: map b 64\nP: write b 1\nP: fork C\n' >"$dir/long.hf"
 	"$h" run --on holdfast "$dir/long.hf" "$dir/long.hf" "$dir/long.hf" "$dir/long.hf" >/dev/null 2>&1 &
 	pid=$!
-	sleep 0.3
+	# SIGTERM is signal 15: bit 14 of the mask of what is caught
+	for _ in $(seq 100); do
+		grep -qE '^SigCgt:.*[4-7c-f][0-9a-f]{3}$' /proc/$pid/status && break
+		sleep 0.05
+	done
 	kill -TERM $pid
 	wait $pid
 	[ $? -eq 130 ]

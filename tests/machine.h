@@ -23,10 +23,10 @@
 static struct hf_system *sys;
 static struct hf_mm *mm;
 
-static inline void machine(const char *policy, size_t frames)
+static inline void machine_on(const struct hf_platform *platform, const char *policy, size_t frames)
 {
 	struct hf_system_config config = {
-		.platform = hf_platform_hosted(),
+		.platform = platform,
 		.policy = hf_policy_find(policy),
 		.nr_frames = frames,
 		.flags = HF_SYSTEM_DEBUG,
@@ -35,6 +35,11 @@ static inline void machine(const char *policy, size_t frames)
 	assert_non_null(config.policy);
 	assert_int_equal(hf_system_create(&config, &sys), 0);
 	assert_int_equal(hf_mm_create(sys, &mm), 0);
+}
+
+static inline void machine(const char *policy, size_t frames)
+{
+	machine_on(hf_platform_hosted(), policy, frames);
 }
 
 static inline int setup(void **state)

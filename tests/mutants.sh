@@ -68,7 +68,10 @@ mutant "fork leaves the parent's entry writable" core/fork.c \
 	'hf_and(src, ~HF_PTE_WRITE, seq_cst);' ';'
 mutant "fork does not stop the writers" policy/table.c \
 	'.fork_one_instant = true,' '.fork_one_instant = false,'
-mutant "fork does not flush what it protects" core/fork.c 'hf_tlb_flush(parent);' ';'
+mutant "fork does not flush what it protects" core/fork.c 'protect_leaf);
+		hf_tlb_flush(parent);' 'protect_leaf);'
+mutant "Linux's fork does not flush" core/fork.c 'if (!one_instant)
+		hf_tlb_flush(parent);' ';'
 mutant "a failed fork does not give back write access" core/fork.c \
 	'for_each_copied(parent, unprotect_leaf);' ';'
 mutant "read-only pins take shared pages" policy/gup.c \

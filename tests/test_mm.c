@@ -405,6 +405,66 @@ static void fork_copies_pinned_pages(void **state)
 	hf_mm_put(child);
 }
 
+/* What fork has done when it copies its first page: nothing may be stored any more, by nobody. */
+static struct {
+	unsigned flushes, copies;
+	bool flushed, writable; /* the parent's translations, its entries, at the first copy */
+} spied;
+
+static void spying_flush(void *ctx, uint32_t asid)
+{
+	spied.flushes += asid == mm->asid;
+	hf_platform_hosted()->tlb_flush(ctx, asid);
+}
+
+static void spying_copy(void *ctx, void *to, const void *from, size_t len)
+{
+	for (int i = 0; i < 3 && !spied.copies; i++)
+		spied.writable |=
+			hf_leaf(mm, A + i * P)->entry[hf_pte_index(A + i * P)] & HF_PTE_WRITE;
+	if (!spied.copies++)
+		spied.flushed = spied.flushes;
+	hf_platform_hosted()->copy(ctx, to, from, len);
+}
+
+/* A machine whose flushes and copies are watched, and a fork of three pages, the first pinned. */
+static void fork_under_watch(const char *policy)
+{
+	static struct hf_platform spying;
+	struct hf_ref ref;
+
+	finish();
+	spying = *hf_platform_hosted();
+	spying.tlb_flush = spying_flush;
+	spying.copy = spying_copy;
+	machine_on(&spying, policy, 64);
+	map(A, 3, RW);
+	for (int i = 0; i < 3; i++)
+		store(mm, A + i * P, 1);
+	ref = pin(A, HF_FOLL_WRITE);
+	memset(&spied, 0, sizeof(spied));
+	hf_mm_put(fork_mm());
+	unpin(&ref);
+	assert_int_equal(spied.copies, 1);
+	assert_int_equal(spied.flushes, 1);
+}
+
+static void fork_stops_all_stores_before_it_copies(void **state)
+{
+	(void)state;
+	fork_under_watch("holdfast");
+	assert_true(spied.flushed);
+	assert_false(spied.writable);
+}
+
+/* Later than the copies, but before anybody can use the child. */
+static void linux_fork_flushes_at_its_end(void **state)
+{
+	(void)state;
+	fork_under_watch("linux-6.12");
+	assert_false(spied.flushed);
+}
+
 static void fork_without_frames_changes_nothing(void **state)
 {
 	struct hf_mm *child = (void *)1;
@@ -491,6 +551,8 @@ int main(void)
 		t(faults_check_their_arguments),
 		t(exclusive_page_is_reused_whatever_holds_it),
 		t(fork_copies_pinned_pages),
+		t(fork_stops_all_stores_before_it_copies),
+		t(linux_fork_flushes_at_its_end),
 		t(fork_without_frames_changes_nothing),
 		t(policies_fork_pinned_pages_their_way),
 	};

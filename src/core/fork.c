@@ -26,9 +26,6 @@ static void fork_begin(struct hf_mm *parent)
 
 static void fork_end(struct hf_mm *parent)
 {
-	/* Linux too flushes once, at the end: until then CPUs may store to pages that are shared
-	 * already. */
-	hf_tlb_flush(parent);
 	hf_add(&parent->write_protect_seq, 1, seq_cst);
 	hf_mmap_write_unlock(parent);
 }
@@ -206,6 +203,9 @@ int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child)
 		err = fork_vma(&f, parent->vmas[i]);
 	if (err && one_instant)
 		for_each_copied(parent, unprotect_leaf);
+	/* Linux flushes at the end: until then CPUs may store to pages that are shared already. */
+	if (!one_instant)
+		hf_tlb_flush(parent);
 	fork_end(parent);
 	if (err)
 		hf_mm_put(f.child);
