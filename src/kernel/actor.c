@@ -80,10 +80,12 @@ static int try_access(void *to, const void *from, size_t len, bool single)
 		return -EFAULT;
 	}
 	fault_expected = 1;
+	atomic_signal_fence(memory_order_seq_cst);
 	if (single)
 		access_memory(to, from, len);
 	else
 		memcpy(to, from, len);
+	atomic_signal_fence(memory_order_seq_cst);
 	fault_expected = 0;
 	return 0;
 }
