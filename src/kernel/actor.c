@@ -204,6 +204,57 @@ static int wp_descriptor(void)
 	return fd;
 }
 
+#define PAGEMAP_PRESENT (1ull << 63)
+#define PAGEMAP_SOFT_DIRTY (1ull << 55)
+
+/* Is a page of the range there and soft-dirty? */
+static bool any_soft_dirty(uint64_t addr, size_t len)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	bool found = false;
+
+	for (size_t at = 0; fd >= 0 && at < len && !found; at += HF_PAGE_SIZE) {
+		uint64_t entry = 0;
+		off_t where = (off_t)((addr + at) / HF_PAGE_SIZE * sizeof(entry));
+
+		found = pread(fd, &entry, sizeof(entry), where) == sizeof(entry) &&
+			entry & PAGEMAP_PRESENT && entry & PAGEMAP_SOFT_DIRTY;
+	}
+	if (fd >= 0)
+		close(fd);
+	return found;
+}
+
+/* Without CONFIG_MEM_SOFT_DIRTY the kernel takes the request and does nothing. */
+static bool has_soft_dirty(void)
+{
+	static volatile char page[2 * HF_PAGE_SIZE];
+	uint64_t addr = ((uintptr_t)page + HF_PAGE_SIZE - 1) & HF_PAGE_MASK;
+
+	*(volatile char *)pointer(addr) = 1;
+	return any_soft_dirty(addr, HF_PAGE_SIZE);
+}
+
+/* Write-protects all of the process, but leaves out pinned pages whose entries are writable
+ * (Linux 5.11). */
+static int clear_soft_dirty(uint64_t addr, size_t len, char *reason)
+{
+	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC), err;
+
+	if (fd < 0)
+		return -errno;
+	err = write(fd, "4", 1) == 1 ? 0 : -errno;
+	close(fd);
+	if (!err && any_soft_dirty(addr, len)) {
+		snprintf(reason, HF_REASON_LEN,
+			 "wrprotect by soft-dirty bits leaves pinned pages writable, and "
+			 "userfaultfd's "
+			 "asynchronous write-protection needs Linux 6.7");
+		return HF_OBS_SKIP;
+	}
+	return err;
+}
+
 static int do_wrprotect(const struct hf_step *st, uint64_t addr, char *reason)
 {
 	struct uffdio_range range = { .start = addr, .len = st->hi - st->lo };
@@ -211,11 +262,13 @@ static int do_wrprotect(const struct hf_step *st, uint64_t addr, char *reason)
 	struct uffdio_writeprotect wp = { .range = range, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
 	int fd = wp_descriptor();
 
+	if (fd < 0 && has_soft_dirty())
+		return clear_soft_dirty(addr, range.len, reason);
 	if (fd < 0) {
 		snprintf(reason, HF_REASON_LEN,
 			 "wrprotect needs userfaultfd with asynchronous write-protection (Linux "
 			 "6.7, "
-			 "vm.unprivileged_userfaultfd or root): %s",
+			 "vm.unprivileged_userfaultfd or root) or CONFIG_MEM_SOFT_DIRTY: %s",
 			 strerror(-fd));
 		return HF_OBS_SKIP;
 	}
