@@ -31,18 +31,21 @@ static void validate(struct hf_system *sys, const struct model *m)
 	abort();
 }
 
-/* The first byte chooses the machine: half of the runs are on the default policy, every fourth is
- * short of frames. */
+/*
+ * The first two bytes choose the machine: half of the runs are on the default policy, every fourth
+ * is short of frames, half have swap, some of them very little of it.
+ */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct hf_policy *policy = hf_policy_default();
 	struct hf_system_config config = { .platform = hf_platform_hosted(),
 					   .flags = HF_SYSTEM_DEBUG };
-	struct model_input in = { data + 1, data + size };
+	struct model_input in = { data + 2, data + size };
+	struct hf_swap_device swap;
 	struct hf_system *sys;
 	struct model *m;
 
-	if (size < 2)
+	if (size < 3)
 		return 0;
 	if (data[0] & 1 && hf_policy_at(data[0] >> 3 & 15))
 		policy = hf_policy_at(data[0] >> 3 & 15);
@@ -50,17 +53,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.nr_frames = (data[0] & 6) == 6 ? 24 : 128;
 	if (hf_system_create(&config, &sys))
 		return 0;
+	if (hf_swap_device_open(NULL, data[1] & 6 ? 256 : 5, &swap))
+		abort();
+	if (data[1] & 1 && hf_swapon(sys, &swap))
+		abort();
 	m = model_new(sys, policy == hf_policy_default());
 	if (m) {
 		while (model_step(m, &in))
 			validate(sys, m);
 		model_free(m);
 	}
+	if ((data[1] & 9) == 9 && hf_swapoff(sys))
+		abort();
 	if (hf_system_destroy(sys)) {
 		fprintf(stderr, "policy %s: frames or address spaces were left at the end\n",
 			policy->name);
 		abort();
 	}
+	hf_swap_device_close(&swap);
 	return 0;
 }
 

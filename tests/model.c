@@ -224,7 +224,7 @@ static void advise_slot(struct slot *s, enum hf_advice advice)
 static void op_advise(struct model *m, struct model_input *in)
 {
 	struct proc *p = pick_proc(m, in);
-	enum hf_advice advice = (enum hf_advice)pick(in, HF_MADV_POPULATE_WRITE + 1);
+	enum hf_advice advice = (enum hf_advice)pick(in, HF_MADV_PAGEOUT + 1);
 	unsigned slot, nr;
 	int64_t got;
 
@@ -237,6 +237,17 @@ static void op_advise(struct model *m, struct model_input *in)
 	for (unsigned i = slot; i < slot + nr; i++)
 		if (p->slot[i].bytes)
 			advise_slot(&p->slot[i], advice);
+}
+
+/* Does nothing without swap; never changes what anybody sees. */
+static void op_pageout(struct model *m, struct model_input *in)
+{
+	struct proc *p = pick_proc(m, in);
+	unsigned slot, nr;
+
+	pick_range(in, &slot, &nr, MODEL_SLOTS);
+	doing(m, "P%d: page out %u+%u", number(m, p), slot, nr);
+	hf_madvise(p->mm, address(slot), nr * HF_PAGE_SIZE, HF_MADV_PAGEOUT);
 }
 
 static void op_remap(struct model *m, struct model_input *in)
@@ -576,10 +587,10 @@ bool model_step(struct model *m, struct model_input *in)
 	typedef void (*operation)(struct model *, struct model_input *);
 	/* what stands more than once is done more often */
 	static const operation ops[] = {
-		op_store,   op_store,  op_store,   op_load,   op_load,      op_check_all,
-		op_fork,    op_fork,   op_exit,    op_take,   op_take,      op_take,
-		op_release, op_device, op_device,  op_map,    op_unmap,     op_remap,
-		op_fault,   op_remote, op_protect, op_advise, op_wrprotect,
+		op_store,  op_store,     op_store,   op_load,    op_load,  op_check_all, op_fork,
+		op_fork,   op_exit,      op_take,    op_take,    op_take,  op_release,   op_device,
+		op_device, op_map,       op_unmap,   op_remap,   op_fault, op_remote,    op_protect,
+		op_advise, op_wrprotect, op_pageout, op_pageout,
 	};
 
 	if (in->at >= in->end)

@@ -16,7 +16,7 @@ compile() { # OUTPUT SOURCE...
 
 # The quick tests first. True when one of them fails.
 noticed() {
-	for t in mm gup; do
+	for t in mm gup swap; do
 		compile test_$t tests/test_$t.c || return 1
 		timeout 60 "$dir/test_$t" >/dev/null 2>&1 || return 0
 	done
@@ -102,4 +102,13 @@ mutant "a handle does not know its kind" core/ref.c \
 mutant "a stale handle is not told" core/ref.c \
 	'ref->generation == hf_ld(&page->generation, relaxed) &&' ''
 mutant "counters overflow" core/page.c 'if (would_overflow(counts, delta))' 'if (0)'
+mutant "fork leaves a swap entry exclusive" core/fork.c 'pte &= ~HF_PTE_SWP_EXCLUSIVE;' ';'
+mutant "pinned pages are swapped out" core/reclaim.c 'if (hf_page_pins(page))' 'if (0)' \
+	core/page.c 'if (!policy->pins_shared && hf_page_pins(page))' 'if (0)'
+mutant "swap-in forgets the mark" core/fault.c 'keep = f->pte & HF_PTE_SWP_EXCLUSIVE;' 'keep = false;'
+mutant "swap-in marks what is shared" core/fault.c 'keep = f->pte & HF_PTE_SWP_EXCLUSIVE;' 'keep = true;'
+mutant "a clean page is not written to its new slot" core/swap.c \
+	'hf_or(&page->flags, HF_PG_DIRTY, relaxed);' ';'
+mutant "unmapping leaks the swap slot" core/mmap.c 'hf_slot_put(mm->sys, hf_pte_slot(pte));' ';'
+mutant "a failed write drops the page" core/reclaim.c 'return -HF_EIO;' ';'
 done_testing

@@ -206,8 +206,7 @@ static void *pin_and_check(void *arg)
 	return NULL;
 }
 
-/* Write-protection and mprotect go on below the writers' feet; a store that comes in between is
- * repeated. */
+/* Entries become read-only and pages go to swap below the writers' feet; they fault and go on. */
 static void *disturb(void *arg)
 {
 	struct instant *in = arg;
@@ -219,6 +218,8 @@ static void *disturb(void *arg)
 		must(!hf_wrprotect(in->parent, BASE + page * HF_PAGE_SIZE, 3 * HF_PAGE_SIZE));
 		must(!hf_handle_mm_fault(in->parent, BASE + page * HF_PAGE_SIZE,
 					 HF_FAULT_FLAG_UNSHARE));
+		must(!hf_madvise(in->parent, BASE + page * HF_PAGE_SIZE, 2 * HF_PAGE_SIZE,
+				 HF_MADV_PAGEOUT));
 		sched_yield();
 	}
 	return NULL;
@@ -231,7 +232,11 @@ static void test_instant(void)
 	pthread_t writers[WRITERS], forker, pinner, disturber;
 	uint64_t addr = BASE;
 	struct hf_ref kept[KEPT];
+	struct hf_swap_device swap;
+	struct hf_system_stats stats;
 
+	must(!hf_swap_device_open(NULL, 1024, &swap));
+	must(!hf_swapon(in.sys, &swap));
 	must(!hf_mm_create(in.sys, &in.parent));
 	must(!hf_mmap(in.parent, &addr, (PAGES + 4) * HF_PAGE_SIZE, HF_PROT_READ | HF_PROT_WRITE,
 		      HF_MAP_FIXED));
@@ -251,10 +256,13 @@ static void test_instant(void)
 		pthread_join(writers[i], NULL);
 	must(!hf_unpin_user_pages(in.sys, kept, KEPT));
 	hf_mm_put(in.parent);
+	hf_system_stats(in.sys, &stats);
 	end_system(in.sys);
-	printf("ok %u - fork shows one instant while threads store, pin and protect (%u forks, "
-	       "%llu rounds of stores)\n",
-	       test_number, 300 * scale, (unsigned long long)w[0].rounds);
+	hf_swap_device_close(&swap);
+	printf("ok %u - fork shows one instant while threads store, pin, protect and page out "
+	       "(%u forks, %llu rounds of stores, %llu pages out)\n",
+	       test_number, 300 * scale, (unsigned long long)w[0].rounds,
+	       (unsigned long long)stats.swap_outs);
 }
 
 /* ---- many models on one system, and somebody who meddles ---- */
@@ -308,6 +316,8 @@ static void meddle_once(struct crowd *c, struct hf_mm *mm, uint64_t random)
 	bool pin = random >> 8 & 1;
 	int64_t got;
 
+	if ((random >> 10 & 7) == 0)
+		hf_madvise(mm, MODEL_BASE, MODEL_SLOTS * HF_PAGE_SIZE, HF_MADV_PAGEOUT);
 	if (random >> 9 & 1)
 		got = pin ? hf_pin_user_pages_fast(mm, addr, 1, 0, &ref)
 			  : hf_get_user_pages_fast(mm, addr, 1, 0, &ref);
@@ -338,13 +348,19 @@ static void *meddle(void *arg)
 	return NULL;
 }
 
-static void test_crowd(const struct hf_policy *policy, size_t frames)
+static void test_crowd(const struct hf_policy *policy, size_t frames, size_t slots)
 {
+	struct hf_swap_device swap;
 	struct crowd c = { .sys = make_system(policy, frames) };
+	struct hf_system_stats stats;
 	struct player p[MODELS];
 	pthread_t players[MODELS], meddler;
 	size_t operations = 0;
 
+	if (slots) {
+		must(!hf_swap_device_open(NULL, slots, &swap));
+		must(!hf_swapon(c.sys, &swap));
+	}
 	for (unsigned i = 0; i < MODELS; i++) {
 		c.model[i] = model_new(c.sys, policy == hf_policy_default());
 		must(c.model[i]);
@@ -362,9 +378,14 @@ static void test_crowd(const struct hf_policy *policy, size_t frames)
 		operations += model_operations(c.model[i]);
 		model_free(c.model[i]);
 	}
+	hf_system_stats(c.sys, &stats);
 	end_system(c.sys);
-	printf("ok %u - %zu operations of %d process trees with a meddler, policy %s, %zu frames\n",
-	       test_number, operations, MODELS, policy->name, frames);
+	if (slots)
+		hf_swap_device_close(&swap);
+	printf("ok %u - %zu operations of %d process trees with a meddler, policy %s, %zu frames, "
+	       "%zu slots, %llu pages out and %llu in\n",
+	       test_number, operations, MODELS, policy->name, frames, slots,
+	       (unsigned long long)stats.swap_outs, (unsigned long long)stats.swap_ins);
 }
 
 int main(int argc, char **argv)
@@ -377,10 +398,12 @@ int main(int argc, char **argv)
 	test_instant();
 	for (size_t i = 0; (policy = hf_policy_at(i)); i++) {
 		test_number++;
-		test_crowd(policy, 512);
+		test_crowd(policy, 512, 0);
+		test_number++;
+		test_crowd(policy, 48, 512);
 	}
 	test_number++;
-	test_crowd(hf_policy_default(), 100);
+	test_crowd(hf_policy_default(), 100, 0);
 	printf("1..%u\n", test_number);
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <holdfast/mm.h>
 #include <holdfast/platform.h>
 #include <holdfast/policy.h>
+#include <holdfast/swap.h>
 #include <holdfast/validate.h>
 
 #define HF_VERSION_MAJOR 0

@@ -5,6 +5,7 @@
 #define HOLDFAST_HOSTED_H
 
 #include <holdfast/platform.h>
+#include <holdfast/swap.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,6 +17,15 @@ extern "C" {
  * locks held by other threads are not there.
  */
 const struct hf_platform *hf_platform_hosted(void);
+
+/*
+ * A swap device on a file, made anew with nr_slots pages, or in memory (path NULL). The file is
+ * opened for direct I/O where its file system allows, and has no name any more when the call
+ * returns. -EINVAL (nr_slots 0), -ENOMEM, or the error of making the file (-ENOSPC, -EACCES, ...).
+ */
+int hf_swap_device_open(const char *path, size_t nr_slots, struct hf_swap_device *device);
+/* After swapoff, or after the system is gone. */
+void hf_swap_device_close(struct hf_swap_device *device);
 
 #ifdef __cplusplus
 }

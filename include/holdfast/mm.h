@@ -54,6 +54,7 @@ struct hf_system_stats {
 						  /proc/vmstat: zeropage excluded */
 	uint64_t fast_fallbacks;               /* GUP-fast gave way to the slow path */
 	uint64_t unpin_check_failures;
+	uint64_t swap_ins, swap_outs; /* pages read from and written to the device */
 };
 
 /* Errors: -EINVAL (config), -ENOMEM. */
@@ -133,6 +134,7 @@ enum hf_advice {
 	HF_MADV_KEEPONFORK,     /* undo WIPEONFORK */
 	HF_MADV_POPULATE_READ,  /* fault in, readable */
 	HF_MADV_POPULATE_WRITE, /* fault in, writable */
+	HF_MADV_PAGEOUT,        /* to swap, what can be: not pinned, mapped here only */
 };
 
 /*
@@ -154,7 +156,7 @@ int hf_wrprotect(struct hf_mm *mm, uint64_t addr, size_t len);
 /*
  * One load or store of 1, 2, 4 or 8 bytes, naturally aligned: single-copy atomic, faulting as
  * needed. Errors: -EINVAL (size, alignment), -EFAULT (no mapping, protection, absent page),
- * -ENOMEM.
+ * -ENOMEM, -EIO (swap).
  */
 int hf_load(struct hf_mm *mm, uint64_t addr, void *value, size_t size);
 int hf_store(struct hf_mm *mm, uint64_t addr, const void *value, size_t size);
@@ -186,7 +188,8 @@ struct hf_page_info {
 	uint64_t pfn; /* HF_PFN_NONE when nothing is mapped */
 	bool present, writable, dirty, young;
 	bool zeropage, anon, exclusive;
-	bool absent; /* omitted by fork: access fails */
+	bool absent;  /* omitted by fork: access fails */
+	bool swapped; /* on the swap device */
 	uint32_t refs, pins, mapcount;
 };
 

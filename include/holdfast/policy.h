@@ -85,6 +85,9 @@ struct hf_policy {
 	/* mprotect to writable makes the entry of an exclusive page writable without a fault (6.1).
 	 */
 	bool mprotect_upgrades;
+	/* A write fault on a swapped page counts references, not mappings, to find its owner
+	 * (5.18). */
+	bool swap_in_counts_refs;
 	/* A write fault sleeps for the page lock and looks again; otherwise a busy lock means copy.
 	 */
 	bool reuse_sleeps;
@@ -123,10 +126,11 @@ const struct hf_policy *hf_policy_at(size_t i);
 uint32_t hf_page_refs(const struct hf_page *page); /* all references: mappings, gets, pins */
 uint32_t hf_page_pins(const struct hf_page *page); /* pins of both classes */
 uint32_t hf_page_pins_of(const struct hf_page *page, unsigned pin_class);
-uint32_t hf_page_mapcount(const struct hf_page *page); /* entries that map it */
-bool hf_page_exclusive(const struct hf_page *page);    /* PageAnonExclusive */
-bool hf_page_maybe_pinned(const struct hf_page *page); /* Linux's estimate, 1024 bias */
-bool hf_mm_has_pinned(const struct hf_mm *mm);         /* MMF_HAS_PINNED: sticky, not inherited */
+uint32_t hf_page_mapcount(const struct hf_page *page);   /* entries that map it */
+uint32_t hf_page_swap_users(const struct hf_page *page); /* entries that name its swap slot */
+bool hf_page_exclusive(const struct hf_page *page);      /* PageAnonExclusive */
+bool hf_page_maybe_pinned(const struct hf_page *page);   /* Linux's estimate, 1024 bias */
+bool hf_mm_has_pinned(const struct hf_mm *mm);           /* MMF_HAS_PINNED: sticky, not inherited */
 
 #ifdef __cplusplus
 }

@@ -10,8 +10,8 @@ extern "C" {
 #endif
 
 /*
- * I1..I8 are the invariants of exclusivity; the rest are the engine's own books. I4..I6 (swap, KSM)
- * join with those kinds of memory.
+ * I1..I8 are the invariants of exclusivity; the rest are the engine's own books. I5 and I6 join
+ * with their kinds of memory.
  */
 enum hf_invariant {
 	HF_INV_NONE,
@@ -19,11 +19,13 @@ enum hf_invariant {
 					mark */
 	HF_I2_EXCLUSIVE_MAPPED_ONCE, /* the mark means at most one mapping */
 	HF_I3_PINNED_IS_EXCLUSIVE,   /* a pinned page that is mapped carries the mark */
+	HF_I4_SWAP_EXCLUSIVE_ONCE,   /* an exclusive swap entry is the only user of its slot */
 	HF_I7_ZEROPAGE_UNTOUCHED,  /* the zeropage is never anonymous, exclusive, counted or written
 				    */
 	HF_I8_SHARED_IS_READ_ONLY, /* no entry of a page mapped twice is writable */
 	HF_INV_MAPCOUNT,  /* mapcount is the number of entries found by walking all tables */
-	HF_INV_REFCOUNT,  /* references cover mappings and pins */
+	HF_INV_REFCOUNT,  /* references cover mappings, pins and the swap cache */
+	HF_INV_SWAP,      /* a slot's users are the entries that name it; cache and page agree */
 	HF_INV_RMAP,      /* the reverse map finds exactly the entries that the walk finds */
 	HF_INV_FREE_PAGE, /* a free frame has no counts, no flags, and (debug) intact junk */
 	HF_INV_FRAMES, /* every frame is mapped, referenced, cached or in the buddy lists, once */

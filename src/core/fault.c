@@ -63,7 +63,7 @@ static int anonymous_fault(struct fault *f)
 	struct hf_page *page = NULL;
 
 	if (wants_own_page(f)) {
-		page = hf_page_alloc(sys);
+		page = hf_page_alloc_reclaim(sys);
 		if (!page)
 			return -HF_ENOMEM;
 		__builtin_memset(hf_page_data(sys, page), 0, HF_PAGE_SIZE);
@@ -159,7 +159,7 @@ static int copy_page_fault(struct fault *f, struct hf_page *old)
 		hf_page_get(old); /* keeps the source, and keeps sharers from reusing it, while ptl
 				     is dropped */
 	fault_unlock(f);
-	copy = hf_page_alloc(sys);
+	copy = hf_page_alloc_reclaim(sys);
 	if (copy && old)
 		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, old),
 			      HF_PAGE_SIZE);
@@ -198,6 +198,65 @@ static int wp_fault(struct fault *f)
 	return 0;
 }
 
+/* ---- swap ---- */
+
+/* May a write through this entry, the slot's last, keep the page? It is in the cache, mapped here,
+ * and held by the caller and the cache besides. */
+static bool sole_owner(struct hf_system *sys, const struct hf_page *page, size_t slot)
+{
+	if (hf_slot_count(sys, slot) != 1)
+		return false;
+	if (sys->policy->has_mark || sys->policy->swap_in_counts_refs)
+		return hf_page_refs(page) == 3;
+	return hf_page_mapcount(page) == 1;
+}
+
+/* ptl and the page lock are held, and the entry still names the slot. */
+static void map_swapped(struct fault *f, struct hf_page *page, size_t slot)
+{
+	struct hf_system *sys = f->mm->sys;
+	bool write = f->flags & HF_FAULT_FLAG_WRITE, keep = f->pte & HF_PTE_SWP_EXCLUSIVE;
+	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
+
+	hf_page_get(page);
+	hf_page_add_anon_rmap(page, f->vma, f->addr);
+	hf_slot_put(sys, slot); /* the entry's */
+	keep |= write && sole_owner(sys, page, slot);
+	if (keep && sys->policy->has_mark)
+		hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
+	if (keep && write)
+		flags |= HF_PTE_DIRTY;
+	if (keep && f->vma->prot & HF_PROT_WRITE && (write || sys->policy->has_mark))
+		flags |= HF_PTE_WRITE;
+	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(sys, page), flags), seq_cst);
+}
+
+/* Called with ptl held; drops it. */
+static int swap_fault(struct fault *f)
+{
+	struct hf_system *sys = f->mm->sys;
+	hf_pte orig = f->pte;
+	size_t slot = hf_pte_slot(orig);
+	struct hf_page *page;
+	int err;
+
+	hf_slot_get(sys, slot); /* it is not used for something else meanwhile */
+	fault_unlock(f);
+	err = hf_swap_page(sys, slot, &page);
+	if (!err) {
+		hf_page_lock(sys, page);
+		fault_lock(f);
+		/* fork may have taken the exclusive bit away; the entry as it is now counts */
+		if (((f->pte ^ orig) & ~HF_PTE_SWP_EXCLUSIVE) == 0)
+			map_swapped(f, page, slot);
+		fault_unlock(f);
+		hf_page_unlock(page);
+		hf_page_put(sys, page);
+	}
+	hf_slot_put(sys, slot);
+	return err;
+}
+
 int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags)
 {
 	struct fault f = { .mm = vma->mm, .vma = vma, .addr = addr & HF_PAGE_MASK, .flags = flags };
@@ -213,6 +272,8 @@ int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags)
 		fault_unlock(&f);
 		return anonymous_fault(&f);
 	}
+	if (hf_pte_swap(f.pte))
+		return swap_fault(&f);
 	if (hf_pte_absent(f.pte)) {
 		fault_unlock(&f);
 		return -HF_EFAULT;

@@ -144,6 +144,14 @@ static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 
 	if (hf_pte_none(pte))
 		return 0;
+	if (hf_pte_swap(pte)) {
+		/* shared now: the parent's entry is not exclusive any more either */
+		pte &= ~HF_PTE_SWP_EXCLUSIVE;
+		hf_slot_get(f->parent->sys, hf_pte_slot(pte));
+		hf_st(src, pte, seq_cst);
+		hf_st(dst, pte, release);
+		return 0;
+	}
 	if (!hf_pte_present(pte) || hf_pte_special(pte)) {
 		hf_st(dst, pte, release);
 		return 0;
@@ -185,7 +193,7 @@ static int fork_vma(struct fork *f, struct hf_vma *vma)
 	return hf_for_each_leaf(f->parent, vma->start, vma->end, fork_leaf, f);
 }
 
-int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child)
+static int fork_once(struct hf_mm *parent, struct hf_mm **child)
 {
 	bool one_instant = parent->sys->policy->fork_one_instant;
 	struct fork f = { .parent = parent, .child = hf_mm_new(parent->sys) };
@@ -211,5 +219,15 @@ int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child)
 		hf_mm_put(f.child);
 	else
 		*child = f.child;
+	return err;
+}
+
+int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child)
+{
+	int err = fork_once(parent, child);
+
+	/* no page can be moved out while fork holds its locks */
+	for (int tries = 0; err == -HF_ENOMEM && tries < 8 && hf_reclaim(parent->sys, 32); tries++)
+		err = fork_once(parent, child);
 	return err;
 }

@@ -48,7 +48,9 @@ struct hf_page {
 	_Atomic uint32_t generation; /* uses of the frame so far; tells stale references */
 	uint32_t order;              /* of the free block, under the buddy lock */
 	struct hf_anon_vma *_Atomic anon_vma;
-	uint64_t index; /* virtual page number at birth; with anon_vma finds every mapping */
+	uint64_t index;        /* virtual page number at birth; with anon_vma finds every mapping */
+	_Atomic uint32_t slot; /* of the swap cache, plus 1; 0: not in it. swap_lock */
+	_Atomic uint32_t swap_users; /* of that slot */
 	struct hf_page *next, *prev; /* free lists */
 };
 
@@ -116,7 +118,14 @@ enum hf_stat {
 	HF_STAT_PINS_RELEASED,
 	HF_STAT_FAST_FALLBACKS,
 	HF_STAT_UNPIN_CHECK_FAILURES,
+	HF_STAT_SWAP_IN,
+	HF_STAT_SWAP_OUT,
 	HF_NR_STATS,
+};
+
+struct hf_swap_slot {
+	uint32_t count;       /* users; 0: free */
+	struct hf_page *page; /* the swap cache */
 };
 
 struct hf_system {
@@ -135,6 +144,12 @@ struct hf_system {
 	struct hf_mm *mms;
 	size_t nr_mms;
 	_Atomic uint32_t next_asid;
+	struct hf_lock swap_lock;
+	const struct hf_swap_device *swap; /* NULL: none */
+	struct hf_swap_slot *slots;
+	size_t nr_slots, slot_hint;
+	_Atomic bool swapping; /* false while swapoff is at work */
+	_Atomic size_t clock_hand;
 	_Atomic uint64_t stats[HF_NR_STATS];
 };
 
@@ -291,6 +306,8 @@ void hf_anon_vma_unlink(struct hf_vma *vma);
 void hf_anon_vma_put(struct hf_anon_vma *av);
 /* The page is new and will be mapped once at addr of vma. */
 void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr, bool exclusive);
+/* A page that was mapped before is mapped at addr of vma; ptl and page lock held. */
+void hf_page_add_anon_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr);
 /* One more, one less entry maps it; ptl held. */
 void hf_page_add_rmap(struct hf_page *page);
 void hf_page_remove_rmap(struct hf_page *page);
@@ -340,9 +357,39 @@ static inline uint64_t hf_prot_flags(unsigned prot)
 	return prot & (HF_PROT_READ | HF_PROT_WRITE) ? 0 : HF_PTE_PROTNONE;
 }
 
+/* ---- swap.c ---- */
+
+/* The slot of a page, a free one if it has none yet, held by one more user. Page lock held.
+ * -ENOSPC. */
+int hf_slot_hold(struct hf_system *sys, struct hf_page *page, size_t *slot);
+/* One more user, for callers that know of one; one less. */
+void hf_slot_get(struct hf_system *sys, size_t slot);
+void hf_slot_put(struct hf_system *sys, size_t slot);
+uint32_t hf_slot_count(struct hf_system *sys, size_t slot);
+/* The page of a slot that the caller holds, with a reference, read from the device if need be.
+ * -ENOMEM, -EIO. No lock but mmap_lock held. */
+int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **page);
+/* Takes a clean page that nobody else holds out of the cache. Page lock held. */
+bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page);
+void hf_swap_release(struct hf_system *sys);
+
+/* ---- reclaim.c ---- */
+
+/* Moves a page out, if it has no pins, and frees its frame, if nobody else holds it. The caller
+ * holds one reference and no lock but mmap_lock. 0: only that reference is left. */
+int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young);
+/* Tries to free that many frames; how many it did. As above. */
+size_t hf_reclaim(struct hf_system *sys, size_t want);
+/* hf_page_alloc(), which moves others out when there is no frame. As above. */
+struct hf_page *hf_page_alloc_reclaim(struct hf_system *sys);
+/* Pages that only this mm maps. mmap_lock held. */
+void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end);
+
 /* ---- mm.c ---- */
 
 struct hf_mm *hf_mm_new(struct hf_system *sys);
+/* One more user, if there is one. */
+bool hf_mm_tryget(struct hf_mm *mm);
 
 /* ---- gup.c, gup_fast.c, ref.c ---- */
 

@@ -36,6 +36,10 @@ static int advise_fork(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_a
 
 static int advise_pages(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_advice advice)
 {
+	if (advice == HF_MADV_PAGEOUT) {
+		hf_pageout_range(mm, start, end);
+		return hf_vma_covers(mm, start, end) ? 0 : -HF_ENOMEM;
+	}
 	if (advice != HF_MADV_DONTNEED)
 		return hf_populate_locked(mm, start, end, advice == HF_MADV_POPULATE_WRITE);
 	hf_zap_range(mm, start, end);
@@ -55,6 +59,7 @@ int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advic
 	case HF_MADV_DONTNEED:
 	case HF_MADV_POPULATE_READ:
 	case HF_MADV_POPULATE_WRITE:
+	case HF_MADV_PAGEOUT:
 		hf_mmap_read_lock(mm);
 		err = advise_pages(mm, addr, end, advice);
 		hf_mmap_read_unlock(mm);

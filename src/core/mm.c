@@ -70,6 +70,17 @@ void hf_mm_get(struct hf_mm *mm)
 	(void)old;
 }
 
+bool hf_mm_tryget(struct hf_mm *mm)
+{
+	uint32_t users = hf_ld(&mm->users, relaxed);
+
+	do {
+		if (!users)
+			return false;
+	} while (!hf_cas(&mm->users, &users, users + 1, acq_rel));
+	return true;
+}
+
 /* No user is left, so nobody translates through these tables; reverse-map walks still may, until
  * the VMAs are gone. */
 static void mm_teardown(struct hf_mm *mm)
@@ -128,5 +139,6 @@ int hf_mm_page_info(struct hf_mm *mm, uint64_t addr, struct hf_page_info *info)
 	info->young = info->present && pte & HF_PTE_YOUNG;
 	info->zeropage = info->present && hf_pte_special(pte);
 	info->absent = hf_pte_absent(pte);
+	info->swapped = hf_pte_swap(pte);
 	return mapped ? 0 : -HF_EFAULT;
 }

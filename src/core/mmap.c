@@ -42,6 +42,8 @@ static int zap_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, ui
 		if (hf_pte_none(hf_ld(ptep, relaxed)))
 			continue;
 		pte = hf_xchg(ptep, 0, seq_cst);
+		if (hf_pte_swap(pte))
+			hf_slot_put(mm->sys, hf_pte_slot(pte));
 		g->flush |= hf_pte_present(pte);
 		if (!hf_pte_present(pte) || hf_pte_special(pte))
 			continue;

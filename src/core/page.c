@@ -34,6 +34,11 @@ uint32_t hf_page_mapcount(const struct hf_page *page)
 	return hf_ld(&page->mapcount, relaxed);
 }
 
+uint32_t hf_page_swap_users(const struct hf_page *page)
+{
+	return hf_ld(&page->swap_users, relaxed);
+}
+
 bool hf_page_exclusive(const struct hf_page *page)
 {
 	return hf_ld(&page->flags, acquire) & HF_PG_EXCLUSIVE;

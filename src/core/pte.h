@@ -5,6 +5,7 @@
  *   present     bit 0 set; flags below; frame number from bit 12
  *   none        0
  *   marker      bit 0 clear, kind in bits 1..5
+ *   swap        a marker with the exclusive bit and, from bit 12, the slot
  *
  * Entries change under ptl only, with two exceptions: the CPU (access.c) sets YOUNG and DIRTY by
  * compare-exchange on the very entry that it read, and fork's HF_PTE_FORK_WRITE lives only while
@@ -30,6 +31,7 @@ typedef uint64_t hf_pte;
 
 enum hf_pte_marker {
 	HF_PTE_MARKER_ABSENT = 1, /* fork left this page out of the child */
+	HF_PTE_MARKER_SWAP = 2,
 };
 
 static inline hf_pte hf_mk_pte(uint64_t pfn, uint64_t flags)
@@ -40,6 +42,24 @@ static inline hf_pte hf_mk_pte(uint64_t pfn, uint64_t flags)
 static inline hf_pte hf_mk_pte_marker(enum hf_pte_marker marker)
 {
 	return (uint64_t)marker << 1;
+}
+
+#define HF_PTE_SWP_EXCLUSIVE (1ull << 6)
+
+static inline hf_pte hf_mk_pte_swap(uint64_t slot, bool exclusive)
+{
+	return hf_mk_pte_marker(HF_PTE_MARKER_SWAP) | (exclusive ? HF_PTE_SWP_EXCLUSIVE : 0) |
+	       slot << HF_PTE_PFN_SHIFT;
+}
+
+static inline bool hf_pte_swap(hf_pte pte)
+{
+	return (pte & 0x3f) == hf_mk_pte_marker(HF_PTE_MARKER_SWAP);
+}
+
+static inline uint64_t hf_pte_slot(hf_pte pte)
+{
+	return pte >> HF_PTE_PFN_SHIFT;
 }
 
 static inline bool hf_pte_none(hf_pte pte)

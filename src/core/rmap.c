@@ -72,9 +72,19 @@ void hf_anon_vma_unlink(struct hf_vma *vma)
 
 void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr, bool exclusive)
 {
-	page->index = vma->pgoff + ((addr - vma->start) >> HF_PAGE_SHIFT);
-	hf_st(&page->anon_vma, vma->anon_vma, release);
-	hf_or(&page->flags, HF_PG_ANON | (exclusive ? HF_PG_EXCLUSIVE : 0), release);
+	if (exclusive)
+		hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
+	hf_page_add_anon_rmap(page, vma, addr);
+}
+
+void hf_page_add_anon_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr)
+{
+	/* out of the swap cache it comes back to the family that it left, at the same index */
+	if (!hf_ld(&page->anon_vma, relaxed)) {
+		page->index = vma->pgoff + ((addr - vma->start) >> HF_PAGE_SHIFT);
+		hf_st(&page->anon_vma, vma->anon_vma, release);
+	}
+	hf_or(&page->flags, HF_PG_ANON, release);
 	hf_page_add_rmap(page);
 }
 

@@ -67,6 +67,8 @@ int hf_system_create(const struct hf_system_config *config, struct hf_system **o
 	}
 	pf->lock_init(pf->ctx, &sys->buddy_lock);
 	pf->lock_init(pf->ctx, &sys->mms_lock);
+	pf->lock_init(pf->ctx, &sys->swap_lock);
+	atomic_init(&sys->swapping, true);
 	init_frames(sys);
 	*out = sys;
 	return 0;
@@ -83,6 +85,8 @@ int hf_system_destroy(struct hf_system *sys)
 		pf->lock_destroy(pf->ctx, &sys->pcp[i].lock);
 	pf->lock_destroy(pf->ctx, &sys->buddy_lock);
 	pf->lock_destroy(pf->ctx, &sys->mms_lock);
+	pf->lock_destroy(pf->ctx, &sys->swap_lock);
+	hf_swap_release(sys);
 	free_arrays(sys);
 	return 0;
 }
@@ -108,6 +112,8 @@ void hf_system_stats(struct hf_system *sys, struct hf_system_stats *stats)
 		.pins_released = hf_ld(&s[HF_STAT_PINS_RELEASED], relaxed),
 		.fast_fallbacks = hf_ld(&s[HF_STAT_FAST_FALLBACKS], relaxed),
 		.unpin_check_failures = hf_ld(&s[HF_STAT_UNPIN_CHECK_FAILURES], relaxed),
+		.swap_ins = hf_ld(&s[HF_STAT_SWAP_IN], relaxed),
+		.swap_outs = hf_ld(&s[HF_STAT_SWAP_OUT], relaxed),
 	};
 	hf_mutex_lock(sys, &sys->mms_lock);
 	stats->nr_mms = sys->nr_mms;

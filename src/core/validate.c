@@ -8,6 +8,7 @@ struct walk {
 	struct hf_violation *bad;
 	uint32_t *mapped; /* by frame: entries found */
 	bool *writable;   /* by frame: a writable entry was found */
+	uint32_t *users;  /* by swap slot: entries found */
 };
 
 static int violate(struct walk *w, enum hf_invariant invariant, uint64_t pfn,
@@ -33,6 +34,30 @@ static int check_vmas(struct walk *w, const struct hf_mm *mm)
 	return 0;
 }
 
+static int check_swap_entry(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf_pte pte)
+{
+	uint64_t slot = hf_pte_slot(pte);
+
+	if (slot >= w->sys->nr_slots)
+		return violate(w, HF_INV_TABLE, HF_PFN_NONE, mm, addr);
+	w->users[slot]++;
+	if (pte & HF_PTE_SWP_EXCLUSIVE && w->sys->slots[slot].count != 1)
+		return violate(w, HF_I4_SWAP_EXCLUSIVE_ONCE, HF_PFN_NONE, mm, addr);
+	return 0;
+}
+
+static int check_slots(struct walk *w)
+{
+	for (size_t i = 0; i < w->sys->nr_slots; i++) {
+		const struct hf_swap_slot *s = &w->sys->slots[i];
+
+		if (s->count != w->users[i] || (s->page && !s->count) ||
+		    (s->page && (s->page->slot != i + 1 || s->page->swap_users != s->count)))
+			return violate(w, HF_INV_SWAP, HF_PFN_NONE, NULL, i);
+	}
+	return 0;
+}
+
 static int check_entry(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf_pte pte)
 {
 	uint64_t pfn = hf_pte_pfn(pte);
@@ -43,6 +68,8 @@ static int check_entry(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf
 		return violate(w, HF_INV_VMA, HF_PFN_NONE, mm, addr);
 	if (hf_pte_absent(pte))
 		return 0;
+	if (hf_pte_swap(pte))
+		return check_swap_entry(w, mm, addr, pte);
 	if (!hf_pte_present(pte) || pfn >= w->sys->nr_frames || pte & HF_PTE_FORK_WRITE)
 		return violate(w, HF_INV_TABLE, HF_PFN_NONE, mm, addr);
 	if (hf_pte_special(pte) != (pfn == 0))
@@ -103,7 +130,7 @@ static int check_used_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 
 	if (hf_page_mapcount(page) != mapped)
 		return violate(w, HF_INV_MAPCOUNT, pfn, NULL, 0);
-	if (hf_page_refs(page) < mapped + pins)
+	if (hf_page_refs(page) < mapped + pins + (hf_ld(&page->slot, relaxed) ? 1 : 0))
 		return violate(w, HF_INV_REFCOUNT, pfn, NULL, 0);
 	if (exclusive && (mapped > 1 || !policy->has_mark))
 		return violate(w, HF_I2_EXCLUSIVE_MAPPED_ONCE, pfn, NULL, 0);
@@ -165,12 +192,15 @@ static int check_all(struct walk *w)
 		if (!err)
 			err = check_tables(w, mm, mm->pgd, 3, 0);
 	}
+	if (!err)
+		err = check_slots(w);
 	return err ? err : check_frames(w);
 }
 
 int hf_validate(struct hf_system *sys, struct hf_violation *violation)
 {
-	size_t size = sys->nr_frames * (sizeof(uint32_t) + sizeof(bool));
+	size_t size = sys->nr_frames * (sizeof(uint32_t) + sizeof(bool)) +
+		      sys->nr_slots * sizeof(uint32_t);
 	struct hf_violation ignored;
 	struct walk w = { .sys = sys, .bad = violation ? violation : &ignored };
 	int err;
@@ -180,7 +210,8 @@ int hf_validate(struct hf_system *sys, struct hf_violation *violation)
 	if (!w.mapped)
 		return -HF_ENOMEM;
 	__builtin_memset(w.mapped, 0, size);
-	w.writable = (bool *)(w.mapped + sys->nr_frames);
+	w.users = w.mapped + sys->nr_frames;
+	w.writable = (bool *)(w.users + sys->nr_slots);
 	err = check_all(&w);
 	hf_free(sys, w.mapped, size);
 	return err;
@@ -197,6 +228,8 @@ const char *hf_invariant_text(enum hf_invariant invariant)
 		return "I2: an exclusive page is mapped at most once";
 	case HF_I3_PINNED_IS_EXCLUSIVE:
 		return "I3: a pinned page that is mapped is exclusive";
+	case HF_I4_SWAP_EXCLUSIVE_ONCE:
+		return "I4: an exclusive swap entry is the only user of its slot";
 	case HF_I7_ZEROPAGE_UNTOUCHED:
 		return "I7: the zeropage is never anonymous, exclusive, counted or written";
 	case HF_I8_SHARED_IS_READ_ONLY:
@@ -204,7 +237,10 @@ const char *hf_invariant_text(enum hf_invariant invariant)
 	case HF_INV_MAPCOUNT:
 		return "mapcount: a page's mapcount is the number of entries that map it";
 	case HF_INV_REFCOUNT:
-		return "refcount: a page's references cover its mappings and pins";
+		return "refcount: a page's references cover its mappings, its pins and the swap "
+		       "cache";
+	case HF_INV_SWAP:
+		return "swap: a slot's users are the entries that name it; cache and page agree";
 	case HF_INV_RMAP:
 		return "rmap: the reverse map finds exactly the entries that map a page";
 	case HF_INV_FREE_PAGE:

@@ -66,6 +66,7 @@ static const struct hf_policy policies[] = {
 	{
 		.name = "linux-5.18",
 		.summary = "refcount decides, for huge and swapped pages too",
+		.swap_in_counts_refs = true,
 		.fork_page = hf_fork_copy_maybe_pinned,
 		.may_reuse = hf_reuse_refcount,
 		.gup_read = hf_gup_take,

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Moving pages out. The order of each unmapping is the contract with GUP-fast: clear the entry,
+ * flush, look for pins and clear the mark, install the swap entry.
+ */
+#include "internal.h"
+
+struct unmap {
+	struct hf_page *page;
+	size_t slot;
+	bool spare_young;
+};
+
+/* ptl and the anon_vma lock are held. */
+static int unmap_one(struct hf_mm *mm, uint64_t addr, void *arg)
+{
+	const struct unmap *u = arg;
+	struct hf_system *sys = mm->sys;
+	_Atomic uint64_t *ptep = &hf_leaf(mm, addr)->entry[hf_pte_index(addr)];
+	bool exclusive = sys->policy->has_mark && hf_page_exclusive(u->page);
+	hf_pte pte;
+
+	if (u->spare_young && hf_and(ptep, ~HF_PTE_YOUNG, relaxed) & HF_PTE_YOUNG)
+		return -HF_EAGAIN;
+	pte = hf_xchg(ptep, 0, seq_cst);
+	hf_tlb_flush(mm);
+	if (exclusive && hf_page_try_share(sys, u->page)) {
+		hf_st(ptep, pte, seq_cst);
+		return -HF_EBUSY;
+	}
+	if (pte & HF_PTE_DIRTY)
+		hf_or(&u->page->flags, HF_PG_DIRTY, relaxed);
+	hf_slot_get(sys, u->slot);
+	hf_st(ptep, hf_mk_pte_swap(u->slot, exclusive), seq_cst);
+	hf_page_remove_rmap(u->page);
+	hf_page_put(sys, u->page);
+	return 0;
+}
+
+/* Nothing maps the page. Whoever holds it still may write to it: then it stays in the cache. */
+static int write_and_drop(struct hf_system *sys, struct hf_page *page, size_t slot)
+{
+	if (hf_and(&page->flags, ~HF_PG_DIRTY, seq_cst) & HF_PG_DIRTY) {
+		if (sys->swap->write(sys->swap->ctx, slot, hf_page_data(sys, page))) {
+			hf_or(&page->flags, HF_PG_DIRTY, relaxed);
+			return -HF_EIO;
+		}
+		hf_count(sys, HF_STAT_SWAP_OUT, 1);
+	}
+	return hf_swap_cache_drop(sys, slot, page) ? 0 : -HF_EBUSY;
+}
+
+static int swap_out_locked(struct hf_system *sys, struct hf_page *page, bool spare_young)
+{
+	struct unmap u = { .page = page, .spare_young = spare_young };
+	int err;
+
+	if (hf_page_pins(page))
+		return -HF_EBUSY;
+	if (!hf_page_mapcount(page) && !hf_ld(&page->slot, relaxed))
+		return -HF_EINVAL; /* no address space has it */
+	err = hf_slot_hold(sys, page, &u.slot);
+	if (err)
+		return err;
+	err = hf_page_rmap_walk(sys, page, unmap_one, &u);
+	if (!err && hf_page_mapcount(page))
+		err = -HF_EBUSY;
+	if (!err)
+		err = write_and_drop(sys, page, u.slot);
+	hf_slot_put(sys, u.slot);
+	return err;
+}
+
+int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young)
+{
+	int err;
+
+	if (!sys->swap || !hf_ld(&sys->swapping, seq_cst) ||
+	    !(hf_ld(&page->flags, relaxed) & HF_PG_ANON))
+		return -HF_EINVAL;
+	if (!hf_page_trylock(page))
+		return -HF_EBUSY;
+	err = swap_out_locked(sys, page, spare_young);
+	hf_page_unlock(page);
+	return err;
+}
+
+/* A clock hand goes over the frames; what was used since it last came by is spared once. */
+static size_t reclaim(struct hf_system *sys, size_t want)
+{
+	size_t freed = 0;
+
+	for (size_t i = 0; i < 2 * sys->nr_frames && freed < want; i++) {
+		struct hf_page *page =
+			&sys->pages[hf_add(&sys->clock_hand, 1, relaxed) % sys->nr_frames];
+
+		if (!(hf_ld(&page->flags, relaxed) & HF_PG_ANON) ||
+		    hf_page_try_grab(page, HF_COUNT_REF))
+			continue;
+		freed += !hf_swap_out(sys, page, i < sys->nr_frames);
+		hf_page_put(sys, page);
+	}
+	return freed;
+}
+
+size_t hf_reclaim(struct hf_system *sys, size_t want)
+{
+	return sys->swap ? reclaim(sys, want) : 0;
+}
+
+struct hf_page *hf_page_alloc_reclaim(struct hf_system *sys)
+{
+	struct hf_page *page = hf_page_alloc(sys);
+
+	/* others may take what was freed: a few tries, not for ever */
+	for (int tries = 0; !page && tries < 16 && hf_reclaim(sys, 8); tries++)
+		page = hf_page_alloc(sys);
+	return page;
+}
+
+/* ---- MADV_PAGEOUT ---- */
+
+/* The page at addr, with a reference, if it is nobody else's. */
+static struct hf_page *page_at(struct hf_mm *mm, uint64_t addr)
+{
+	struct hf_table *table;
+	_Atomic uint64_t *ptep = hf_pte_lock(mm, addr, &table);
+	struct hf_page *page = NULL;
+	hf_pte pte;
+
+	if (!ptep)
+		return NULL;
+	pte = hf_ld(ptep, relaxed);
+	if (hf_pte_present(pte) && !hf_pte_special(pte)) {
+		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
+		if (hf_page_mapcount(page) == 1)
+			hf_page_get(page);
+		else
+			page = NULL;
+	}
+	hf_mutex_unlock(mm->sys, &table->ptl);
+	return page;
+}
+
+void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
+{
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
+		struct hf_page *page = page_at(mm, addr);
+
+		if (!page)
+			continue;
+		hf_swap_out(mm->sys, page, false);
+		hf_page_put(mm->sys, page);
+	}
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Swap slots and the swap cache.
+ *
+ * A slot counts its users: entries that name it, and calls that hold it for a moment. The cache is
+ * the slot's page while its contents are in memory too; it holds one reference. The last user of a
+ * slot frees it, and takes the page out of the cache. swap_lock is a leaf lock.
+ */
+#include "internal.h"
+
+static void set_page(struct hf_system *sys, size_t slot, struct hf_page *page)
+{
+	struct hf_swap_slot *s = &sys->slots[slot];
+
+	if (s->page) {
+		hf_st(&s->page->slot, 0, relaxed);
+		hf_st(&s->page->swap_users, 0, relaxed);
+	}
+	s->page = page;
+	if (page) {
+		hf_st(&page->slot, (uint32_t)slot + 1, relaxed);
+		hf_st(&page->swap_users, s->count, relaxed);
+	}
+}
+
+static void set_count(struct hf_system *sys, size_t slot, uint32_t count)
+{
+	struct hf_swap_slot *s = &sys->slots[slot];
+
+	s->count = count;
+	if (s->page)
+		hf_st(&s->page->swap_users, count, relaxed);
+}
+
+static bool find_free(struct hf_system *sys, size_t *slot)
+{
+	for (size_t i = 0; i < sys->nr_slots; i++) {
+		size_t at = (sys->slot_hint + i) % sys->nr_slots;
+
+		if (sys->slots[at].count)
+			continue;
+		sys->slot_hint = at + 1;
+		*slot = at;
+		return true;
+	}
+	return false;
+}
+
+int hf_slot_hold(struct hf_system *sys, struct hf_page *page, size_t *slot)
+{
+	uint32_t has;
+	int err = 0;
+
+	hf_mutex_lock(sys, &sys->swap_lock);
+	has = hf_ld(&page->slot, relaxed);
+	if (has) {
+		*slot = has - 1;
+		set_count(sys, *slot, sys->slots[*slot].count + 1);
+	} else if (find_free(sys, slot)) {
+		hf_page_get(page);
+		set_page(sys, *slot, page);
+		set_count(sys, *slot, 1);
+		hf_or(&page->flags, HF_PG_DIRTY, relaxed); /* the slot has other contents */
+	} else {
+		err = -HF_ENOSPC;
+	}
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	return err;
+}
+
+void hf_slot_get(struct hf_system *sys, size_t slot)
+{
+	hf_mutex_lock(sys, &sys->swap_lock);
+	hf_assert(sys->slots[slot].count);
+	set_count(sys, slot, sys->slots[slot].count + 1);
+	hf_mutex_unlock(sys, &sys->swap_lock);
+}
+
+void hf_slot_put(struct hf_system *sys, size_t slot)
+{
+	struct hf_page *page = NULL;
+
+	hf_mutex_lock(sys, &sys->swap_lock);
+	hf_assert(sys->slots[slot].count);
+	set_count(sys, slot, sys->slots[slot].count - 1);
+	if (!sys->slots[slot].count) {
+		page = sys->slots[slot].page;
+		set_page(sys, slot, NULL);
+	}
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	if (page)
+		hf_page_put(sys, page);
+}
+
+uint32_t hf_slot_count(struct hf_system *sys, size_t slot)
+{
+	uint32_t count;
+
+	hf_mutex_lock(sys, &sys->swap_lock);
+	count = sys->slots[slot].count;
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	return count;
+}
+
+static struct hf_page *cache_get(struct hf_system *sys, size_t slot)
+{
+	struct hf_page *page;
+
+	hf_mutex_lock(sys, &sys->swap_lock);
+	page = sys->slots[slot].page;
+	if (page)
+		hf_page_get(page);
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	return page;
+}
+
+/* False: somebody else was first. */
+static bool cache_add(struct hf_system *sys, size_t slot, struct hf_page *page)
+{
+	bool first;
+
+	hf_mutex_lock(sys, &sys->swap_lock);
+	first = !sys->slots[slot].page;
+	if (first) {
+		hf_page_get(page);
+		set_page(sys, slot, page);
+	}
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	return first;
+}
+
+bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page)
+{
+	bool drop;
+
+	/* nobody finds the page any more while the lock is held: two references are the cache's and
+	 * the caller's */
+	hf_mutex_lock(sys, &sys->swap_lock);
+	drop = hf_page_refs(page) == 2 && !(hf_ld(&page->flags, relaxed) & HF_PG_DIRTY);
+	if (drop)
+		set_page(sys, slot, NULL);
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	if (drop)
+		hf_page_put(sys, page);
+	return drop;
+}
+
+int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **out)
+{
+	struct hf_page *page;
+
+	while (!(page = cache_get(sys, slot))) {
+		page = hf_page_alloc_reclaim(sys);
+		if (!page)
+			return -HF_ENOMEM;
+		if (sys->swap->read(sys->swap->ctx, slot, hf_page_data(sys, page))) {
+			hf_page_put(sys, page);
+			return -HF_EIO;
+		}
+		hf_count(sys, HF_STAT_SWAP_IN, 1);
+		if (cache_add(sys, slot, page))
+			break;
+		hf_page_put(sys, page);
+	}
+	*out = page;
+	return 0;
+}
+
+/* ---- on and off ---- */
+
+int hf_swapon(struct hf_system *sys, const struct hf_swap_device *device)
+{
+	struct hf_swap_slot *slots;
+	int err = -HF_EBUSY;
+
+	if (!device->nr_slots || device->nr_slots > UINT32_MAX - 1)
+		return -HF_EINVAL;
+	slots = hf_alloc(sys, device->nr_slots * sizeof(*slots));
+	if (!slots)
+		return -HF_ENOMEM;
+	__builtin_memset(slots, 0, device->nr_slots * sizeof(*slots));
+	hf_mutex_lock(sys, &sys->swap_lock);
+	if (!sys->swap) {
+		sys->swap = device;
+		sys->slots = slots;
+		sys->nr_slots = device->nr_slots;
+		err = 0;
+	}
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	if (err)
+		hf_free(sys, slots, device->nr_slots * sizeof(*slots));
+	return err;
+}
+
+void hf_swap_release(struct hf_system *sys)
+{
+	if (sys->swap)
+		hf_free(sys, sys->slots, sys->nr_slots * sizeof(*sys->slots));
+	sys->swap = NULL;
+	sys->slots = NULL;
+	sys->nr_slots = 0;
+}
+
+/* The first entry of a leaf that names a slot. */
+struct find {
+	uint64_t addr;
+};
+
+static int find_swapped(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+			void *arg)
+{
+	struct find *find = arg;
+
+	(void)mm;
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
+		if (hf_pte_swap(hf_ld(&table->entry[hf_pte_index(addr)], relaxed))) {
+			find->addr = addr;
+			return 1;
+		}
+	return 0;
+}
+
+static int bring_back(struct hf_mm *mm)
+{
+	struct find find;
+	int err = 0;
+
+	hf_mmap_read_lock(mm);
+	while (!err && hf_for_each_leaf(mm, 0, HF_TASK_SIZE, find_swapped, &find))
+		err = hf_fault_locked(hf_vma_find(mm, find.addr), find.addr, 0);
+	hf_mmap_read_unlock(mm);
+	return err;
+}
+
+/* The next mm after `mm` (NULL: the first), with a user taken; `mm`'s is dropped. */
+static struct hf_mm *next_mm(struct hf_system *sys, struct hf_mm *mm)
+{
+	struct hf_mm *next;
+
+	hf_mutex_lock(sys, &sys->mms_lock);
+	next = mm ? mm->next : sys->mms;
+	while (next && !hf_mm_tryget(next))
+		next = next->next;
+	hf_mutex_unlock(sys, &sys->mms_lock);
+	if (mm)
+		hf_mm_put(mm);
+	return next;
+}
+
+static bool in_use(struct hf_system *sys)
+{
+	for (size_t i = 0; i < sys->nr_slots; i++)
+		if (sys->slots[i].count)
+			return true;
+	return false;
+}
+
+int hf_swapoff(struct hf_system *sys)
+{
+	struct hf_mm *mm = NULL;
+	int err = 0;
+
+	if (!sys->swap)
+		return -HF_EINVAL;
+	hf_st(&sys->swapping, false, seq_cst);
+	while (!err && (mm = next_mm(sys, mm)))
+		err = bring_back(mm);
+	if (mm)
+		hf_mm_put(mm);
+	hf_mutex_lock(sys, &sys->swap_lock);
+	if (!err && in_use(sys))
+		err = -HF_EBUSY; /* a process that was born or is dying meanwhile */
+	if (!err)
+		hf_swap_release(sys);
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	hf_st(&sys->swapping, true, seq_cst);
+	return err;
+}
