@@ -197,10 +197,27 @@ static void expectations_spread_over_ranges(void **state)
 		      "expect linux-5.8..linux-6.1,here ok|torn\nexpect holdfast leak\n");
 
 	(void)state;
-	assert_int_equal(hf_scenario_expected(scn, "linux-5.10"), 1u << HF_OK | 1u << HF_TORN);
-	assert_int_equal(hf_scenario_expected(scn, "here"), 1u << HF_OK | 1u << HF_TORN);
-	assert_int_equal(hf_scenario_expected(scn, "holdfast"), 1u << HF_LEAK);
-	assert_int_equal(hf_scenario_expected(scn, "linux-4.19"), 0);
+	assert_int_equal(hf_scenario_expected(scn, "linux-5.10", HF_KIND_BASE),
+			 1u << HF_OK | 1u << HF_TORN);
+	assert_int_equal(hf_scenario_expected(scn, "here", HF_KIND_BASE),
+			 1u << HF_OK | 1u << HF_TORN);
+	assert_int_equal(hf_scenario_expected(scn, "holdfast", HF_KIND_BASE), 1u << HF_LEAK);
+	assert_int_equal(hf_scenario_expected(scn, "linux-4.19", HF_KIND_BASE), 0);
+	hf_scenario_free(scn);
+}
+
+static void expectations_may_be_for_kinds(void **state)
+{
+	struct hf_scenario *scn =
+		parse("about a\nkinds base swapped zeropage\nprocess P\nP: map b 1\n"
+		      "expect here ok\nexpect here leak for swapped\n"
+		      "expect holdfast torn for base zeropage\n");
+
+	(void)state;
+	assert_int_equal(hf_scenario_expected(scn, "here", HF_KIND_BASE), 1u << HF_OK);
+	assert_int_equal(hf_scenario_expected(scn, "here", HF_KIND_SWAPPED), 1u << HF_LEAK);
+	assert_int_equal(hf_scenario_expected(scn, "holdfast", HF_KIND_ZEROPAGE), 1u << HF_TORN);
+	assert_int_equal(hf_scenario_expected(scn, "holdfast", HF_KIND_SWAPPED), 0);
 	hf_scenario_free(scn);
 }
 
@@ -225,6 +242,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(settings_are_kept),
 		cmocka_unit_test(steps_are_what_they_say),
 		cmocka_unit_test(expectations_spread_over_ranges),
+		cmocka_unit_test(expectations_may_be_for_kinds),
 		cmocka_unit_test(missing_files_are_errors_of_their_own),
 	};
 

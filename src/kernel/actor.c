@@ -421,6 +421,8 @@ int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t add
 		return do_advise(st, addr, reason);
 	case HF_V_WRPROTECT:
 		return do_wrprotect(st, addr, reason);
+	case HF_V_SWAPOUT:
+		return result(madvise(pointer(addr), st->hi - st->lo, MADV_PAGEOUT));
 	case HF_V_READ:
 	case HF_V_CHECK:
 		return do_read(st, addr, data);
@@ -553,6 +555,9 @@ static void serve(struct hf_stage *stage, int me)
 	switch (box->call) {
 	case HF_CALL_STEP:
 		box->status = do_step(stage, box);
+		break;
+	case HF_CALL_PAGEOUT:
+		box->status = result(madvise(pointer(box->addr), box->size, MADV_PAGEOUT));
 		break;
 	case HF_CALL_OPEN_FILE:
 		box->status = open_file(&stage->wire[box->step->ref]);

@@ -31,8 +31,10 @@ static void note_done(struct hf_here_run *r, const struct hf_step *st,
 
 	if (st->verb == HF_V_MAP) {
 		p->size = box->size;
+		p->written = false;
 	} else if (st->verb == HF_V_REMAP) {
-		*p = (struct hf_place){ .addr = box->to,
+		*p = (struct hf_place){ .written = p->written,
+					.addr = box->to,
 					.size = st->pages ? st->pages * HF_PAGE_SIZE : p->size };
 		r->next_place += HF_HERE_SPACING;
 	}
@@ -64,6 +66,31 @@ static bool lacks_zeropage(const struct hf_here_run *r, int proc, uint64_t addr)
 	       state.zeropage == 0;
 }
 
+/* Kind `swapped`: what a process writes first to a buffer that it mapped goes out at once. */
+static void swap_out_first_write(struct hf_here_run *r, const struct hf_step *st,
+				 struct hf_obs *obs)
+{
+	struct hf_call_box *box = &r->stage.shared->box[st->proc];
+	struct hf_place *p = &r->place[st->target][st->buf];
+	int err;
+
+	p->written = true;
+	box->call = HF_CALL_PAGEOUT;
+	box->addr = p->addr;
+	box->size = p->size;
+	err = hf_call(r, st->proc);
+	if (err) {
+		hf_harness_failed(r, st->proc, err, obs);
+		return;
+	}
+	for (size_t at = 0; at < p->size; at += HF_PAGE_SIZE) {
+		struct hf_page_state state;
+
+		if (!hf_kernel_page(r->proc[st->proc].pid, p->addr + at, &state) && state.present)
+			hf_say(obs, HF_OBS_SKIP, "the kernel did not move the pages out");
+	}
+}
+
 void hf_call_step(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
 	struct hf_call_box *box = &r->stage.shared->box[st->proc];
@@ -83,6 +110,8 @@ void hf_call_step(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 		hf_take_over_child(r, st, box->child, obs);
 	if (st->verb == HF_V_MAP && r->stage.touch && lacks_zeropage(r, st->proc, box->addr))
 		hf_say(obs, HF_OBS_SKIP, "this kernel maps no shared zeropage");
+	if (st->verb == HF_V_WRITE && r->swaps && !r->place[st->target][st->buf].written)
+		swap_out_first_write(r, st, obs);
 	if (obs->len)
 		memcpy(obs->data, box->data, obs->len);
 }

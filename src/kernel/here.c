@@ -18,6 +18,7 @@
 struct here {
 	struct hf_target t;
 	bool direct_io_pins;
+	struct hf_kernel_swap swap;
 };
 
 static void here_step(void *run, const struct hf_step *st, struct hf_obs *obs)
@@ -49,6 +50,12 @@ static void here_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 	case HF_V_RELEASE:
 		hf_step_release(r, st, obs);
 		break;
+	case HF_V_SWAPOUT:
+		if (hf_kernel_swap_on(r->swap))
+			hf_call_step(r, st, obs);
+		else
+			hf_say(obs, HF_OBS_SKIP, r->swap->why);
+		break;
 	default:
 		hf_call_step(r, st, obs);
 		break;
@@ -58,10 +65,14 @@ static void here_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 static int here_begin(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,
 		      void **out, struct hf_obs *obs)
 {
-	const struct here *here = (const struct here *)t;
+	struct here *here = (struct here *)t;
 	struct hf_here_run *r;
 	int err;
 
+	if (kind == HF_KIND_SWAPPED && !hf_kernel_swap_on(&here->swap)) {
+		hf_say(obs, HF_OBS_SKIP, here->swap.why);
+		return -1;
+	}
 	if (scn->frames || scn->unpin_check) {
 		hf_say(obs, HF_OBS_SKIP,
 		       scn->frames ? "a real machine's memory is not made scarce"
@@ -80,6 +91,8 @@ static int here_begin(struct hf_target *t, const struct hf_scenario *scn, enum h
 	r->direct_io_pins = here->direct_io_pins;
 	r->scn = scn;
 	r->stage.touch = kind == HF_KIND_ZEROPAGE;
+	r->swaps = kind == HF_KIND_SWAPPED;
+	r->swap = &here->swap;
 	r->next_place = HF_HERE_BASE + HF_SCN_MAX_BUFS * HF_HERE_SPACING;
 	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++)
 		r->proc[p].pidfd = -1;
@@ -121,6 +134,7 @@ static void here_end(void *run, struct hf_obs *obs)
 
 static void here_free(struct hf_target *t)
 {
+	hf_kernel_swap_off(&((struct here *)t)->swap);
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	free(t);
 }

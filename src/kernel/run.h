@@ -9,6 +9,7 @@
 
 #include "../scenario/target.h"
 #include "stage.h"
+#include "swap.h"
 
 /* Buffers lie here, far from everything else in a process. */
 #define HF_HERE_BASE 0x200000000000ul
@@ -22,10 +23,13 @@ struct hf_process {
 struct hf_place {
 	uint64_t addr;
 	size_t size;
+	bool written; /* kind swapped: its first write has been moved out */
 };
 
 struct hf_here_run {
-	bool direct_io_pins; /* Linux 6.5 */
+	bool direct_io_pins;         /* Linux 6.5 */
+	bool swaps;                  /* kind swapped */
+	struct hf_kernel_swap *swap; /* the target's */
 	const struct hf_scenario *scn;
 	struct hf_stage stage;
 	struct hf_process proc[HF_SCN_MAX_PROCS];

@@ -42,6 +42,7 @@ struct hf_wire {
 
 enum hf_call {
 	HF_CALL_STEP,
+	HF_CALL_PAGEOUT,   /* of the buffer at addr, size */
 	HF_CALL_OPEN_FILE, /* of the step's reference */
 	HF_CALL_ARMS,      /* of a par block: all that belong to the process */
 };

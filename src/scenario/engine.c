@@ -23,7 +23,8 @@ struct engine {
 
 struct place {
 	uint64_t addr;
-	size_t size; /* 0: never mapped */
+	size_t size;  /* 0: never mapped */
+	bool written; /* kind swapped: its first write has been moved out */
 };
 
 struct held {
@@ -36,6 +37,7 @@ struct engine_run {
 	const struct hf_scenario *scn;
 	enum hf_kind kind;
 	struct hf_system *sys;
+	struct hf_swap_device swap;
 	struct hf_mm *mm[HF_SCN_MAX_PROCS];
 	struct place place[HF_SCN_MAX_PROCS][HF_SCN_MAX_BUFS];
 	struct held held[HF_SCN_MAX_REFS];
@@ -59,37 +61,83 @@ static size_t enough_frames(const struct hf_scenario *scn)
 	return 64 + 2 * pages * scn->nr_procs;
 }
 
-static int engine_begin(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,
-			void **out, struct hf_obs *obs)
+static bool uses_swap(const struct hf_step *steps, size_t nr)
 {
-	struct engine *e = (struct engine *)t;
-	struct engine_run *r = calloc(1, sizeof(*r));
+	for (size_t i = 0; i < nr; i++) {
+		if (steps[i].verb == HF_V_SWAPOUT)
+			return true;
+		for (size_t a = 0; steps[i].par && a < steps[i].par->nr_arms; a++)
+			if (uses_swap(steps[i].par->arms[a].steps, steps[i].par->arms[a].nr_steps))
+				return true;
+	}
+	return false;
+}
+
+static int turn_swap_on(struct engine_run *r)
+{
+	int err;
+
+	if (r->kind != HF_KIND_SWAPPED && !uses_swap(r->scn->steps, r->scn->nr_steps))
+		return 0;
+	err = hf_swap_device_open(NULL, enough_frames(r->scn), &r->swap);
+	return err ? err : hf_swapon(r->sys, &r->swap);
+}
+
+static int set_up(struct engine_run *r, const struct hf_policy *policy)
+{
+	const struct hf_scenario *scn = r->scn;
 	struct hf_system_config config = {
 		.platform = hf_platform_hosted(),
-		.policy = e->policy,
+		.policy = policy,
 		.nr_frames = scn->frames ? scn->frames : enough_frames(scn),
 		.flags = HF_SYSTEM_DEBUG | (scn->unpin_check ? HF_SYSTEM_UNPIN_CHECK : 0),
 	};
-	int err = r ? hf_system_create(&config, &r->sys) : -ENOMEM;
+	int err = hf_system_create(&config, &r->sys);
 
-	if (r)
-		*r = (struct engine_run){ .scn = scn, .kind = kind, .sys = r->sys };
+	if (!err)
+		err = turn_swap_on(r);
 	for (size_t p = 0; p < scn->nr_procs && !err; p++)
 		if (scn->procs[p].initial)
 			err = hf_mm_create(r->sys, &r->mm[p]);
-	if (err) {
-		for (size_t p = 0; r && p < scn->nr_procs; p++)
-			if (r->mm[p])
-				hf_mm_put(r->mm[p]);
-		if (r && r->sys)
-			hf_system_destroy(r->sys);
-		free(r);
-		say(obs, HF_OBS_ERROR, "the engine could not be set up: out of memory");
-		return err;
+	return err;
+}
+
+/* -EBUSY: something was left. */
+static int tear_down(struct engine_run *r)
+{
+	int err = 0;
+
+	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++)
+		if (r->mm[p])
+			hf_mm_put(r->mm[p]);
+	if (r->sys)
+		err = hf_system_destroy(r->sys);
+	if (r->swap.ctx)
+		hf_swap_device_close(&r->swap);
+	free(r);
+	return err;
+}
+
+static int engine_begin(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,
+			void **out, struct hf_obs *obs)
+{
+	const struct engine *e = (const struct engine *)t;
+	struct engine_run *r = calloc(1, sizeof(*r));
+	int err = -ENOMEM;
+
+	if (r) {
+		r->scn = scn;
+		r->kind = kind;
+		r->next_place = BUF_BASE + HF_SCN_MAX_BUFS * BUF_SPACING;
+		err = set_up(r, e->policy);
+		if (err)
+			tear_down(r);
 	}
-	r->next_place = BUF_BASE + HF_SCN_MAX_BUFS * BUF_SPACING;
-	*out = r;
-	return 0;
+	if (err)
+		say(obs, HF_OBS_ERROR, "the engine could not be set up: out of memory");
+	else
+		*out = r;
+	return err;
 }
 
 /* ---- memory ---- */
@@ -107,6 +155,7 @@ static int step_map(struct engine_run *r, const struct hf_step *st)
 	if (err)
 		return err;
 	p->size = size;
+	p->written = false;
 	for (size_t at = 0; r->kind == HF_KIND_ZEROPAGE && at < size && !err; at += HF_PAGE_SIZE)
 		err = hf_load(r->mm[st->proc], p->addr + at, &byte, 1);
 	return err;
@@ -123,7 +172,7 @@ static int step_remap(struct engine_run *r, const struct hf_step *st)
 	if (err)
 		return err;
 	r->next_place += BUF_SPACING;
-	*p = (struct place){ .addr = to, .size = size };
+	*p = (struct place){ .addr = to, .size = size, .written = p->written };
 	return 0;
 }
 
@@ -141,7 +190,7 @@ static int whole(int64_t done, size_t len)
 	return done < 0 ? (int)done : (size_t)done < len ? -EFAULT : 0;
 }
 
-static int step_write(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len)
+static int write_bytes(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len)
 {
 	uint8_t *bytes;
 	uint64_t word = 0x0101010101010101ull * st->value;
@@ -157,6 +206,18 @@ static int step_write(struct engine_run *r, const struct hf_step *st, uint64_t a
 	done = hf_copy_to_user(r->mm[st->proc], addr, bytes, len);
 	free(bytes);
 	return whole(done, len);
+}
+
+/* Kind `swapped`: what a process writes first to a buffer that it mapped goes out at once. */
+static int step_write(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len)
+{
+	struct place *p = &r->place[st->proc][st->buf];
+	int err = write_bytes(r, st, addr, len);
+
+	if (err || r->kind != HF_KIND_SWAPPED || p->written)
+		return err;
+	p->written = true;
+	return hf_madvise(r->mm[st->proc], p->addr, p->size, HF_MADV_PAGEOUT);
 }
 
 static int step_read(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
@@ -343,6 +404,8 @@ static int do_step(struct engine_run *r, const struct hf_step *st, struct hf_obs
 		return step_remap(r, st);
 	case HF_V_WRPROTECT:
 		return hf_wrprotect(mm, addr, len);
+	case HF_V_SWAPOUT:
+		return hf_madvise(mm, addr, len, HF_MADV_PAGEOUT);
 	case HF_V_FORK:
 		return step_fork(r, st);
 	case HF_V_EXIT:
@@ -485,14 +548,10 @@ static void engine_end(void *run, struct hf_obs *obs)
 		    let_go(r, &r->held[i], own_release(r->held[i].maker), false) == -EUCLEAN)
 			say(obs, HF_OBS_BUG,
 			    "the unpin check at the end: a pinned page had lost its mark");
-	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++)
-		if (r->mm[p])
-			hf_mm_put(r->mm[p]);
 	if (!obs->status)
 		validate(r, obs);
-	if (hf_system_destroy(r->sys) && !obs->status)
+	if (tear_down(r) && !obs->status)
 		say(obs, HF_OBS_BUG, "frames or address spaces were left at the end");
-	free(r);
 }
 
 static void engine_free(struct hf_target *t)

@@ -10,6 +10,7 @@
 const char *const hf_kind_names[HF_NR_KINDS] = {
 	[HF_KIND_BASE] = "base",
 	[HF_KIND_ZEROPAGE] = "zeropage",
+	[HF_KIND_SWAPPED] = "swapped",
 };
 
 const char *const hf_verdict_names[HF_NR_VERDICTS] = {
@@ -178,12 +179,6 @@ static int add_expect(struct hf_parser *p, int target)
 	const char *name = target_at(p, (size_t)target);
 	struct hf_expect *grown;
 
-	for (size_t i = 0; i < scn->nr_expects; i++)
-		if (!strcmp(scn->expects[i].target, name))
-			return hf_parse_fail(
-				p, hf_lex_first(&p->lx),
-				"expected one line for target '%s', found another in line %d", name,
-				scn->expects[i].line);
 	grown = hf_arena_grow(p->arena, scn->expects, scn->nr_expects, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
@@ -227,13 +222,52 @@ static int parse_verdicts(struct hf_parser *p, unsigned *verdicts)
 			return hf_parse_unknown(p, &name, "verdict", verdict_at, NULL);
 		*verdicts |= 1u << i;
 	} while (hf_parse_accept(p, "|"));
-	return hf_parse_end(p);
+	return 0;
+}
+
+/* `for KIND...`: the line holds for these kinds only, and before a line without. */
+static int parse_expect_kinds(struct hf_parser *p, unsigned *kinds)
+{
+	struct hf_token name;
+	int i, err;
+
+	if (!hf_parse_accept(p, "for"))
+		return hf_parse_end(p);
+	do {
+		err = hf_parse_name(p, "a memory kind", &name);
+		if (err)
+			return err;
+		i = hf_parse_find(p, &name, kind_at);
+		if (i < 0)
+			return hf_parse_unknown(p, &name, "kind", kind_at, NULL);
+		*kinds |= 1u << i;
+	} while (p->lx.tok.kind != HF_T_END);
+	return 0;
+}
+
+static bool clash(const struct hf_expect *a, const struct hf_expect *b)
+{
+	return !strcmp(a->target, b->target) && (a->kinds == b->kinds || a->kinds & b->kinds);
+}
+
+static int check_clashes(struct hf_parser *p, size_t first)
+{
+	const struct hf_expect *e = p->scn->expects;
+
+	for (size_t i = first; i < p->scn->nr_expects; i++)
+		for (size_t j = 0; j < i; j++)
+			if (clash(&e[i], &e[j]))
+				return hf_parse_fail(p, hf_lex_first(&p->lx),
+						     "expected one line for target '%s', found "
+						     "another in line %d",
+						     e[i].target, e[j].line);
+	return 0;
 }
 
 static int parse_expect(struct hf_parser *p)
 {
 	size_t first = p->scn->nr_expects;
-	unsigned verdicts = 0;
+	unsigned verdicts = 0, kinds = 0;
 	int err;
 
 	do {
@@ -241,9 +275,13 @@ static int parse_expect(struct hf_parser *p)
 	} while (!err && hf_parse_accept(p, ","));
 	if (!err)
 		err = parse_verdicts(p, &verdicts);
-	for (size_t i = first; i < p->scn->nr_expects; i++)
+	if (!err)
+		err = parse_expect_kinds(p, &kinds);
+	for (size_t i = first; i < p->scn->nr_expects; i++) {
 		p->scn->expects[i].verdicts = verdicts;
-	return err;
+		p->scn->expects[i].kinds = kinds;
+	}
+	return err ? err : check_clashes(p, first);
 }
 
 /* ---- steps and blocks ---- */
@@ -504,10 +542,19 @@ void hf_scenario_free(struct hf_scenario *scn)
 		hf_arena_destroy(scn->arena);
 }
 
-unsigned hf_scenario_expected(const struct hf_scenario *scn, const char *target)
+unsigned hf_scenario_expected(const struct hf_scenario *scn, const char *target, enum hf_kind kind)
 {
-	for (size_t i = 0; i < scn->nr_expects; i++)
-		if (!strcmp(scn->expects[i].target, target))
-			return scn->expects[i].verdicts;
-	return 0;
+	unsigned all = 0;
+
+	for (size_t i = 0; i < scn->nr_expects; i++) {
+		const struct hf_expect *e = &scn->expects[i];
+
+		if (strcmp(e->target, target))
+			continue;
+		if (e->kinds >> kind & 1)
+			return e->verdicts;
+		if (!e->kinds)
+			all = e->verdicts;
+	}
+	return all;
 }

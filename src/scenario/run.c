@@ -276,9 +276,9 @@ void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kin
 		 const volatile sig_atomic_t *stop, struct hf_cell *cell)
 {
 	*cell = (struct hf_cell){ .scn = scn, .kind = kind, .target = t->name, .verdict = HF_OK };
-	cell->expected = hf_scenario_expected(scn, t->name);
+	cell->expected = hf_scenario_expected(scn, t->name, kind);
 	if (!cell->expected && t->expect)
-		cell->expected = hf_scenario_expected(scn, t->expect);
+		cell->expected = hf_scenario_expected(scn, t->expect, kind);
 	/* rounds look for bad luck: the first bad one is the verdict */
 	for (unsigned i = 0; i < scn->rounds && cell->verdict == HF_OK; i++) {
 		struct round r = { .t = t, .scn = scn, .cell = cell, .trace = trace };

@@ -25,6 +25,7 @@ enum hf_verb {
 	HF_V_ADVISE,           /* P: advise RANGE ADVICE */
 	HF_V_REMAP,            /* P: remap BUF [PAGES] */
 	HF_V_WRPROTECT,        /* P: wrprotect RANGE */
+	HF_V_SWAPOUT,          /* P: swapout RANGE */
 	HF_V_FORK,             /* P: fork C */
 	HF_V_EXIT,             /* P: exit */
 	HF_V_READ,             /* P: read RANGE */
@@ -129,6 +130,8 @@ struct hf_expect {
 	int line;
 	const char *target; /* one target name; ranges and lists are expanded by the parser */
 	unsigned verdicts;  /* bit set: 1u << enum hf_verdict */
+	unsigned kinds;     /* bit set: 1u << enum hf_kind; 0: all that no other line of the target
+			       names */
 };
 
 struct hf_scenario {
@@ -152,7 +155,7 @@ struct hf_scenario {
 	void *arena; /* owns every string and array above */
 };
 
-enum hf_kind { HF_KIND_BASE, HF_KIND_ZEROPAGE, HF_NR_KINDS };
+enum hf_kind { HF_KIND_BASE, HF_KIND_ZEROPAGE, HF_KIND_SWAPPED, HF_NR_KINDS };
 
 extern const char *const hf_kind_names[HF_NR_KINDS];
 extern const char *const hf_verdict_names[HF_NR_VERDICTS];
@@ -171,6 +174,6 @@ int hf_scenario_parse(const char *path, const char *text, size_t len, struct hf_
 		      struct hf_parse_error *err);
 void hf_scenario_free(struct hf_scenario *scn);
 /* What the scenario expects of a target: a set of verdicts (bits), 0 when no line names it. */
-unsigned hf_scenario_expected(const struct hf_scenario *scn, const char *target);
+unsigned hf_scenario_expected(const struct hf_scenario *scn, const char *target, enum hf_kind kind);
 
 #endif
