@@ -41,6 +41,12 @@ table_is_current() {
 		diff docs/design.md "$dir/docs/design.md"
 }
 
+index_is_current() {
+	rm -rf "$dir/docs" "$dir/scripts" "$dir/scenarios" && mkdir "$dir/scripts" &&
+		cp scripts/library-index "$dir/scripts" && cp -r scenarios "$dir" &&
+		(cd "$dir" && scripts/library-index) && diff scenarios/README.md "$dir/scenarios/README.md"
+}
+
 # Words of the workshop do not belong into the product.
 stands_alone() {
 	! git grep -nE '\.\./shared|work/main' -- ':!tests/style.sh'
@@ -57,4 +63,5 @@ fi
 check "mandoc finds nothing to complain about" manual_is_clean
 check "the manual names every policy" manual_names_every_policy
 check "the thread's table in docs/design.md is what make thread-table writes" table_is_current
+check "scenarios/README.md is what scripts/library-index writes" index_is_current
 done_testing
