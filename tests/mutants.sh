@@ -110,5 +110,6 @@ mutant "swap-in marks what is shared" core/fault.c 'keep = f->pte & HF_PTE_SWP_E
 mutant "a clean page is not written to its new slot" core/swap.c \
 	'hf_or(&page->flags, HF_PG_DIRTY, relaxed);' ';'
 mutant "unmapping leaks the swap slot" core/mmap.c 'hf_slot_put(mm->sys, hf_pte_slot(pte));' ';'
-mutant "a failed write drops the page" core/reclaim.c 'return -HF_EIO;' ';'
+mutant "a failed write drops the page" core/reclaim.c 'hf_or(&page->flags, HF_PG_DIRTY, relaxed);
+			return -HF_EIO;' ';'
 done_testing
