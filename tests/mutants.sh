@@ -112,4 +112,8 @@ mutant "a clean page is not written to its new slot" core/swap.c \
 mutant "unmapping leaks the swap slot" core/mmap.c 'hf_slot_put(mm->sys, hf_pte_slot(pte));' ';'
 mutant "a failed write drops the page" core/reclaim.c 'hf_or(&page->flags, HF_PG_DIRTY, relaxed);
 			return -HF_EIO;' ';'
+mutant "freed memory is dropped although it was stored to" core/reclaim.c \
+	'if (pte & HF_PTE_DIRTY ||' 'if ('
+mutant "freed memory is dropped although it is pinned" core/reclaim.c \
+	'hf_page_refs(page) != 2' '0'
 done_testing

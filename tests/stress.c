@@ -351,6 +351,7 @@ static void *meddle(void *arg)
 static void test_crowd(const struct hf_policy *policy, size_t frames, size_t slots)
 {
 	struct hf_swap_device swap;
+	struct hf_reclaimer *reclaimer;
 	struct crowd c = { .sys = make_system(policy, frames) };
 	struct hf_system_stats stats;
 	struct player p[MODELS];
@@ -360,6 +361,7 @@ static void test_crowd(const struct hf_policy *policy, size_t frames, size_t slo
 	if (slots) {
 		must(!hf_swap_device_open(NULL, slots, &swap));
 		must(!hf_swapon(c.sys, &swap));
+		must(!hf_reclaimer_start(c.sys, &reclaimer));
 	}
 	for (unsigned i = 0; i < MODELS; i++) {
 		c.model[i] = model_new(c.sys, policy == hf_policy_default());
@@ -378,6 +380,8 @@ static void test_crowd(const struct hf_policy *policy, size_t frames, size_t slo
 		operations += model_operations(c.model[i]);
 		model_free(c.model[i]);
 	}
+	if (slots)
+		hf_reclaimer_stop(reclaimer);
 	hf_system_stats(c.sys, &stats);
 	end_system(c.sys);
 	if (slots)

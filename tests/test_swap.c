@@ -252,6 +252,81 @@ static void fork_finds_frames_in_swap(void **state)
 	hf_mm_put(child);
 }
 
+static void freed_memory_is_dropped_unless_it_is_used_again(void **state)
+{
+	struct hf_ref ref;
+
+	(void)state;
+	with_swap("holdfast", 32, NULL, 64);
+	map(A, 60, RW);
+	for (int i = 0; i < 20; i++)
+		store(mm, A + i * P, (uint8_t)(i + 1));
+	assert_int_equal(hf_pin_user_pages(mm, A + 2 * P, 1, 0, &ref), 1);
+	assert_int_equal(hf_madvise(mm, A, 20 * P, HF_MADV_FREE), 0);
+	store(mm, A, 99);                         /* used again: kept */
+	assert_int_equal(load(mm, A + 1 * P), 2); /* still there, perhaps */
+	for (int i = 20; i < 51; i++)
+		store(mm, A + i * P, (uint8_t)(i + 1));
+	assert_int_equal(load(mm, A), 99);
+	assert_int_equal(load(mm, A + 2 * P), 3); /* pinned: kept */
+	for (int i = 3; i < 20; i++)
+		assert_true(load(mm, A + i * P) == 0 || load(mm, A + i * P) == i + 1);
+	for (int i = 20; i < 51; i++)
+		assert_int_equal(load(mm, A + i * P), i + 1);
+	assert_int_equal(hf_validate(sys, NULL), 0);
+	unpin(&ref);
+}
+
+/* No swap is needed to drop what was freed, and nothing is written. */
+static void freed_memory_makes_room_without_swap(void **state)
+{
+	(void)state;
+	restart("holdfast", 32);
+	map(A, 60, RW);
+	for (int i = 0; i < 31; i++)
+		store(mm, A + i * P, 1);
+	assert_int_equal(try_store(mm, A + 31 * P), -ENOMEM);
+	assert_int_equal(hf_madvise(mm, A, 8 * P, HF_MADV_FREE), 0);
+	store(mm, A + 31 * P, 1);
+	assert_int_equal(load(mm, A + 20 * P), 1);
+}
+
+static void cold_memory_goes_first(void **state)
+{
+	size_t cold = 0, warm = 0;
+
+	(void)state;
+	with_swap("holdfast", 32, NULL, 64);
+	map(A, 60, RW);
+	for (int i = 0; i < 31; i++)
+		store(mm, A + i * P, 1);
+	assert_int_equal(hf_madvise(mm, A, 10 * P, HF_MADV_COLD), 0);
+	for (int i = 31; i < 36; i++)
+		store(mm, A + i * P, 1);
+	for (int i = 0; i < 31; i++)
+		*(i < 10 ? &cold : &warm) += info(mm, A + i * P).swapped;
+	assert_true(cold >= 5);
+	assert_int_equal(warm, 0);
+}
+
+static void the_reclaimer_keeps_frames_free(void **state)
+{
+	struct hf_reclaimer *reclaimer;
+
+	(void)state;
+	with_swap("holdfast", 128, NULL, 512);
+	map(A, 300, RW);
+	assert_int_equal(hf_reclaimer_start(sys, &reclaimer), 0);
+	for (int i = 0; i < 300; i++)
+		store(mm, A + i * P, (uint8_t)(i + 1));
+	while (hf_low_on_frames(sys)) /* the test's time limit is the limit */
+		usleep(1000);
+	hf_reclaimer_stop(reclaimer);
+	assert_false(hf_low_on_frames(sys));
+	for (int i = 0; i < 300; i++)
+		assert_int_equal(load(mm, A + i * P), (uint8_t)(i + 1));
+}
+
 static void devices_are_checked(void **state)
 {
 	struct hf_swap_device d;
@@ -280,6 +355,10 @@ int main(void)
 		s(swapoff_brings_everything_back),
 		s(swapoff_without_room_says_so),
 		s(fork_finds_frames_in_swap),
+		s(freed_memory_is_dropped_unless_it_is_used_again),
+		s(freed_memory_makes_room_without_swap),
+		s(cold_memory_goes_first),
+		s(the_reclaimer_keeps_frames_free),
 		s(devices_are_checked),
 	};
 

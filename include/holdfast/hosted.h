@@ -27,6 +27,12 @@ int hf_swap_device_open(const char *path, size_t nr_slots, struct hf_swap_device
 /* After swapoff, or after the system is gone. */
 void hf_swap_device_close(struct hf_swap_device *device);
 
+/* A thread that keeps frames free (hf_balance). Stop it before hf_system_destroy(). -ENOMEM,
+ * -EAGAIN (no thread). */
+struct hf_reclaimer;
+int hf_reclaimer_start(struct hf_system *sys, struct hf_reclaimer **out);
+void hf_reclaimer_stop(struct hf_reclaimer *reclaimer);
+
 #ifdef __cplusplus
 }
 #endif

@@ -135,6 +135,8 @@ enum hf_advice {
 	HF_MADV_POPULATE_READ,  /* fault in, readable */
 	HF_MADV_POPULATE_WRITE, /* fault in, writable */
 	HF_MADV_PAGEOUT,        /* to swap, what can be: not pinned, mapped here only */
+	HF_MADV_COLD,           /* the first to go when frames are short */
+	HF_MADV_FREE,           /* contents may be dropped, until the next store to the page */
 };
 
 /*

@@ -37,6 +37,15 @@ int hf_swapon(struct hf_system *sys, const struct hf_swap_device *device);
  */
 int hf_swapoff(struct hf_system *sys);
 
+/* Fewer frames are free than the low watermark, a sixteenth of all. */
+bool hf_low_on_frames(struct hf_system *sys);
+/*
+ * Frees frames until the high watermark, an eighth of all, is free, or nothing more can be moved
+ * out. Returns how many it freed. For a thread in the background, so that faults find free frames:
+ * hf_reclaimer_start() in holdfast/hosted.h is one.
+ */
+size_t hf_balance(struct hf_system *sys);
+
 #ifdef __cplusplus
 }
 #endif

@@ -39,6 +39,7 @@
 #define HF_PG_DIRTY (1u << 3)
 #define HF_PG_RESERVED (1u << 4) /* the zeropage */
 #define HF_PG_BUDDY (1u << 5)    /* head of a free block of `order` */
+#define HF_PG_LAZYFREE (1u << 7) /* MADV_FREE: dropped rather than moved out, if still clean */
 #define HF_PG_CACHED (1u << 6)   /* free, in a per-thread cache */
 
 struct hf_page {
@@ -382,6 +383,9 @@ int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young);
 size_t hf_reclaim(struct hf_system *sys, size_t want);
 /* hf_page_alloc(), which moves others out when there is no frame. As above. */
 struct hf_page *hf_page_alloc_reclaim(struct hf_system *sys);
+/* MADV_COLD and MADV_FREE. mmap_lock held. */
+void hf_cold_range(struct hf_mm *mm, uint64_t start, uint64_t end);
+void hf_free_range(struct hf_mm *mm, uint64_t start, uint64_t end);
 /* Pages that only this mm maps. mmap_lock held. */
 void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end);
 

@@ -36,13 +36,22 @@ static int advise_fork(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_a
 
 static int advise_pages(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_advice advice)
 {
-	if (advice == HF_MADV_PAGEOUT) {
-		hf_pageout_range(mm, start, end);
-		return hf_vma_covers(mm, start, end) ? 0 : -HF_ENOMEM;
-	}
-	if (advice != HF_MADV_DONTNEED)
+	switch (advice) {
+	case HF_MADV_POPULATE_READ:
+	case HF_MADV_POPULATE_WRITE:
 		return hf_populate_locked(mm, start, end, advice == HF_MADV_POPULATE_WRITE);
-	hf_zap_range(mm, start, end);
+	case HF_MADV_PAGEOUT:
+		hf_pageout_range(mm, start, end);
+		break;
+	case HF_MADV_COLD:
+		hf_cold_range(mm, start, end);
+		break;
+	case HF_MADV_FREE:
+		hf_free_range(mm, start, end);
+		break;
+	default:
+		hf_zap_range(mm, start, end);
+	}
 	return hf_vma_covers(mm, start, end) ? 0 : -HF_ENOMEM;
 }
 
@@ -60,6 +69,8 @@ int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advic
 	case HF_MADV_POPULATE_READ:
 	case HF_MADV_POPULATE_WRITE:
 	case HF_MADV_PAGEOUT:
+	case HF_MADV_COLD:
+	case HF_MADV_FREE:
 		hf_mmap_read_lock(mm);
 		err = advise_pages(mm, addr, end, advice);
 		hf_mmap_read_unlock(mm);

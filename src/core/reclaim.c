@@ -50,6 +50,33 @@ static int write_and_drop(struct hf_system *sys, struct hf_page *page, size_t sl
 	return hf_swap_cache_drop(sys, slot, page) ? 0 : -HF_EBUSY;
 }
 
+/* MADV_FREE'd and not stored to since, nor held by anybody but its mapping and the caller: gone. */
+static int discard_one(struct hf_mm *mm, uint64_t addr, void *arg)
+{
+	struct hf_page *page = arg;
+	_Atomic uint64_t *ptep = &hf_leaf(mm, addr)->entry[hf_pte_index(addr)];
+	hf_pte pte = hf_xchg(ptep, 0, seq_cst);
+
+	hf_tlb_flush(mm);
+	if (pte & HF_PTE_DIRTY || hf_ld(&page->flags, seq_cst) & HF_PG_DIRTY ||
+	    hf_page_refs(page) != 2) {
+		hf_st(ptep, pte, seq_cst);
+		hf_and(&page->flags, ~HF_PG_LAZYFREE, relaxed);
+		return -HF_EBUSY;
+	}
+	hf_page_remove_rmap(page);
+	hf_page_put(mm->sys, page);
+	return 0;
+}
+
+static bool discard(struct hf_system *sys, struct hf_page *page)
+{
+	if (!(hf_ld(&page->flags, relaxed) & HF_PG_LAZYFREE) || hf_page_mapcount(page) != 1 ||
+	    hf_ld(&page->slot, relaxed))
+		return false;
+	return !hf_page_rmap_walk(sys, page, discard_one, page) && !hf_page_mapcount(page);
+}
+
 static int swap_out_locked(struct hf_system *sys, struct hf_page *page, bool spare_young)
 {
 	struct unmap u = { .page = page, .spare_young = spare_young };
@@ -59,6 +86,10 @@ static int swap_out_locked(struct hf_system *sys, struct hf_page *page, bool spa
 		return -HF_EBUSY;
 	if (!hf_page_mapcount(page) && !hf_ld(&page->slot, relaxed))
 		return -HF_EINVAL; /* no address space has it */
+	if (discard(sys, page))
+		return 0;
+	if (!sys->swap || !hf_ld(&sys->swapping, seq_cst))
+		return -HF_ENOSPC;
 	err = hf_slot_hold(sys, page, &u.slot);
 	if (err)
 		return err;
@@ -75,8 +106,7 @@ int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young)
 {
 	int err;
 
-	if (!sys->swap || !hf_ld(&sys->swapping, seq_cst) ||
-	    !(hf_ld(&page->flags, relaxed) & HF_PG_ANON))
+	if (!(hf_ld(&page->flags, relaxed) & HF_PG_ANON))
 		return -HF_EINVAL;
 	if (!hf_page_trylock(page))
 		return -HF_EBUSY;
@@ -86,7 +116,7 @@ int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young)
 }
 
 /* A clock hand goes over the frames; what was used since it last came by is spared once. */
-static size_t reclaim(struct hf_system *sys, size_t want)
+size_t hf_reclaim(struct hf_system *sys, size_t want)
 {
 	size_t freed = 0;
 
@@ -103,9 +133,20 @@ static size_t reclaim(struct hf_system *sys, size_t want)
 	return freed;
 }
 
-size_t hf_reclaim(struct hf_system *sys, size_t want)
+bool hf_low_on_frames(struct hf_system *sys)
 {
-	return sys->swap ? reclaim(sys, want) : 0;
+	return hf_nr_free(sys) < sys->nr_frames / 16;
+}
+
+size_t hf_balance(struct hf_system *sys)
+{
+	size_t freed = 0, batch = 1;
+
+	while (batch && hf_nr_free(sys) < sys->nr_frames / 8) {
+		batch = hf_reclaim(sys, 16);
+		freed += batch;
+	}
+	return freed;
 }
 
 struct hf_page *hf_page_alloc_reclaim(struct hf_system *sys)
@@ -118,7 +159,51 @@ struct hf_page *hf_page_alloc_reclaim(struct hf_system *sys)
 	return page;
 }
 
-/* ---- MADV_PAGEOUT ---- */
+/* ---- advice ---- */
+
+static int cold_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+		     void *arg)
+{
+	(void)mm;
+	(void)arg;
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
+		if (hf_pte_present(hf_ld(&table->entry[hf_pte_index(addr)], relaxed)))
+			hf_and(&table->entry[hf_pte_index(addr)], ~HF_PTE_YOUNG, relaxed);
+	return 0;
+}
+
+void hf_cold_range(struct hf_mm *mm, uint64_t start, uint64_t end)
+{
+	hf_for_each_leaf(mm, start, end, cold_leaf, NULL);
+}
+
+static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+		     void *arg)
+{
+	(void)arg;
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
+		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
+		hf_pte pte = hf_ld(ptep, relaxed);
+		struct hf_page *page;
+
+		if (!hf_pte_present(pte) || hf_pte_special(pte))
+			continue;
+		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
+		if (hf_page_mapcount(page) != 1 || hf_ld(&page->slot, relaxed))
+			continue;
+		hf_and(ptep, ~(HF_PTE_DIRTY | HF_PTE_YOUNG), seq_cst);
+		hf_and(&page->flags, ~HF_PG_DIRTY, relaxed);
+		hf_or(&page->flags, HF_PG_LAZYFREE, relaxed);
+	}
+	return 0;
+}
+
+/* Stores that come after the flush make the entry dirty again, and that keeps the page. */
+void hf_free_range(struct hf_mm *mm, uint64_t start, uint64_t end)
+{
+	hf_for_each_leaf(mm, start, end, free_leaf, NULL);
+	hf_tlb_flush(mm);
+}
 
 /* The page at addr, with a reference, if it is nobody else's. */
 static struct hf_page *page_at(struct hf_mm *mm, uint64_t addr)
