@@ -114,6 +114,6 @@ mutant "a failed write drops the page" core/reclaim.c 'hf_or(&page->flags, HF_PG
 			return -HF_EIO;' ';'
 mutant "freed memory is dropped although it was stored to" core/reclaim.c \
 	'if (pte & HF_PTE_DIRTY ||' 'if ('
-mutant "freed memory is dropped although it is pinned" core/reclaim.c \
+mutant "freed memory is dropped although it is held" core/reclaim.c \
 	'hf_page_refs(page) != 2' '0'
 done_testing

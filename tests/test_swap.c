@@ -254,7 +254,7 @@ static void fork_finds_frames_in_swap(void **state)
 
 static void freed_memory_is_dropped_unless_it_is_used_again(void **state)
 {
-	struct hf_ref ref;
+	struct hf_ref ref, get;
 
 	(void)state;
 	with_swap("holdfast", 32, NULL, 64);
@@ -262,6 +262,7 @@ static void freed_memory_is_dropped_unless_it_is_used_again(void **state)
 	for (int i = 0; i < 20; i++)
 		store(mm, A + i * P, (uint8_t)(i + 1));
 	assert_int_equal(hf_pin_user_pages(mm, A + 2 * P, 1, 0, &ref), 1);
+	assert_int_equal(hf_get_user_pages(mm, A + 3 * P, 1, 0, &get), 1);
 	assert_int_equal(hf_madvise(mm, A, 20 * P, HF_MADV_FREE), 0);
 	store(mm, A, 99);                         /* used again: kept */
 	assert_int_equal(load(mm, A + 1 * P), 2); /* still there, perhaps */
@@ -269,12 +270,14 @@ static void freed_memory_is_dropped_unless_it_is_used_again(void **state)
 		store(mm, A + i * P, (uint8_t)(i + 1));
 	assert_int_equal(load(mm, A), 99);
 	assert_int_equal(load(mm, A + 2 * P), 3); /* pinned: kept */
-	for (int i = 3; i < 20; i++)
+	assert_int_equal(load(mm, A + 3 * P), 4); /* held: kept */
+	for (int i = 4; i < 20; i++)
 		assert_true(load(mm, A + i * P) == 0 || load(mm, A + i * P) == i + 1);
 	for (int i = 20; i < 51; i++)
 		assert_int_equal(load(mm, A + i * P), i + 1);
 	assert_int_equal(hf_validate(sys, NULL), 0);
 	unpin(&ref);
+	assert_int_equal(hf_put_user_pages(sys, &get, 1), 0);
 }
 
 /* No swap is needed to drop what was freed, and nothing is written. */
