@@ -250,6 +250,20 @@ static void op_pageout(struct model *m, struct model_input *in)
 	hf_madvise(p->mm, address(slot), nr * HF_PAGE_SIZE, HF_MADV_PAGEOUT);
 }
 
+/* Moves frames, and nobody sees it. */
+static void op_migrate(struct model *m, struct model_input *in)
+{
+	struct proc *p = pick_proc(m, in);
+	unsigned slot, nr;
+	int64_t got;
+
+	pick_range(in, &slot, &nr, 4);
+	doing(m, "P%d: migrate %u+%u", number(m, p), slot, nr);
+	got = hf_migrate_pages(p->mm, address(slot), nr * HF_PAGE_SIZE);
+	if (got < 0)
+		came_out(m, got, -ENOMEM);
+}
+
 static void op_remap(struct model *m, struct model_input *in)
 {
 	struct proc *p = pick_proc(m, in);
@@ -587,10 +601,11 @@ bool model_step(struct model *m, struct model_input *in)
 	typedef void (*operation)(struct model *, struct model_input *);
 	/* what stands more than once is done more often */
 	static const operation ops[] = {
-		op_store,  op_store,     op_store,   op_load,    op_load,  op_check_all, op_fork,
-		op_fork,   op_exit,      op_take,    op_take,    op_take,  op_release,   op_device,
-		op_device, op_map,       op_unmap,   op_remap,   op_fault, op_remote,    op_protect,
-		op_advise, op_wrprotect, op_pageout, op_pageout,
+		op_store,   op_store,   op_store,   op_load,   op_load,      op_check_all,
+		op_fork,    op_fork,    op_exit,    op_take,   op_take,      op_take,
+		op_release, op_device,  op_device,  op_map,    op_unmap,     op_remap,
+		op_fault,   op_remote,  op_protect, op_advise, op_wrprotect, op_pageout,
+		op_pageout, op_migrate, op_migrate,
 	};
 
 	if (in->at >= in->end)

@@ -16,7 +16,7 @@ compile() { # OUTPUT SOURCE...
 
 # The quick tests first. True when one of them fails.
 noticed() {
-	for t in mm gup swap; do
+	for t in mm gup swap migrate; do
 		compile test_$t tests/test_$t.c || return 1
 		timeout 60 "$dir/test_$t" >/dev/null 2>&1 || return 0
 	done
@@ -112,6 +112,25 @@ mutant "a clean page is not written to its new slot" core/swap.c \
 mutant "unmapping leaks the swap slot" core/mmap.c 'hf_slot_put(mm->sys, hf_pte_slot(pte));' ';'
 mutant "a failed write drops the page" core/reclaim.c 'hf_or(&page->flags, HF_PG_DIRTY, relaxed);
 			return -HF_EIO;' ';'
+mutant "a failed migration loses the mark" core/migrate.c 'if (pte & HF_PTE_MIG_EXCLUSIVE)' 'if (0)'
+mutant "held pages migrate" core/swap.c 'exact = hf_page_refs(old) == (slot ? 2 : 1);' 'exact = true;'
+mutant "pinned pages migrate" core/migrate.c 'if (av && !hf_page_pins(old))' 'if (av)' \
+	core/page.c 'if (!policy->pins_shared && hf_page_pins(page))' 'if (0)' \
+	core/swap.c 'exact = hf_page_refs(old) == (slot ? 2 : 1);' 'exact = true;'
+mutant "children come before their parents in the reverse map" core/rmap.c \
+	'vma->av_next = NULL;
+	vma->av_prev = av->tail;
+	if (av->tail)
+		av->tail->av_next = vma;
+	else
+		av->head = vma;
+	av->tail = vma;' 'vma->av_prev = NULL;
+	vma->av_next = av->head;
+	if (av->head)
+		av->head->av_prev = vma;
+	else
+		av->tail = vma;
+	av->head = vma;'
 mutant "freed memory is dropped although it was stored to" core/reclaim.c \
 	'if (pte & HF_PTE_DIRTY ||' 'if ('
 mutant "freed memory is dropped although it is held" core/reclaim.c \

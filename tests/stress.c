@@ -220,6 +220,8 @@ static void *disturb(void *arg)
 					 HF_FAULT_FLAG_UNSHARE));
 		must(!hf_madvise(in->parent, BASE + page * HF_PAGE_SIZE, 2 * HF_PAGE_SIZE,
 				 HF_MADV_PAGEOUT));
+		must(hf_migrate_pages(in->parent, BASE + page * HF_PAGE_SIZE, 2 * HF_PAGE_SIZE) >=
+		     0);
 		sched_yield();
 	}
 	return NULL;
@@ -318,6 +320,8 @@ static void meddle_once(struct crowd *c, struct hf_mm *mm, uint64_t random)
 
 	if ((random >> 10 & 7) == 0)
 		hf_madvise(mm, MODEL_BASE, MODEL_SLOTS * HF_PAGE_SIZE, HF_MADV_PAGEOUT);
+	if ((random >> 13 & 7) == 0)
+		hf_migrate_pages(mm, addr, HF_PAGE_SIZE);
 	if (random >> 9 & 1)
 		got = pin ? hf_pin_user_pages_fast(mm, addr, 1, 0, &ref)
 			  : hf_get_user_pages_fast(mm, addr, 1, 0, &ref);

@@ -279,6 +279,9 @@ static void rmap_finds_every_mapping(void **state)
 	assert_int_equal(hf_mremap(c2, A + P, P, P, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to), 0);
 	assert_int_equal(hf_rmap_walk(sys, pfn, note_mapping, &f), 0);
 	assert_int_equal(f.nr, 3);
+	/* parents before children: a fork under way cannot carry an entry past the walk */
+	assert_ptr_equal(f.mm[0], mm);
+	assert_ptr_equal(f.mm[1], c1);
 	for (size_t i = 0; i < f.nr; i++)
 		assert_int_equal(f.addr[i], f.mm[i] == c2 ? to : A + P);
 	assert_int_equal(hf_rmap_walk(sys, pfn, stop_walk, NULL), 42);

@@ -4,6 +4,7 @@
 #define HOLDFAST_HOLDFAST_H
 
 #include <holdfast/gup.h>
+#include <holdfast/migrate.h>
 #include <holdfast/mm.h>
 #include <holdfast/platform.h>
 #include <holdfast/policy.h>

@@ -55,6 +55,7 @@ struct hf_system_stats {
 	uint64_t fast_fallbacks;               /* GUP-fast gave way to the slow path */
 	uint64_t unpin_check_failures;
 	uint64_t swap_ins, swap_outs; /* pages read from and written to the device */
+	uint64_t migrations;
 };
 
 /* Errors: -EINVAL (config), -ENOMEM. */

@@ -16,6 +16,7 @@ struct fault {
 	struct hf_table *table; /* ptl held between fault_lock() and fault_unlock() */
 	_Atomic uint64_t *ptep;
 	hf_pte pte; /* as read under ptl */
+	bool again; /* the entry changed, or is one step further: look at it once more */
 };
 
 static void fault_lock(struct fault *f)
@@ -77,6 +78,7 @@ static int anonymous_fault(struct fault *f)
 
 		hf_st(f->ptep, hf_mk_pte(0, flags), seq_cst);
 	}
+	f->again = !hf_pte_none(f->pte);
 	fault_unlock(f);
 	if (page)
 		hf_page_put(sys, page);
@@ -123,6 +125,7 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 		hf_page_put(sys, page);
 		if (!hf_pte_same_mapping(f->pte, orig)) {
 			hf_page_unlock(page);
+			f->again = true;
 			return true;
 		}
 	}
@@ -179,6 +182,7 @@ static int copy_page_fault(struct fault *f, struct hf_page *old)
 		hf_page_put(sys, old); /* the mapping's reference */
 	if (copy && !switched)
 		hf_page_put(sys, copy);
+	f->again = copy && !switched;
 	if (old)
 		hf_page_put(sys, old);
 	return copy ? 0 : -HF_ENOMEM;
@@ -254,37 +258,55 @@ static int swap_fault(struct fault *f)
 		hf_page_put(sys, page);
 	}
 	hf_slot_put(sys, slot);
+	f->again = !err;
 	return err;
+}
+
+static int fault_once(struct fault *f)
+{
+	uint64_t set = HF_PTE_YOUNG;
+
+	fault_lock(f);
+	if (hf_pte_none(f->pte)) {
+		fault_unlock(f);
+		return anonymous_fault(f);
+	}
+	if (hf_pte_swap(f->pte))
+		return swap_fault(f);
+	if (hf_pte_migration(f->pte)) {
+		fault_unlock(f);
+		f->again = true;
+		f->mm->sys->pf->relax(f->mm->sys->pf->ctx);
+		return 0;
+	}
+	if (hf_pte_absent(f->pte)) {
+		fault_unlock(f);
+		return -HF_EFAULT;
+	}
+	if (wants_own_page(f) && !hf_pte_write(f->pte))
+		return wp_fault(f);
+	if (f->flags & HF_FAULT_FLAG_WRITE)
+		set |= HF_PTE_DIRTY;
+	hf_or(f->ptep, set, relaxed);
+	fault_unlock(f);
+	return 0;
 }
 
 int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags)
 {
 	struct fault f = { .mm = vma->mm, .vma = vma, .addr = addr & HF_PAGE_MASK, .flags = flags };
-	uint64_t set = HF_PTE_YOUNG;
+	int err;
 
 	hf_count(f.mm->sys, HF_STAT_FAULTS, 1);
 	f.table = hf_leaf_alloc(f.mm, addr);
 	if (!f.table)
 		return -HF_ENOMEM;
 	f.ptep = &f.table->entry[hf_pte_index(addr)];
-	fault_lock(&f);
-	if (hf_pte_none(f.pte)) {
-		fault_unlock(&f);
-		return anonymous_fault(&f);
-	}
-	if (hf_pte_swap(f.pte))
-		return swap_fault(&f);
-	if (hf_pte_absent(f.pte)) {
-		fault_unlock(&f);
-		return -HF_EFAULT;
-	}
-	if (wants_own_page(&f) && !hf_pte_write(f.pte))
-		return wp_fault(&f);
-	if (flags & HF_FAULT_FLAG_WRITE)
-		set |= HF_PTE_DIRTY;
-	hf_or(f.ptep, set, relaxed);
-	fault_unlock(&f);
-	return 0;
+	do {
+		f.again = false;
+		err = fault_once(&f);
+	} while (!err && f.again);
+	return err;
 }
 
 static bool access_allowed(const struct hf_vma *vma, unsigned flags)

@@ -152,6 +152,13 @@ static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 		hf_st(dst, pte, release);
 		return 0;
 	}
+	if (hf_pte_migration(pte)) {
+		/* it arrives shared, as if it had been forked before it left */
+		pte &= ~(HF_PTE_MIG_WRITE | HF_PTE_MIG_EXCLUSIVE);
+		hf_st(src, pte, seq_cst);
+		hf_st(dst, pte, release);
+		return 0;
+	}
 	if (!hf_pte_present(pte) || hf_pte_special(pte)) {
 		hf_st(dst, pte, release);
 		return 0;

@@ -62,7 +62,7 @@ struct hf_page {
 struct hf_anon_vma {
 	struct hf_system *sys;
 	struct hf_lock lock; /* the list, and start, end, pgoff of every VMA in it */
-	struct hf_vma *head;
+	struct hf_vma *head, *tail;
 	_Atomic uint32_t refs; /* one a VMA, and walkers */
 	struct hf_rcu_head rcu;
 };
@@ -121,6 +121,7 @@ enum hf_stat {
 	HF_STAT_UNPIN_CHECK_FAILURES,
 	HF_STAT_SWAP_IN,
 	HF_STAT_SWAP_OUT,
+	HF_STAT_MIGRATIONS,
 	HF_NR_STATS,
 };
 
@@ -312,6 +313,12 @@ void hf_page_add_anon_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t ad
 /* One more, one less entry maps it; ptl held. */
 void hf_page_add_rmap(struct hf_page *page);
 void hf_page_remove_rmap(struct hf_page *page);
+/* Calls fn, with ptl held, for every entry that the page at `index` of the family can be mapped by,
+ * whatever is there. Stops at a non-zero return. The caller holds the family. */
+typedef int (*hf_family_fn)(struct hf_mm *mm, uint64_t addr, _Atomic uint64_t *ptep, void *arg);
+int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, void *arg);
+/* The page's family, held; NULL: it is not mapped. */
+struct hf_anon_vma *hf_page_get_anon_vma(struct hf_system *sys, struct hf_page *page);
 /* As hf_rmap_walk(), on a page. */
 int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn, void *arg);
 
@@ -372,6 +379,9 @@ uint32_t hf_slot_count(struct hf_system *sys, size_t slot);
 int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **page);
 /* Takes a clean page that nobody else holds out of the cache. Page lock held. */
 bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page);
+/* Puts another page into an old one's place in the cache, if it is there. False, and nothing is
+ * done, if anybody but the caller and the cache holds the old page. Both page locks held. */
+bool hf_swap_cache_replace(struct hf_system *sys, struct hf_page *old, struct hf_page *new);
 void hf_swap_release(struct hf_system *sys);
 
 /* ---- reclaim.c ---- */
@@ -394,6 +404,8 @@ void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end);
 struct hf_mm *hf_mm_new(struct hf_system *sys);
 /* One more user, if there is one. */
 bool hf_mm_tryget(struct hf_mm *mm);
+/* The anonymous page that is mapped at addr, with a reference, or NULL. mmap_lock held. */
+struct hf_page *hf_page_at(struct hf_mm *mm, uint64_t addr);
 
 /* ---- gup.c, gup_fast.c, ref.c ---- */
 

@@ -107,6 +107,24 @@ void hf_mm_put(struct hf_mm *mm)
 		mm_teardown(mm);
 }
 
+struct hf_page *hf_page_at(struct hf_mm *mm, uint64_t addr)
+{
+	struct hf_table *table;
+	_Atomic uint64_t *ptep = hf_pte_lock(mm, addr, &table);
+	struct hf_page *page = NULL;
+	hf_pte pte;
+
+	if (!ptep)
+		return NULL;
+	pte = hf_ld(ptep, relaxed);
+	if (hf_pte_present(pte) && !hf_pte_special(pte)) {
+		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
+		hf_page_get(page);
+	}
+	hf_mutex_unlock(mm->sys, &table->ptl);
+	return page;
+}
+
 int hf_mm_page_info(struct hf_mm *mm, uint64_t addr, struct hf_page_info *info)
 {
 	struct hf_table *table;

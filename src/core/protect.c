@@ -20,6 +20,15 @@ static hf_pte changed_pte(struct hf_mm *mm, hf_pte pte, const struct change *c)
 	return new;
 }
 
+/* What it will be when it arrives. */
+static hf_pte changed_migration(hf_pte pte, unsigned prot)
+{
+	pte &= ~HF_PTE_MIG_PROTNONE;
+	if (!(prot & HF_PROT_WRITE))
+		pte &= ~HF_PTE_MIG_WRITE;
+	return prot ? pte : pte | HF_PTE_MIG_PROTNONE;
+}
+
 static int change_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 		       void *arg)
 {
@@ -29,6 +38,8 @@ static int change_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start,
 		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
 		hf_pte pte = hf_ld(ptep, relaxed), new, lost, gained;
 
+		if (hf_pte_migration(pte))
+			hf_st(ptep, changed_migration(pte, c->prot), seq_cst);
 		if (!hf_pte_present(pte))
 			continue;
 		/* a CPU may set YOUNG and DIRTY meanwhile */
@@ -92,8 +103,11 @@ static int wrprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t sta
 	(void)mm;
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
 		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
+		hf_pte pte = hf_ld(ptep, relaxed);
 
-		if (hf_pte_write(hf_ld(ptep, relaxed)) && hf_pte_present(hf_ld(ptep, relaxed))) {
+		if (hf_pte_migration(pte))
+			hf_and(ptep, ~HF_PTE_MIG_WRITE, seq_cst);
+		if (hf_pte_present(pte) && hf_pte_write(pte)) {
 			hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
 			*flush = true;
 		}

@@ -5,6 +5,7 @@
  *   present     bit 0 set; flags below; frame number from bit 12
  *   none        0
  *   marker      bit 0 clear, kind in bits 1..5
+ *   migration   a marker with what the entry was and, from bit 12, the frame that is on its way
  *   swap        a marker with the exclusive bit and, from bit 12, the slot
  *
  * Entries change under ptl only, with two exceptions: the CPU (access.c) sets YOUNG and DIRTY by
@@ -32,6 +33,7 @@ typedef uint64_t hf_pte;
 enum hf_pte_marker {
 	HF_PTE_MARKER_ABSENT = 1, /* fork left this page out of the child */
 	HF_PTE_MARKER_SWAP = 2,
+	HF_PTE_MARKER_MIGRATION = 3,
 };
 
 static inline hf_pte hf_mk_pte(uint64_t pfn, uint64_t flags)
@@ -60,6 +62,34 @@ static inline bool hf_pte_swap(hf_pte pte)
 static inline uint64_t hf_pte_slot(hf_pte pte)
 {
 	return pte >> HF_PTE_PFN_SHIFT;
+}
+
+/* What a present entry was before it became a migration entry. WRITE implies EXCLUSIVE where there
+ * are marks. */
+#define HF_PTE_MIG_WRITE (1ull << 6)
+#define HF_PTE_MIG_EXCLUSIVE (1ull << 7)
+#define HF_PTE_MIG_DIRTY (1ull << 8)
+#define HF_PTE_MIG_PROTNONE (1ull << 9)
+
+static inline hf_pte hf_mk_pte_migration(hf_pte pte, bool exclusive)
+{
+	return hf_mk_pte_marker(HF_PTE_MARKER_MIGRATION) |
+	       (pte & HF_PTE_WRITE ? HF_PTE_MIG_WRITE : 0) |
+	       (exclusive ? HF_PTE_MIG_EXCLUSIVE : 0) |
+	       (pte & HF_PTE_DIRTY ? HF_PTE_MIG_DIRTY : 0) |
+	       (pte & HF_PTE_PROTNONE ? HF_PTE_MIG_PROTNONE : 0) | (pte & ~HF_PTE_FLAGS);
+}
+
+static inline bool hf_pte_migration(hf_pte pte)
+{
+	return (pte & 0x3f) == hf_mk_pte_marker(HF_PTE_MARKER_MIGRATION);
+}
+
+static inline hf_pte hf_pte_from_migration(hf_pte pte, uint64_t pfn)
+{
+	return hf_mk_pte(pfn, HF_PTE_YOUNG | (pte & HF_PTE_MIG_WRITE ? HF_PTE_WRITE : 0) |
+				      (pte & HF_PTE_MIG_DIRTY ? HF_PTE_DIRTY : 0) |
+				      (pte & HF_PTE_MIG_PROTNONE ? HF_PTE_PROTNONE : 0));
 }
 
 static inline bool hf_pte_none(hf_pte pte)

@@ -205,36 +205,15 @@ void hf_free_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 	hf_tlb_flush(mm);
 }
 
-/* The page at addr, with a reference, if it is nobody else's. */
-static struct hf_page *page_at(struct hf_mm *mm, uint64_t addr)
-{
-	struct hf_table *table;
-	_Atomic uint64_t *ptep = hf_pte_lock(mm, addr, &table);
-	struct hf_page *page = NULL;
-	hf_pte pte;
-
-	if (!ptep)
-		return NULL;
-	pte = hf_ld(ptep, relaxed);
-	if (hf_pte_present(pte) && !hf_pte_special(pte)) {
-		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
-		if (hf_page_mapcount(page) == 1)
-			hf_page_get(page);
-		else
-			page = NULL;
-	}
-	hf_mutex_unlock(mm->sys, &table->ptl);
-	return page;
-}
-
 void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
-		struct hf_page *page = page_at(mm, addr);
+		struct hf_page *page = hf_page_at(mm, addr);
 
 		if (!page)
 			continue;
-		hf_swap_out(mm->sys, page, false);
+		if (hf_page_mapcount(page) == 1)
+			hf_swap_out(mm->sys, page, false);
 		hf_page_put(mm->sys, page);
 	}
 }

@@ -15,7 +15,7 @@ struct hf_anon_vma *hf_anon_vma_new(struct hf_system *sys)
 	if (!av)
 		return NULL;
 	av->sys = sys;
-	av->head = NULL;
+	av->head = av->tail = NULL;
 	atomic_init(&av->refs, 1);
 	sys->pf->lock_init(sys->pf->ctx, &av->lock);
 	return av;
@@ -53,11 +53,18 @@ void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma)
 {
 	hf_add(&av->refs, 1, relaxed);
 	vma->anon_vma = av;
-	vma->av_prev = NULL;
-	vma->av_next = av->head;
-	if (av->head)
-		av->head->av_prev = vma;
-	av->head = vma;
+	/*
+	 * At the end: a walk comes by the parent before the child that fork is making, so it finds
+	 * an entry in at least one of them, and after it changed the parent's, fork copies the new
+	 * one.
+	 */
+	vma->av_next = NULL;
+	vma->av_prev = av->tail;
+	if (av->tail)
+		av->tail->av_next = vma;
+	else
+		av->head = vma;
+	av->tail = vma;
 }
 
 void hf_anon_vma_unlink(struct hf_vma *vma)
@@ -68,6 +75,8 @@ void hf_anon_vma_unlink(struct hf_vma *vma)
 		vma->anon_vma->head = vma->av_next;
 	if (vma->av_next)
 		vma->av_next->av_prev = vma->av_prev;
+	else
+		vma->anon_vma->tail = vma->av_prev;
 }
 
 void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr, bool exclusive)
@@ -101,47 +110,79 @@ void hf_page_remove_rmap(struct hf_page *page)
 	(void)old;
 }
 
-/* Calls fn if the VMA maps the page where its index lies. */
-static int walk_one(struct hf_vma *vma, struct hf_page *page, hf_rmap_fn fn, void *arg)
+/* Calls fn for the place where the index lies in the VMA, with ptl held. */
+static int walk_one(struct hf_vma *vma, uint64_t index, hf_family_fn fn, void *arg)
 {
 	uint64_t pages = (vma->end - vma->start) >> HF_PAGE_SHIFT;
-	struct hf_system *sys = vma->mm->sys;
+	uint64_t addr = vma->start + ((index - vma->pgoff) << HF_PAGE_SHIFT);
 	struct hf_table *table;
 	_Atomic uint64_t *ptep;
-	uint64_t addr;
-	hf_pte pte;
-	int ret = 0;
+	int ret;
 
-	if (page->index - vma->pgoff >= pages)
+	if (index - vma->pgoff >= pages)
 		return 0;
-	addr = vma->start + ((page->index - vma->pgoff) << HF_PAGE_SHIFT);
 	ptep = hf_pte_lock(vma->mm, addr, &table);
 	if (!ptep)
 		return 0;
-	pte = hf_ld(ptep, relaxed);
-	if (hf_pte_present(pte) && hf_pte_pfn(pte) == hf_page_pfn(sys, page))
-		ret = fn(vma->mm, addr, arg);
-	hf_mutex_unlock(sys, &table->ptl);
+	ret = fn(vma->mm, addr, ptep, arg);
+	hf_mutex_unlock(vma->mm->sys, &table->ptl);
 	return ret;
+}
+
+int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, void *arg)
+{
+	struct hf_system *sys = av->sys;
+	int ret = 0;
+
+	/* the read section keeps the tables that the walk passes through */
+	sys->pf->rcu_read_lock(sys->pf->ctx);
+	hf_mutex_lock(sys, &av->lock);
+	for (struct hf_vma *vma = av->head; vma && !ret; vma = vma->av_next)
+		ret = walk_one(vma, index, fn, arg);
+	hf_mutex_unlock(sys, &av->lock);
+	sys->pf->rcu_read_unlock(sys->pf->ctx);
+	return ret;
+}
+
+struct hf_anon_vma *hf_page_get_anon_vma(struct hf_system *sys, struct hf_page *page)
+{
+	struct hf_anon_vma *av;
+
+	/* the read section keeps an anon_vma that lost its last VMA */
+	sys->pf->rcu_read_lock(sys->pf->ctx);
+	av = hf_ld(&page->anon_vma, acquire);
+	if (av && (!hf_page_mapcount(page) || !anon_vma_tryget(av)))
+		av = NULL;
+	sys->pf->rcu_read_unlock(sys->pf->ctx);
+	return av;
+}
+
+struct mappings {
+	const struct hf_page *page;
+	hf_rmap_fn fn;
+	void *arg;
+};
+
+static int call_if_mapped(struct hf_mm *mm, uint64_t addr, _Atomic uint64_t *ptep, void *arg)
+{
+	const struct mappings *m = arg;
+	hf_pte pte = hf_ld(ptep, relaxed);
+
+	if (!hf_pte_present(pte) || hf_pte_pfn(pte) != hf_page_pfn(mm->sys, m->page))
+		return 0;
+	return m->fn(mm, addr, m->arg);
 }
 
 int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn, void *arg)
 {
-	struct hf_anon_vma *av;
-	int ret = 0;
+	struct hf_anon_vma *av = hf_page_get_anon_vma(sys, page);
+	struct mappings m = { .page = page, .fn = fn, .arg = arg };
+	int ret;
 
-	/* The read section keeps an anon_vma that lost its last VMA, and the tables that the walk
-	 * passes through. */
-	sys->pf->rcu_read_lock(sys->pf->ctx);
-	av = hf_ld(&page->anon_vma, acquire);
-	if (av && hf_page_mapcount(page) && anon_vma_tryget(av)) {
-		hf_mutex_lock(sys, &av->lock);
-		for (struct hf_vma *vma = av->head; vma && !ret; vma = vma->av_next)
-			ret = walk_one(vma, page, fn, arg);
-		hf_mutex_unlock(sys, &av->lock);
-		hf_anon_vma_put(av);
-	}
-	sys->pf->rcu_read_unlock(sys->pf->ctx);
+	if (!av)
+		return 0;
+	ret = hf_anon_vma_walk(av, page->index, call_if_mapped, &m);
+	hf_anon_vma_put(av);
 	return ret;
 }
 

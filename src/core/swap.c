@@ -145,6 +145,24 @@ bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page
 	return drop;
 }
 
+bool hf_swap_cache_replace(struct hf_system *sys, struct hf_page *old, struct hf_page *new)
+{
+	uint32_t slot;
+	bool exact;
+
+	hf_mutex_lock(sys, &sys->swap_lock);
+	slot = hf_ld(&old->slot, relaxed);
+	exact = hf_page_refs(old) == (slot ? 2 : 1);
+	if (exact && slot) {
+		hf_page_get(new);
+		set_page(sys, slot - 1, new);
+	}
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	if (exact && slot)
+		hf_page_put(sys, old);
+	return exact;
+}
+
 int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **out)
 {
 	struct hf_page *page;

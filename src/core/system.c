@@ -114,6 +114,7 @@ void hf_system_stats(struct hf_system *sys, struct hf_system_stats *stats)
 		.unpin_check_failures = hf_ld(&s[HF_STAT_UNPIN_CHECK_FAILURES], relaxed),
 		.swap_ins = hf_ld(&s[HF_STAT_SWAP_IN], relaxed),
 		.swap_outs = hf_ld(&s[HF_STAT_SWAP_OUT], relaxed),
+		.migrations = hf_ld(&s[HF_STAT_MIGRATIONS], relaxed),
 	};
 	hf_mutex_lock(sys, &sys->mms_lock);
 	stats->nr_mms = sys->nr_mms;
