@@ -56,6 +56,11 @@ static void here_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 		else
 			hf_say(obs, HF_OBS_SKIP, r->swap->why);
 		break;
+	case HF_V_MIGRATE:
+		hf_say(obs, HF_OBS_SKIP,
+		       "no system call moves chosen pages to other frames on a machine with one "
+		       "node");
+		break;
 	default:
 		hf_call_step(r, st, obs);
 		break;

@@ -17,6 +17,9 @@ static const char *cannot_run(const struct hf_here_run *r, const struct hf_arm *
 		if (st->proc != arm->steps[0].proc || st->thread != arm->steps[0].thread)
 			return "an arm of several actors cannot run at once with others on a real "
 			       "kernel";
+		if (st->verb == HF_V_MIGRATE)
+			return "no system call moves chosen pages to other frames on a machine "
+			       "with one node";
 		if (st->ref >= 0 &&
 		    (r->stage.wire[st->ref].means != HF_MEANS_RING || r->stage.wire[st->ref].error))
 			return "only registered buffers can take part in a par block on a real "

@@ -176,6 +176,13 @@ static int step_remap(struct engine_run *r, const struct hf_step *st)
 	return 0;
 }
 
+static int step_migrate(struct hf_mm *mm, uint64_t addr, size_t len)
+{
+	int64_t moved = hf_migrate_pages(mm, addr, len);
+
+	return moved < 0 ? (int)moved : 0;
+}
+
 static int step_fork(struct engine_run *r, const struct hf_step *st)
 {
 	int err = hf_mm_fork(r->mm[st->proc], &r->mm[st->child]);
@@ -406,6 +413,8 @@ static int do_step(struct engine_run *r, const struct hf_step *st, struct hf_obs
 		return hf_wrprotect(mm, addr, len);
 	case HF_V_SWAPOUT:
 		return hf_madvise(mm, addr, len, HF_MADV_PAGEOUT);
+	case HF_V_MIGRATE:
+		return step_migrate(mm, addr, len);
 	case HF_V_FORK:
 		return step_fork(r, st);
 	case HF_V_EXIT:
