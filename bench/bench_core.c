@@ -136,7 +136,10 @@ static double fork_pinned_page(void)
 	return ns;
 }
 
-static double pin_fast(unsigned flags)
+typedef int64_t (*pin_call)(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags,
+			    struct hf_ref *refs);
+
+static double pin_unpin(pin_call pin, unsigned flags)
 {
 	static struct hf_ref refs[PAGES];
 	double start;
@@ -144,7 +147,7 @@ static double pin_fast(unsigned flags)
 	store_all(mm);
 	start = now_ns();
 	for (size_t n = 0; n < REPEAT; n++) {
-		must(hf_pin_user_pages_fast(mm, BASE, PAGES, flags, refs) == PAGES, "a pin");
+		must(pin(mm, BASE, PAGES, flags, refs) == PAGES, "a pin");
 		must(!hf_unpin_user_pages(sys, refs, PAGES), "unpin");
 	}
 	return (now_ns() - start) / (PAGES * REPEAT);
@@ -152,21 +155,12 @@ static double pin_fast(unsigned flags)
 
 static double pin_unpin_fast(void)
 {
-	return pin_fast(HF_FOLL_WRITE | HF_FOLL_LONGTERM);
+	return pin_unpin(hf_pin_user_pages_fast, HF_FOLL_WRITE | HF_FOLL_LONGTERM);
 }
 
 static double pin_unpin_slow(void)
 {
-	static struct hf_ref refs[PAGES];
-	double start;
-
-	store_all(mm);
-	start = now_ns();
-	for (size_t n = 0; n < REPEAT; n++) {
-		must(hf_pin_user_pages(mm, BASE, PAGES, HF_FOLL_WRITE, refs) == PAGES, "a pin");
-		must(!hf_unpin_user_pages(sys, refs, PAGES), "unpin");
-	}
-	return (now_ns() - start) / (PAGES * REPEAT);
+	return pin_unpin(hf_pin_user_pages, HF_FOLL_WRITE);
 }
 
 static double store_hit(void)

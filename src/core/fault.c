@@ -206,9 +206,9 @@ static int wp_fault(struct fault *f)
 
 /* May a write through this entry, the slot's last, keep the page? It is in the cache, mapped here,
  * and held by the caller and the cache besides. */
-static bool sole_owner(struct hf_system *sys, const struct hf_page *page, size_t slot)
+static bool sole_owner(const struct hf_system *sys, const struct hf_page *page)
 {
-	if (hf_slot_count(sys, slot) != 1)
+	if (hf_page_swap_users(page) != 1)
 		return false;
 	if (sys->policy->has_mark || sys->policy->swap_in_counts_refs)
 		return hf_page_refs(page) == 3;
@@ -225,7 +225,7 @@ static void map_swapped(struct fault *f, struct hf_page *page, size_t slot)
 	hf_page_get(page);
 	hf_page_add_anon_rmap(page, f->vma, f->addr);
 	hf_slot_put(sys, slot); /* the entry's */
-	keep |= write && sole_owner(sys, page, slot);
+	keep |= write && sole_owner(sys, page);
 	if (keep && sys->policy->has_mark)
 		hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
 	if (keep && write)

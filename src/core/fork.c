@@ -144,20 +144,14 @@ static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 
 	if (hf_pte_none(pte))
 		return 0;
+	/* where the page is away, the entry holds the mark: the parent's is shared now, too */
 	if (hf_pte_swap(pte)) {
-		/* shared now: the parent's entry is not exclusive any more either */
 		pte &= ~HF_PTE_SWP_EXCLUSIVE;
 		hf_slot_get(f->parent->sys, hf_pte_slot(pte));
 		hf_st(src, pte, seq_cst);
-		hf_st(dst, pte, release);
-		return 0;
-	}
-	if (hf_pte_migration(pte)) {
-		/* it arrives shared, as if it had been forked before it left */
+	} else if (hf_pte_migration(pte)) {
 		pte &= ~(HF_PTE_MIG_WRITE | HF_PTE_MIG_EXCLUSIVE);
 		hf_st(src, pte, seq_cst);
-		hf_st(dst, pte, release);
-		return 0;
 	}
 	if (!hf_pte_present(pte) || hf_pte_special(pte)) {
 		hf_st(dst, pte, release);

@@ -319,6 +319,13 @@ typedef int (*hf_family_fn)(struct hf_mm *mm, uint64_t addr, _Atomic uint64_t *p
 int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, void *arg);
 /* The page's family, held; NULL: it is not mapped. */
 struct hf_anon_vma *hf_page_get_anon_vma(struct hf_system *sys, struct hf_page *page);
+/*
+ * Takes an entry of the page away, by the contract with GUP-fast: clear the entry, flush, look for
+ * pins, clear the mark. *exclusive: it was marked. -EBUSY: it is pinned, and all is as before. ptl
+ * held; the mapping and its reference still count.
+ */
+int hf_ptep_clear_try_share(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_page *page,
+			    hf_pte *pte, bool *exclusive);
 /* As hf_rmap_walk(), on a page. */
 int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn, void *arg);
 
@@ -373,7 +380,6 @@ int hf_slot_hold(struct hf_system *sys, struct hf_page *page, size_t *slot);
 /* One more user, for callers that know of one; one less. */
 void hf_slot_get(struct hf_system *sys, size_t slot);
 void hf_slot_put(struct hf_system *sys, size_t slot);
-uint32_t hf_slot_count(struct hf_system *sys, size_t slot);
 /* The page of a slot that the caller holds, with a reference, read from the device if need be.
  * -ENOMEM, -EIO. No lock but mmap_lock held. */
 int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **page);

@@ -17,18 +17,14 @@ struct migration {
 static int freeze_one(struct hf_mm *mm, uint64_t addr, _Atomic uint64_t *ptep, void *arg)
 {
 	const struct migration *m = arg;
-	bool exclusive = m->sys->policy->has_mark && hf_page_exclusive(m->old);
 	hf_pte pte = hf_ld(ptep, relaxed);
+	bool exclusive;
 
 	(void)addr;
 	if (!hf_pte_present(pte) || hf_pte_pfn(pte) != hf_page_pfn(m->sys, m->old))
 		return 0;
-	pte = hf_xchg(ptep, 0, seq_cst);
-	hf_tlb_flush(mm);
-	if (exclusive && hf_page_try_share(m->sys, m->old)) {
-		hf_st(ptep, pte, seq_cst);
+	if (hf_ptep_clear_try_share(mm, ptep, m->old, &pte, &exclusive))
 		return -HF_EBUSY;
-	}
 	hf_st(ptep, hf_mk_pte_migration(pte, exclusive), seq_cst);
 	hf_page_remove_rmap(m->old);
 	hf_page_put(m->sys, m->old);

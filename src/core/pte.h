@@ -46,6 +46,11 @@ static inline hf_pte hf_mk_pte_marker(enum hf_pte_marker marker)
 	return (uint64_t)marker << 1;
 }
 
+static inline bool hf_pte_is_marker(hf_pte pte, enum hf_pte_marker marker)
+{
+	return (pte & 0x3f) == hf_mk_pte_marker(marker);
+}
+
 #define HF_PTE_SWP_EXCLUSIVE (1ull << 6)
 
 static inline hf_pte hf_mk_pte_swap(uint64_t slot, bool exclusive)
@@ -56,7 +61,7 @@ static inline hf_pte hf_mk_pte_swap(uint64_t slot, bool exclusive)
 
 static inline bool hf_pte_swap(hf_pte pte)
 {
-	return (pte & 0x3f) == hf_mk_pte_marker(HF_PTE_MARKER_SWAP);
+	return hf_pte_is_marker(pte, HF_PTE_MARKER_SWAP);
 }
 
 static inline uint64_t hf_pte_slot(hf_pte pte)
@@ -82,7 +87,7 @@ static inline hf_pte hf_mk_pte_migration(hf_pte pte, bool exclusive)
 
 static inline bool hf_pte_migration(hf_pte pte)
 {
-	return (pte & 0x3f) == hf_mk_pte_marker(HF_PTE_MARKER_MIGRATION);
+	return hf_pte_is_marker(pte, HF_PTE_MARKER_MIGRATION);
 }
 
 static inline hf_pte hf_pte_from_migration(hf_pte pte, uint64_t pfn)
@@ -114,7 +119,7 @@ static inline bool hf_pte_special(hf_pte pte)
 
 static inline bool hf_pte_absent(hf_pte pte)
 {
-	return pte == hf_mk_pte_marker(HF_PTE_MARKER_ABSENT);
+	return hf_pte_is_marker(pte, HF_PTE_MARKER_ABSENT);
 }
 
 static inline uint64_t hf_pte_pfn(hf_pte pte)

@@ -17,17 +17,13 @@ static int unmap_one(struct hf_mm *mm, uint64_t addr, void *arg)
 	const struct unmap *u = arg;
 	struct hf_system *sys = mm->sys;
 	_Atomic uint64_t *ptep = &hf_leaf(mm, addr)->entry[hf_pte_index(addr)];
-	bool exclusive = sys->policy->has_mark && hf_page_exclusive(u->page);
+	bool exclusive;
 	hf_pte pte;
 
 	if (u->spare_young && hf_and(ptep, ~HF_PTE_YOUNG, relaxed) & HF_PTE_YOUNG)
 		return -HF_EAGAIN;
-	pte = hf_xchg(ptep, 0, seq_cst);
-	hf_tlb_flush(mm);
-	if (exclusive && hf_page_try_share(sys, u->page)) {
-		hf_st(ptep, pte, seq_cst);
+	if (hf_ptep_clear_try_share(mm, ptep, u->page, &pte, &exclusive))
 		return -HF_EBUSY;
-	}
 	if (pte & HF_PTE_DIRTY)
 		hf_or(&u->page->flags, HF_PG_DIRTY, relaxed);
 	hf_slot_get(sys, u->slot);

@@ -157,6 +157,18 @@ struct hf_anon_vma *hf_page_get_anon_vma(struct hf_system *sys, struct hf_page *
 	return av;
 }
 
+int hf_ptep_clear_try_share(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_page *page,
+			    hf_pte *pte, bool *exclusive)
+{
+	*exclusive = mm->sys->policy->has_mark && hf_page_exclusive(page);
+	*pte = hf_xchg(ptep, 0, seq_cst);
+	hf_tlb_flush(mm);
+	if (!*exclusive || !hf_page_try_share(mm->sys, page))
+		return 0;
+	hf_st(ptep, *pte, seq_cst);
+	return -HF_EBUSY;
+}
+
 struct mappings {
 	const struct hf_page *page;
 	hf_rmap_fn fn;

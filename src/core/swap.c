@@ -92,16 +92,6 @@ void hf_slot_put(struct hf_system *sys, size_t slot)
 		hf_page_put(sys, page);
 }
 
-uint32_t hf_slot_count(struct hf_system *sys, size_t slot)
-{
-	uint32_t count;
-
-	hf_mutex_lock(sys, &sys->swap_lock);
-	count = sys->slots[slot].count;
-	hf_mutex_unlock(sys, &sys->swap_lock);
-	return count;
-}
-
 static struct hf_page *cache_get(struct hf_system *sys, size_t slot)
 {
 	struct hf_page *page;

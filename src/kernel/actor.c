@@ -3,6 +3,7 @@
 #include "actor.h"
 
 #include "../scenario/target.h"
+#include "pages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,8 +48,8 @@ static void catch_faults(void)
 	sigaction(SIGBUS, &sa, NULL);
 }
 
-/* Sizes that the language promises to be one load and one store are. */
-static void access_memory(volatile void *to, const volatile void *from, size_t len)
+/* One load and one store. */
+static void access_single(volatile void *to, const volatile void *from, size_t len)
 {
 	switch (len) {
 	case 1:
@@ -60,17 +61,9 @@ static void access_memory(volatile void *to, const volatile void *from, size_t l
 	case 4:
 		*(volatile uint32_t *)to = *(const volatile uint32_t *)from;
 		break;
-	case 8:
-		*(volatile uint64_t *)to = *(const volatile uint64_t *)from;
-		break;
 	default:
-		memcpy((void *)(uintptr_t)to, (const void *)(uintptr_t)from, len);
+		*(volatile uint64_t *)to = *(const volatile uint64_t *)from;
 	}
-}
-
-static bool natural(uint64_t addr, size_t len)
-{
-	return (len == 1 || len == 2 || len == 4 || len == 8) && addr % len == 0;
 }
 
 static int try_access(void *to, const void *from, size_t len, bool single)
@@ -82,7 +75,7 @@ static int try_access(void *to, const void *from, size_t len, bool single)
 	fault_expected = 1;
 	atomic_signal_fence(memory_order_seq_cst);
 	if (single)
-		access_memory(to, from, len);
+		access_single(to, from, len);
 	else
 		memcpy(to, from, len);
 	atomic_signal_fence(memory_order_seq_cst);
@@ -99,7 +92,7 @@ static int do_read(const struct hf_step *st, uint64_t addr, uint8_t *data)
 {
 	size_t len = st->hi - st->lo;
 
-	return try_access(data, pointer(addr), len, natural(addr, len));
+	return try_access(data, pointer(addr), len, hf_single_access(addr, len));
 }
 
 static int do_write(const struct hf_step *st, uint64_t addr)
@@ -111,7 +104,7 @@ static int do_write(const struct hf_step *st, uint64_t addr)
 	memset(bytes, st->value, sizeof(bytes));
 	for (size_t at = 0, n; at < len && !err; at += n) {
 		n = len - at < sizeof(bytes) ? len - at : sizeof(bytes);
-		err = try_access(pointer(addr + at), bytes, n, natural(addr, len));
+		err = try_access(pointer(addr + at), bytes, n, hf_single_access(addr, len));
 	}
 	return err;
 }
@@ -131,7 +124,6 @@ static int host_prot(unsigned prot)
 static int do_map(const struct hf_stage *stage, const struct hf_call_box *box)
 {
 	uint8_t byte;
-
 	void *want = pointer(box->addr);
 	void *got = mmap(want, box->size, host_prot(box->step->prot),
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
@@ -204,25 +196,16 @@ static int wp_descriptor(void)
 	return fd;
 }
 
-#define PAGEMAP_PRESENT (1ull << 63)
-#define PAGEMAP_SOFT_DIRTY (1ull << 55)
-
 /* Is a page of the range there and soft-dirty? */
 static bool any_soft_dirty(uint64_t addr, size_t len)
 {
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	bool found = false;
+	const uint64_t both = HF_PAGEMAP_PRESENT | HF_PAGEMAP_SOFT_DIRTY;
+	uint64_t entry;
 
-	for (size_t at = 0; fd >= 0 && at < len && !found; at += HF_PAGE_SIZE) {
-		uint64_t entry = 0;
-		off_t where = (off_t)((addr + at) / HF_PAGE_SIZE * sizeof(entry));
-
-		found = pread(fd, &entry, sizeof(entry), where) == sizeof(entry) &&
-			entry & PAGEMAP_PRESENT && entry & PAGEMAP_SOFT_DIRTY;
-	}
-	if (fd >= 0)
-		close(fd);
-	return found;
+	for (size_t at = 0; at < len; at += HF_PAGE_SIZE)
+		if (!hf_kernel_pagemap(getpid(), addr + at, &entry) && (entry & both) == both)
+			return true;
+	return false;
 }
 
 /* Without CONFIG_MEM_SOFT_DIRTY the kernel takes the request and does nothing. */

@@ -3,10 +3,8 @@
 #include "pages.h"
 #include "run.h"
 
-#include <errno.h>
 #include <holdfast/mm.h>
 #include <string.h>
-#include <sys/socket.h>
 
 void hf_fill_box(struct hf_here_run *r, const struct hf_step *st, struct hf_call_box *box)
 {
@@ -118,7 +116,6 @@ void hf_call_step(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 
 void hf_step_exit(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
-	char token = 0;
 	int err;
 
 	for (size_t i = 0; i < r->scn->nr_refs; i++) {
@@ -131,9 +128,8 @@ void hf_step_exit(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 		}
 	}
 	hf_fill_box(r, st, &r->stage.shared->box[st->proc]);
-	if (send(r->stage.control[st->proc][0], &token, 1, MSG_NOSIGNAL) != 1)
-		err = -errno;
-	else
+	err = hf_wake(r, st->proc);
+	if (!err)
 		err = hf_wait_for(r, st->proc, r->proc[st->proc].pidfd, -1, NULL);
 	if (err)
 		hf_harness_failed(r, st->proc, err, obs);

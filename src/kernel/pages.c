@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define PAGEMAP_PRESENT (1ull << 63)
 #define PAGEMAP_PFN ((1ull << 55) - 1)
 #define KPF_ANON 12
 #define KPF_ZERO_PAGE 24
@@ -29,10 +28,17 @@ static int read_entry(const char *path, uint64_t index, uint64_t *entry)
 	return err;
 }
 
+int hf_kernel_pagemap(pid_t pid, uint64_t addr, uint64_t *entry)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	return read_entry(path, addr >> 12, entry);
+}
+
 int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state)
 {
 	uint64_t entry, flags, count;
-	char path[40];
 	int err;
 
 	*state = (struct hf_page_state){
@@ -44,11 +50,10 @@ int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state)
 		.pins = -1,
 		.mapcount = -1,
 	};
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
-	err = read_entry(path, addr >> 12, &entry);
+	err = hf_kernel_pagemap(pid, addr, &entry);
 	if (err)
 		return err;
-	state->present = !!(entry & PAGEMAP_PRESENT);
+	state->present = !!(entry & HF_PAGEMAP_PRESENT);
 	if (!state->present || !(entry & PAGEMAP_PFN))
 		return 0;
 	state->pfn = entry & PAGEMAP_PFN;

@@ -7,6 +7,12 @@
 
 #include <sys/types.h>
 
+/* Bits of an entry of /proc/PID/pagemap. */
+#define HF_PAGEMAP_PRESENT (1ull << 63)
+#define HF_PAGEMAP_SOFT_DIRTY (1ull << 55)
+
+/* The entry of the page at addr. 0 or negative errno. */
+int hf_kernel_pagemap(pid_t pid, uint64_t addr, uint64_t *entry);
 /* 0, or negative errno when the process or its page map cannot be read. Without root, frame and
  * mark stay unknown. */
 int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/socket.h>
 
 /* An arm runs in one place: a thread of a process, or the runner for devices. Only rings can take
  * part. */
@@ -18,8 +17,7 @@ static const char *cannot_run(const struct hf_here_run *r, const struct hf_arm *
 			return "an arm of several actors cannot run at once with others on a real "
 			       "kernel";
 		if (st->verb == HF_V_MIGRATE)
-			return "no system call moves chosen pages to other frames on a machine "
-			       "with one node";
+			return HF_NO_MIGRATION;
 		if (st->ref >= 0 &&
 		    (r->stage.wire[st->ref].means != HF_MEANS_RING || r->stage.wire[st->ref].error))
 			return "only registered buffers can take part in a par block on a real "
@@ -79,27 +77,24 @@ static void place_arms(struct hf_here_run *r, const struct hf_par *par)
 static int run_processes(struct hf_here_run *r, const struct hf_par *par, struct hf_obs *obs)
 {
 	bool called[HF_SCN_MAX_PROCS] = { false };
-	char token = 0;
 	int err = 0;
 
 	for (size_t a = 0; a < par->nr_arms; a++) {
-		int p = par->arms[a].steps[0].proc;
+		int p = par->arms[a].steps[0].proc, woken;
 
 		if (p == HF_SCN_DEVICE || called[p])
 			continue;
 		called[p] = true;
 		r->stage.shared->box[p].call = HF_CALL_ARMS;
-		if (send(r->stage.control[p][0], &token, 1, MSG_NOSIGNAL) != 1)
-			err = -errno;
+		woken = hf_wake(r, p);
+		err = err ? err : woken;
 	}
 	if (err)
 		atomic_store(&r->stage.shared->stop, true);
 	for (int p = 0; p < HF_SCN_MAX_PROCS; p++) {
-		int lost = called[p] ? hf_wait_for(r, p, r->stage.control[p][0], -1, NULL) : 0;
+		int lost = called[p] ? hf_hear(r, p) : 0;
 
-		if (!lost && called[p] && recv(r->stage.control[p][0], &token, 1, 0) != 1)
-			lost = -ESRCH;
-		if (!lost && called[p] && r->stage.shared->box[p].status)
+		if (!lost && called[p])
 			lost = r->stage.shared->box[p].status;
 		if (!lost)
 			continue;

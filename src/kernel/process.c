@@ -146,17 +146,25 @@ void hf_harness_failed(struct hf_here_run *r, int proc, int err, struct hf_obs *
 		snprintf(obs->reason, sizeof(obs->reason), "process %s died", name);
 }
 
-int hf_call(struct hf_here_run *r, int proc)
+int hf_wake(struct hf_here_run *r, int proc)
 {
-	int control = r->stage.control[proc][0];
 	char token = 0;
-	int err;
 
 	r->stage.shared->box[proc].reason[0] = '\0';
-	if (send(control, &token, 1, MSG_NOSIGNAL) != 1)
-		return -errno;
-	err = hf_wait_for(r, proc, control, -1, NULL);
-	if (!err && recv(control, &token, 1, 0) != 1)
-		err = -ESRCH;
-	return err;
+	return send(r->stage.control[proc][0], &token, 1, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+}
+
+int hf_hear(struct hf_here_run *r, int proc)
+{
+	int control = r->stage.control[proc][0], err = hf_wait_for(r, proc, control, -1, NULL);
+	char token;
+
+	return !err && recv(control, &token, 1, 0) != 1 ? -ESRCH : err;
+}
+
+int hf_call(struct hf_here_run *r, int proc)
+{
+	int err = hf_wake(r, proc);
+
+	return err ? err : hf_hear(r, proc);
 }

@@ -15,6 +15,9 @@
 #define HF_HERE_BASE 0x200000000000ul
 #define HF_HERE_SPACING (1ul << 24)
 
+#define HF_NO_MIGRATION                                                                            \
+	"no system call moves chosen pages to other frames on a machine with one node"
+
 struct hf_process {
 	pid_t pid; /* 0: not there */
 	int pidfd;
@@ -55,7 +58,10 @@ void hf_end_processes(struct hf_here_run *r);
  * may be -1 and `held` NULL.
  */
 int hf_wait_for(struct hf_here_run *r, int proc, int fd, int other, const struct hf_fuse *held);
-/* Lets a process do what its box says. 0 or the error of the harness. */
+/* Lets a process begin with what its box says; waits until it has done it; both. 0 or the error of
+ * the harness. */
+int hf_wake(struct hf_here_run *r, int proc);
+int hf_hear(struct hf_here_run *r, int proc);
 int hf_call(struct hf_here_run *r, int proc);
 /* Makes an error of the harness an error cell. */
 void hf_harness_failed(struct hf_here_run *r, int proc, int err, struct hf_obs *obs);

@@ -204,7 +204,7 @@ static int write_bytes(struct engine_run *r, const struct hf_step *st, uint64_t 
 	int64_t done;
 
 	/* single stores where the language promises them */
-	if ((len == 1 || len == 2 || len == 4 || len == 8) && addr % len == 0)
+	if (hf_single_access(addr, len))
 		return hf_store(r->mm[st->proc], addr, &word, len);
 	bytes = malloc(len);
 	if (!bytes)
@@ -230,7 +230,7 @@ static int step_write(struct engine_run *r, const struct hf_step *st, uint64_t a
 static int step_read(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
 		     uint8_t *to)
 {
-	if ((len == 1 || len == 2 || len == 4 || len == 8) && addr % len == 0)
+	if (hf_single_access(addr, len))
 		return hf_load(r->mm[st->proc], addr, to, len);
 	return whole(hf_copy_from_user(r->mm[st->proc], to, addr, len), len);
 }

@@ -104,12 +104,13 @@ static int parse_source(struct hf_parser *p)
 	return err ? err : add_text(p, &p->scn->sources, &p->scn->nr_sources, text);
 }
 
-static int parse_kinds(struct hf_parser *p)
+/* To the end of the line. */
+static int parse_kind_list(struct hf_parser *p, unsigned *kinds)
 {
 	struct hf_token name;
 	int i, err;
 
-	p->scn->kinds = 0;
+	*kinds = 0;
 	do {
 		err = hf_parse_name(p, "a memory kind", &name);
 		if (err)
@@ -117,9 +118,14 @@ static int parse_kinds(struct hf_parser *p)
 		i = hf_parse_find(p, &name, kind_at);
 		if (i < 0)
 			return hf_parse_unknown(p, &name, "kind", kind_at, NULL);
-		p->scn->kinds |= 1u << i;
+		*kinds |= 1u << i;
 	} while (p->lx.tok.kind != HF_T_END);
 	return 0;
+}
+
+static int parse_kinds(struct hf_parser *p)
+{
+	return parse_kind_list(p, &p->scn->kinds);
 }
 
 static int parse_rounds(struct hf_parser *p)
@@ -228,21 +234,7 @@ static int parse_verdicts(struct hf_parser *p, unsigned *verdicts)
 /* `for KIND...`: the line holds for these kinds only, and before a line without. */
 static int parse_expect_kinds(struct hf_parser *p, unsigned *kinds)
 {
-	struct hf_token name;
-	int i, err;
-
-	if (!hf_parse_accept(p, "for"))
-		return hf_parse_end(p);
-	do {
-		err = hf_parse_name(p, "a memory kind", &name);
-		if (err)
-			return err;
-		i = hf_parse_find(p, &name, kind_at);
-		if (i < 0)
-			return hf_parse_unknown(p, &name, "kind", kind_at, NULL);
-		*kinds |= 1u << i;
-	} while (p->lx.tok.kind != HF_T_END);
-	return 0;
+	return hf_parse_accept(p, "for") ? parse_kind_list(p, kinds) : hf_parse_end(p);
 }
 
 static bool clash(const struct hf_expect *a, const struct hf_expect *b)

@@ -53,6 +53,12 @@ enum hf_verb {
 	HF_NR_VERBS,
 };
 
+/* Accesses that the language promises to be one load or store. */
+static inline bool hf_single_access(uint64_t addr, size_t len)
+{
+	return (len == 1 || len == 2 || len == 4 || len == 8) && addr % len == 0;
+}
+
 #define HF_SCN_DEVICE (-1) /* hf_step.proc of device steps */
 
 struct hf_par;

@@ -538,7 +538,7 @@ static int check_par(struct hf_parser *p, const struct hf_step *st, const struct
 
 	if (!v->par)
 		return hf_parse_fail(p, at, "'%s' cannot stand in a par block", v->word);
-	if (v->access && ((len != 1 && len != 2 && len != 4 && len != 8) || (base + st->lo) % len))
+	if (v->access && !hf_single_access(base + st->lo, len))
 		return hf_parse_fail(
 			p, at,
 			"expected 1, 2, 4 or 8 aligned bytes in a par block, found bytes %zu..%zu",
