@@ -13,16 +13,21 @@ struct swap_file {
 	unsigned char *memory; /* or NULL: the file */
 };
 
+/*
+ * Whoever holds the page by a plain reference may write to it meanwhile. The device gets a copy that
+ * stands still, as SWP_STABLE_WRITES devices need it; what comes later makes the page dirty again.
+ */
 static int file_write(void *ctx, size_t slot, const void *page)
 {
+	const struct hf_platform *pf = hf_platform_hosted();
+	_Alignas(HF_PAGE_SIZE) unsigned char stable[HF_PAGE_SIZE];
 	const struct swap_file *s = ctx;
 	off_t at = (off_t)(slot * HF_PAGE_SIZE);
 
-	if (s->memory) {
-		memcpy(s->memory + at, page, HF_PAGE_SIZE);
+	pf->copy(pf->ctx, s->memory ? s->memory + at : stable, page, HF_PAGE_SIZE);
+	if (s->memory)
 		return 0;
-	}
-	return pwrite(s->fd, page, HF_PAGE_SIZE, at) == HF_PAGE_SIZE ? 0 : -EIO;
+	return pwrite(s->fd, stable, HF_PAGE_SIZE, at) == HF_PAGE_SIZE ? 0 : -EIO;
 }
 
 static int file_read(void *ctx, size_t slot, void *page)
