@@ -248,7 +248,6 @@ static int swap_fault(struct fault *f)
 	fault_unlock(f);
 	err = hf_swap_page(sys, slot, &page);
 	if (!err) {
-		hf_page_lock(sys, page);
 		fault_lock(f);
 		/* fork may have taken the exclusive bit away; the entry as it is now counts */
 		if (((f->pte ^ orig) & ~HF_PTE_SWP_EXCLUSIVE) == 0)

@@ -380,8 +380,8 @@ int hf_slot_hold(struct hf_system *sys, struct hf_page *page, size_t *slot);
 /* One more user, for callers that know of one; one less. */
 void hf_slot_get(struct hf_system *sys, size_t slot);
 void hf_slot_put(struct hf_system *sys, size_t slot);
-/* The page of a slot that the caller holds, with a reference, read from the device if need be.
- * -ENOMEM, -EIO. No lock but mmap_lock held. */
+/* The page of a slot that the caller holds, locked, with a reference, read from the device if need
+ * be. -ENOMEM, -EIO. No lock but mmap_lock held. */
 int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **page);
 /* Takes a clean page that nobody else holds out of the cache. Page lock held. */
 bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page);

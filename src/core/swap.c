@@ -119,6 +119,14 @@ static bool cache_add(struct hf_system *sys, size_t slot, struct hf_page *page)
 	return first;
 }
 
+static void cache_remove(struct hf_system *sys, size_t slot, struct hf_page *page)
+{
+	hf_mutex_lock(sys, &sys->swap_lock);
+	set_page(sys, slot, NULL);
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	hf_page_put(sys, page);
+}
+
 bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page)
 {
 	bool drop;
@@ -153,25 +161,54 @@ bool hf_swap_cache_replace(struct hf_system *sys, struct hf_page *old, struct hf
 	return exact;
 }
 
-int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **out)
+/* Locked already, so nobody uses it before it is read. -EAGAIN: somebody else was first. */
+static int read_slot(struct hf_system *sys, size_t slot, struct hf_page **out)
 {
-	struct hf_page *page;
+	struct hf_page *page = hf_page_alloc_reclaim(sys);
 
-	while (!(page = cache_get(sys, slot))) {
-		page = hf_page_alloc_reclaim(sys);
-		if (!page)
-			return -HF_ENOMEM;
-		if (sys->swap->read(sys->swap->ctx, slot, hf_page_data(sys, page))) {
-			hf_page_put(sys, page);
-			return -HF_EIO;
-		}
-		hf_count(sys, HF_STAT_SWAP_IN, 1);
-		if (cache_add(sys, slot, page))
-			break;
+	if (!page)
+		return -HF_ENOMEM;
+	hf_page_lock(sys, page);
+	if (!cache_add(sys, slot, page)) {
+		hf_page_unlock(page);
 		hf_page_put(sys, page);
+		return -HF_EAGAIN;
 	}
+	if (sys->swap->read(sys->swap->ctx, slot, hf_page_data(sys, page))) {
+		cache_remove(sys, slot, page);
+		hf_page_unlock(page);
+		hf_page_put(sys, page);
+		return -HF_EIO;
+	}
+	hf_count(sys, HF_STAT_SWAP_IN, 1);
 	*out = page;
 	return 0;
+}
+
+/*
+ * The page goes into the cache before it is read: a reader that came later to the cache than to the
+ * device could bring back what the slot held before the page was out, in and out again.
+ */
+int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **out)
+{
+	int err = -HF_EAGAIN;
+
+	while (err == -HF_EAGAIN) {
+		struct hf_page *page = cache_get(sys, slot);
+
+		if (!page) {
+			err = read_slot(sys, slot, out);
+			continue;
+		}
+		hf_page_lock(sys, page);
+		*out = page;
+		if (hf_ld(&page->slot, relaxed) == slot + 1)
+			return 0;
+		/* it left the cache, or could not be read */
+		hf_page_unlock(page);
+		hf_page_put(sys, page);
+	}
+	return err;
 }
 
 /* ---- on and off ---- */
