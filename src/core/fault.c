@@ -122,12 +122,13 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 		fault_unlock(f);
 		hf_page_lock(sys, page);
 		fault_lock(f);
-		hf_page_put(sys, page);
 		if (!hf_pte_same_mapping(f->pte, orig)) {
 			hf_page_unlock(page);
+			hf_page_put(sys, page); /* perhaps the last */
 			f->again = true;
 			return true;
 		}
+		hf_page_put(sys, page);
 	}
 	kept = policy->may_reuse(page);
 	if (kept) {
