@@ -33,7 +33,8 @@ static void validate(struct hf_system *sys, const struct model *m)
 
 /*
  * The first two bytes choose the machine: half of the runs are on the default policy, every fourth
- * is short of frames, half have swap, some of them very little of it.
+ * is short of frames, half have swap, some of them very little of it. Some have slots of 128 pages,
+ * so that PMDs map them; the others small folios of some orders.
  */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -44,6 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct hf_swap_device swap;
 	struct hf_system *sys;
 	struct model *m;
+	unsigned stride = 1;
 
 	if (size < 3)
 		return 0;
@@ -51,13 +53,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		policy = hf_policy_at(data[0] >> 3 & 15);
 	config.policy = policy;
 	config.nr_frames = (data[0] & 6) == 6 ? 24 : 128;
+	if (data[1] >> 4 == 15) {
+		stride = 128;
+		config.nr_frames = (data[0] & 6) == 6 ? 1100 : 4096;
+	}
 	if (hf_system_create(&config, &sys))
 		return 0;
-	if (hf_swap_device_open(NULL, data[1] & 6 ? 256 : 5, &swap))
+	if (hf_system_set_thp(sys,
+			      stride == 1 ? data[1] >> 4 & 0xe : 1u << 9 | 1u << (4 + data[1] % 4)))
+		abort();
+	if (hf_swap_device_open(NULL, data[1] & 6 ? 256 * stride : 5, &swap))
 		abort();
 	if (data[1] & 1 && hf_swapon(sys, &swap))
 		abort();
-	m = model_new(sys, policy == hf_policy_default());
+	m = model_new(sys, policy == hf_policy_default(), stride);
 	if (m) {
 		while (model_step(m, &in))
 			validate(sys, m);

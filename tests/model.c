@@ -39,6 +39,7 @@ struct reference {
 struct model {
 	struct hf_system *sys;
 	bool windows, omits;
+	unsigned stride;      /* pages of a slot; its bytes are in the first */
 	pthread_mutex_t lock; /* of proc[].mm, for borrowers */
 	struct proc proc[MODEL_PROCS];
 	struct reference reference[MODEL_REFS];
@@ -104,9 +105,14 @@ static void bytes_put(struct bytes **b)
 	*b = NULL;
 }
 
-static uint64_t address(unsigned slot)
+static uint64_t span(const struct model *m, unsigned nr)
 {
-	return MODEL_BASE + slot * HF_PAGE_SIZE;
+	return (uint64_t)nr * m->stride * HF_PAGE_SIZE;
+}
+
+static uint64_t address(const struct model *m, unsigned slot)
+{
+	return MODEL_BASE + span(m, slot);
 }
 
 static uint64_t word_offset(unsigned word)
@@ -162,16 +168,24 @@ static void op_map(struct model *m, struct model_input *in)
 	struct proc *p = pick_proc(m, in);
 	unsigned slot, nr, prot = prots[pick(in, 4)];
 	uint64_t addr;
+	bool huge;
 
 	pick_range(in, &slot, &nr, 4);
-	addr = address(slot);
+	huge = pick(in, 2);
+	if (huge && m->stride > 1) {
+		slot &= ~3u; /* where a PMD fits */
+		nr = 4;
+	}
+	addr = address(m, slot);
 	doing(m, "P%d: map %u+%u prot %u", number(m, p), slot, nr, prot);
-	if (!came_out(m, hf_mmap(p->mm, &addr, nr * HF_PAGE_SIZE, prot, HF_MAP_FIXED), 0))
+	if (!came_out(m, hf_mmap(p->mm, &addr, span(m, nr), prot, HF_MAP_FIXED), 0))
 		return;
 	for (unsigned i = slot; i < slot + nr; i++) {
 		bytes_put(&p->slot[i].bytes);
 		p->slot[i] = (struct slot){ .bytes = bytes_new(NULL), .prot = prot };
 	}
+	if (huge)
+		hf_madvise(p->mm, addr, span(m, nr), HF_MADV_HUGEPAGE);
 }
 
 static void op_unmap(struct model *m, struct model_input *in)
@@ -181,7 +195,7 @@ static void op_unmap(struct model *m, struct model_input *in)
 
 	pick_range(in, &slot, &nr, 4);
 	doing(m, "P%d: unmap %u+%u", number(m, p), slot, nr);
-	if (!came_out(m, hf_munmap(p->mm, address(slot), nr * HF_PAGE_SIZE), 0))
+	if (!came_out(m, hf_munmap(p->mm, address(m, slot), span(m, nr)), 0))
 		return;
 	for (unsigned i = slot; i < slot + nr; i++)
 		bytes_put(&p->slot[i].bytes);
@@ -195,7 +209,7 @@ static void op_protect(struct model *m, struct model_input *in)
 
 	pick_range(in, &slot, &nr, 4);
 	doing(m, "P%d: protect %u+%u prot %u", number(m, p), slot, nr, prot);
-	got = hf_mprotect(p->mm, address(slot), nr * HF_PAGE_SIZE, prot);
+	got = hf_mprotect(p->mm, address(m, slot), span(m, nr), prot);
 	came_out(m, got, all_mapped(p, slot, nr) ? 0 : -ENOMEM);
 	for (unsigned i = slot; i < slot + nr && p->slot[i].bytes; i++)
 		p->slot[i].prot = prot;
@@ -230,7 +244,7 @@ static void op_advise(struct model *m, struct model_input *in)
 
 	pick_range(in, &slot, &nr, 3);
 	doing(m, "P%d: advise %u+%u %d", number(m, p), slot, nr, advice);
-	got = hf_madvise(p->mm, address(slot), nr * HF_PAGE_SIZE, advice);
+	got = hf_madvise(p->mm, address(m, slot), span(m, nr), advice);
 	if (advice >= HF_MADV_POPULATE_READ)
 		return; /* may stop anywhere; nothing that can be seen changes */
 	came_out(m, got, all_mapped(p, slot, nr) ? 0 : -ENOMEM);
@@ -247,7 +261,30 @@ static void op_pageout(struct model *m, struct model_input *in)
 
 	pick_range(in, &slot, &nr, MODEL_SLOTS);
 	doing(m, "P%d: page out %u+%u", number(m, p), slot, nr);
-	hf_madvise(p->mm, address(slot), nr * HF_PAGE_SIZE, HF_MADV_PAGEOUT);
+	hf_madvise(p->mm, address(m, slot), span(m, nr), HF_MADV_PAGEOUT);
+}
+
+/* Faults may use large folios now, or no more. */
+static void op_hugepage(struct model *m, struct model_input *in)
+{
+	struct proc *p = pick_proc(m, in);
+	unsigned slot, nr;
+	bool off = pick(in, 4) == 0;
+
+	pick_range(in, &slot, &nr, MODEL_SLOTS);
+	doing(m, "P%d: huge pages %s %u+%u", number(m, p), off ? "off" : "on", slot, nr);
+	hf_madvise(p->mm, address(m, slot), span(m, nr),
+		   off ? HF_MADV_NOHUGEPAGE : HF_MADV_HUGEPAGE);
+}
+
+/* Never changes what anybody sees. */
+static void op_collapse(struct model *m, struct model_input *in)
+{
+	struct proc *p = pick_proc(m, in);
+	unsigned slot = pick(in, MODEL_SLOTS) & ~3u;
+
+	doing(m, "P%d: collapse %u+4", number(m, p), slot);
+	hf_madvise(p->mm, address(m, slot), span(m, 4), HF_MADV_COLLAPSE);
 }
 
 /* Moves frames, and nobody sees it. */
@@ -259,7 +296,7 @@ static void op_migrate(struct model *m, struct model_input *in)
 
 	pick_range(in, &slot, &nr, 4);
 	doing(m, "P%d: migrate %u+%u", number(m, p), slot, nr);
-	got = hf_migrate_pages(p->mm, address(slot), nr * HF_PAGE_SIZE);
+	got = hf_migrate_pages(p->mm, address(m, slot), span(m, nr));
 	if (got < 0)
 		came_out(m, got, -ENOMEM);
 }
@@ -276,8 +313,8 @@ static void op_remap(struct model *m, struct model_input *in)
 	if (to < from + nr && from < to + nr)
 		return;
 	doing(m, "P%d: remap %u+%u to %u", number(m, p), from, nr, to);
-	addr = address(to);
-	got = hf_mremap(p->mm, address(from), nr * HF_PAGE_SIZE, nr * HF_PAGE_SIZE,
+	addr = address(m, to);
+	got = hf_mremap(p->mm, address(m, from), span(m, nr), span(m, nr),
 			HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &addr);
 	if (got == -EFAULT && (nr > 1 || !p->slot[from].bytes))
 		return; /* not one mapping */
@@ -299,7 +336,7 @@ static void op_wrprotect(struct model *m, struct model_input *in)
 
 	pick_range(in, &slot, &nr, MODEL_SLOTS);
 	doing(m, "P%d: wrprotect %u+%u", number(m, p), slot, nr);
-	came_out(m, hf_wrprotect(p->mm, address(slot), nr * HF_PAGE_SIZE), 0);
+	came_out(m, hf_wrprotect(p->mm, address(m, slot), span(m, nr)), 0);
 }
 
 /* ---- processes ---- */
@@ -374,7 +411,7 @@ static void op_store(struct model *m, struct model_input *in)
 	int got;
 
 	doing(m, "P%d: store %u.%u %llu", number(m, p), slot, word, (unsigned long long)value);
-	got = hf_store(p->mm, address(slot) + word_offset(word), &value, 8);
+	got = hf_store(p->mm, address(m, slot) + word_offset(word), &value, 8);
 	if (may_be_absent(m, got))
 		return;
 	if (came_out(m, got, s->bytes && s->prot & HF_PROT_WRITE ? 0 : -EFAULT))
@@ -398,7 +435,7 @@ static void op_load(struct model *m, struct model_input *in)
 	int got;
 
 	doing(m, "P%d: load %u.%u", number(m, p), slot, word);
-	got = hf_load(p->mm, address(slot) + word_offset(word), &value, 8);
+	got = hf_load(p->mm, address(m, slot) + word_offset(word), &value, 8);
 	if (may_be_absent(m, got))
 		return;
 	if (came_out(m, got, s->bytes && s->prot & HF_PROT_READ ? 0 : -EFAULT))
@@ -419,7 +456,7 @@ static void op_check_all(struct model *m, struct model_input *in)
 
 		if (!s->bytes || !(s->prot & HF_PROT_READ))
 			continue;
-		got = hf_copy_from_user(p->mm, page, address(i), sizeof(page));
+		got = hf_copy_from_user(p->mm, page, address(m, i), sizeof(page));
 		if (may_be_absent(m, got) || got == -ENOMEM)
 			continue;
 		if (got != HF_PAGE_SIZE)
@@ -441,7 +478,7 @@ static void op_fault(struct model *m, struct model_input *in)
 	int got;
 
 	doing(m, "P%d: fault %u kind %u", number(m, p), slot, how);
-	got = hf_handle_mm_fault(p->mm, address(slot), flags[how]);
+	got = hf_handle_mm_fault(p->mm, address(m, slot), flags[how]);
 	if (!may_be_absent(m, got))
 		came_out(m, got, allowed ? 0 : -EFAULT);
 }
@@ -458,7 +495,8 @@ static void op_remote(struct model *m, struct model_input *in)
 	int64_t got;
 
 	doing(m, "P%d: user %u at %u.%u", number(m, p), u, slot, word);
-	got = hf_access_process_vm(p->mm, users[u], address(slot) + word_offset(word), &value, 8);
+	got = hf_access_process_vm(p->mm, users[u], address(m, slot) + word_offset(word), &value,
+				   8);
 	if (may_be_absent(m, got) || got == -ENOMEM)
 		return;
 	if (!s->bytes || (!forced && !(s->prot & (writes ? HF_PROT_WRITE : HF_PROT_READ)))) {
@@ -478,10 +516,10 @@ static void op_remote(struct model *m, struct model_input *in)
 
 /* ---- references ---- */
 
-static int64_t take(struct proc *p, unsigned how, unsigned slot, unsigned nr, unsigned flags,
-		    bool pin, struct hf_ref *refs)
+static int64_t take(const struct model *m, struct proc *p, unsigned how, unsigned slot, unsigned nr,
+		    unsigned flags, bool pin, struct hf_ref *refs)
 {
-	uint64_t addr = address(slot);
+	uint64_t addr = address(m, slot);
 
 	switch (how) {
 	case 0:
@@ -510,7 +548,7 @@ static void op_take(struct model *m, struct model_input *in)
 	bool pin = bits & 1, exact;
 	int64_t got;
 
-	pick_range(in, &slot, &nr, MAX_REF_PAGES);
+	pick_range(in, &slot, &nr, m->stride == 1 ? MAX_REF_PAGES : 1);
 	if (r->nr)
 		return;
 	flags = (bits & 2 ? HF_FOLL_WRITE : 0) | (bits & 4 && pin ? HF_FOLL_LONGTERM : 0) |
@@ -519,7 +557,7 @@ static void op_take(struct model *m, struct model_input *in)
 		flags &= ~HF_FOLL_WRITE; /* devices do not write where pins are no windows */
 	doing(m, "P%d: %s %u+%u flags %u way %u", number(m, p), pin ? "pin" : "get", slot, nr,
 	      flags, bits >> 5);
-	got = take(p, bits >> 5 & 3, slot, nr, flags, pin, r->ref);
+	got = take(m, p, bits >> 5 & 3, slot, nr, flags, pin, r->ref);
 	while (want < nr && slot_allows(&p->slot[slot + want], flags))
 		want++;
 	/* memory may be short, and policies fail or lack pages */
@@ -601,11 +639,11 @@ bool model_step(struct model *m, struct model_input *in)
 	typedef void (*operation)(struct model *, struct model_input *);
 	/* what stands more than once is done more often */
 	static const operation ops[] = {
-		op_store,   op_store,   op_store,   op_load,   op_load,      op_check_all,
-		op_fork,    op_fork,    op_exit,    op_take,   op_take,      op_take,
-		op_release, op_device,  op_device,  op_map,    op_unmap,     op_remap,
-		op_fault,   op_remote,  op_protect, op_advise, op_wrprotect, op_pageout,
-		op_pageout, op_migrate, op_migrate,
+		op_store,   op_store,   op_store,   op_load,     op_load,      op_check_all,
+		op_fork,    op_fork,    op_exit,    op_take,     op_take,      op_take,
+		op_release, op_device,  op_device,  op_map,      op_unmap,     op_remap,
+		op_fault,   op_remote,  op_protect, op_advise,   op_wrprotect, op_pageout,
+		op_pageout, op_migrate, op_migrate, op_hugepage, op_collapse,
 	};
 
 	if (in->at >= in->end)
@@ -615,7 +653,7 @@ bool model_step(struct model *m, struct model_input *in)
 	return true;
 }
 
-struct model *model_new(struct hf_system *sys, bool windows)
+struct model *model_new(struct hf_system *sys, bool windows, unsigned stride)
 {
 	struct model *m = calloc(1, sizeof(*m));
 	uint64_t addr = MODEL_BASE;
@@ -625,11 +663,12 @@ struct model *model_new(struct hf_system *sys, bool windows)
 		return NULL;
 	m->sys = sys;
 	m->windows = windows;
+	m->stride = stride;
 	m->omits = !strcmp(hf_system_policy(sys)->name, "dont-fork");
 	pthread_mutex_init(&m->lock, NULL);
 	err = hf_mm_create(sys, &m->proc[0].mm);
 	if (!err)
-		err = hf_mmap(m->proc[0].mm, &addr, MODEL_SLOTS / 2 * HF_PAGE_SIZE,
+		err = hf_mmap(m->proc[0].mm, &addr, span(m, MODEL_SLOTS / 2),
 			      HF_PROT_READ | HF_PROT_WRITE, HF_MAP_FIXED);
 	for (unsigned i = 0; i < MODEL_SLOTS / 2 && !err; i++)
 		m->proc[0].slot[i] = (struct slot){ .bytes = bytes_new(NULL),

@@ -12,7 +12,7 @@
 #include <holdfast/holdfast.h>
 
 #define MODEL_PROCS 4
-#define MODEL_SLOTS 12 /* pages of the arena that all processes have */
+#define MODEL_SLOTS 12 /* of the arena that all processes have */
 #define MODEL_REFS 6
 #define MODEL_BASE 0x10000000ul
 
@@ -24,10 +24,11 @@ struct model_input {
 };
 
 /*
+ * A slot is `stride` pages, and the model knows the bytes of the first.
  * `windows`: the policy promises that pins are windows on the owner's bytes, so what devices see
  * and write is checked. NULL: no memory, or the system has not enough frames to begin with.
  */
-struct model *model_new(struct hf_system *sys, bool windows);
+struct model *model_new(struct hf_system *sys, bool windows, unsigned stride);
 /* Drops everything: references, processes. */
 void model_free(struct model *m);
 /* Does one operation. False: the input is at its end. A difference prints what was done and aborts.

@@ -274,6 +274,7 @@ static void test_instant(void)
 struct crowd {
 	struct hf_system *sys;
 	struct model *model[MODELS];
+	unsigned stride;
 	atomic_uint running;
 };
 
@@ -312,14 +313,14 @@ static int count_mapping(struct hf_mm *mm, uint64_t addr, void *arg)
  * meanwhile. */
 static void meddle_once(struct crowd *c, struct hf_mm *mm, uint64_t random)
 {
-	uint64_t addr = MODEL_BASE + random % MODEL_SLOTS * HF_PAGE_SIZE;
+	uint64_t addr = MODEL_BASE + random % MODEL_SLOTS * c->stride * HF_PAGE_SIZE;
 	struct hf_ref ref;
 	unsigned found = 0;
 	bool pin = random >> 8 & 1;
 	int64_t got;
 
 	if ((random >> 10 & 7) == 0)
-		hf_madvise(mm, MODEL_BASE, MODEL_SLOTS * HF_PAGE_SIZE, HF_MADV_PAGEOUT);
+		hf_madvise(mm, MODEL_BASE, MODEL_SLOTS * c->stride * HF_PAGE_SIZE, HF_MADV_PAGEOUT);
 	if ((random >> 13 & 7) == 0)
 		hf_migrate_pages(mm, addr, HF_PAGE_SIZE);
 	if (random >> 9 & 1)
@@ -352,23 +353,25 @@ static void *meddle(void *arg)
 	return NULL;
 }
 
-static void test_crowd(const struct hf_policy *policy, size_t frames, size_t slots)
+static void test_crowd(const struct hf_policy *policy, size_t frames, size_t slots, unsigned stride)
 {
 	struct hf_swap_device swap;
 	struct hf_reclaimer *reclaimer;
-	struct crowd c = { .sys = make_system(policy, frames) };
+	struct crowd c = { .sys = make_system(policy, frames), .stride = stride };
 	struct hf_system_stats stats;
 	struct player p[MODELS];
 	pthread_t players[MODELS], meddler;
 	size_t operations = 0;
 
+	/* slots of 128 pages: four of them can be a PMD's; single pages: small folios */
+	must(!hf_system_set_thp(c.sys, stride == 1 ? 0xe : 0x2f0));
 	if (slots) {
 		must(!hf_swap_device_open(NULL, slots, &swap));
 		must(!hf_swapon(c.sys, &swap));
 		must(!hf_reclaimer_start(c.sys, &reclaimer));
 	}
 	for (unsigned i = 0; i < MODELS; i++) {
-		c.model[i] = model_new(c.sys, policy == hf_policy_default());
+		c.model[i] = model_new(c.sys, policy == hf_policy_default(), stride);
 		must(c.model[i]);
 	}
 	atomic_store(&c.running, MODELS);
@@ -391,9 +394,12 @@ static void test_crowd(const struct hf_policy *policy, size_t frames, size_t slo
 	if (slots)
 		hf_swap_device_close(&swap);
 	printf("ok %u - %zu operations of %d process trees with a meddler, policy %s, %zu frames, "
-	       "%zu slots, %llu pages out and %llu in\n",
-	       test_number, operations, MODELS, policy->name, frames, slots,
-	       (unsigned long long)stats.swap_outs, (unsigned long long)stats.swap_ins);
+	       "%zu slots, %u pages a slot of the model, %llu pages out and %llu in, %llu huge "
+	       "faults, %llu splits, %llu collapses\n",
+	       test_number, operations, MODELS, policy->name, frames, slots, stride,
+	       (unsigned long long)stats.swap_outs, (unsigned long long)stats.swap_ins,
+	       (unsigned long long)stats.thp_faults, (unsigned long long)stats.thp_splits,
+	       (unsigned long long)stats.collapses);
 }
 
 int main(int argc, char **argv)
@@ -406,12 +412,16 @@ int main(int argc, char **argv)
 	test_instant();
 	for (size_t i = 0; (policy = hf_policy_at(i)); i++) {
 		test_number++;
-		test_crowd(policy, 512, 0);
+		test_crowd(policy, 512, 0, 1);
 		test_number++;
-		test_crowd(policy, 48, 512);
+		test_crowd(policy, 48, 512, 1);
 	}
 	test_number++;
-	test_crowd(hf_policy_default(), 100, 0);
+	test_crowd(hf_policy_default(), 100, 0, 1);
+	test_number++;
+	test_crowd(hf_policy_default(), 8192, 16384, 128);
+	test_number++;
+	test_crowd(hf_policy_find("linux-6.18"), 8192, 16384, 128);
 	printf("1..%u\n", test_number);
 	return 0;
 }

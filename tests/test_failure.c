@@ -101,12 +101,43 @@ static void history(struct hf_system *sys, struct hf_mm *mm)
 		hf_mm_put(child);
 }
 
-static void run_once(const struct hf_policy *policy)
+/* Large folios, behind a PMD and behind leaf entries. */
+static void huge_history(struct hf_system *sys, struct hf_mm *mm)
+{
+	uint64_t addr = A, word = 5;
+	struct hf_mm *child = NULL;
+	struct hf_ref ref;
+	int64_t got;
+
+	if (!done(sys, hf_mmap(mm, &addr, 544 * P, RW, HF_MAP_FIXED)))
+		return;
+	done(sys, hf_madvise(mm, A, 544 * P, HF_MADV_HUGEPAGE));
+	done(sys, hf_store(mm, A + 8 * P, &word, 8));
+	done(sys, hf_store(mm, A + 520 * P, &word, 8));
+	got = hf_pin_user_pages_fast(mm, A + 8 * P, 1, 0, &ref);
+	done(sys, got);
+	done(sys, hf_mm_fork(mm, &child));
+	done(sys, hf_store(mm, A + 9 * P, &word, 8));
+	if (child) {
+		done(sys, hf_store(child, A + 8 * P, &word, 8));
+		hf_migrate_pages(child, A, 16 * P);
+		validate(sys);
+		hf_mm_put(child);
+	}
+	if (got > 0)
+		assert_int_equal(hf_unpin_user_pages(sys, &ref, 1), 0);
+	hf_madvise(mm, A, 512 * P, HF_MADV_COLLAPSE);
+	done(sys, hf_munmap(mm, A + 100 * P, P));
+}
+
+typedef void (*history_fn)(struct hf_system *sys, struct hf_mm *mm);
+
+static void run_once(const struct hf_policy *policy, history_fn history, size_t frames)
 {
 	struct hf_system_config config = {
 		.platform = &failing,
 		.policy = policy,
-		.nr_frames = 64,
+		.nr_frames = frames,
 		.flags = HF_SYSTEM_DEBUG,
 	};
 	struct hf_system *sys;
@@ -114,6 +145,7 @@ static void run_once(const struct hf_policy *policy)
 
 	if (hf_system_create(&config, &sys))
 		return;
+	assert_int_equal(hf_system_set_thp(sys, 1u << 9 | 1u << 4), 0);
 	if (done(sys, hf_mm_create(sys, &mm))) {
 		history(sys, mm);
 		hf_mm_put(mm);
@@ -123,20 +155,25 @@ static void run_once(const struct hf_policy *policy)
 	assert_int_equal(hf_system_destroy(sys), 0);
 }
 
-static void every_allocation_fails_once(void **state)
+static void each_allocation(const struct hf_policy *policy, history_fn history, size_t frames)
 {
-	const struct hf_policy *policy = *state;
 	long n = 0;
 
 	do {
 		failed = false;
 		atomic_store(&countdown, n++);
-		run_once(policy);
+		run_once(policy, history, frames);
 		atomic_store(&countdown, -1);
 		assert_int_equal(atomic_load(&live), 0);
 	} while (failed);
 	print_message("# %s: %ld allocations failed, one a run\n", policy->name, n - 1);
 	assert_true(n > 20);
+}
+
+static void every_allocation_fails_once(void **state)
+{
+	each_allocation(*state, history, 64);
+	each_allocation(*state, huge_history, 2048);
 }
 
 /* The same with frames: the machine has 16, 17, 18 ... of them. */

@@ -54,8 +54,10 @@ struct hf_system_stats {
 						  /proc/vmstat: zeropage excluded */
 	uint64_t fast_fallbacks;               /* GUP-fast gave way to the slow path */
 	uint64_t unpin_check_failures;
-	uint64_t swap_ins, swap_outs; /* pages read from and written to the device */
-	uint64_t migrations;
+	uint64_t swap_ins, swap_outs;    /* pages read from and written to the device */
+	uint64_t migrations;             /* folios */
+	uint64_t thp_faults, thp_splits; /* PMDs mapped by a fault, and split */
+	uint64_t collapses;
 };
 
 /* Errors: -EINVAL (config), -ENOMEM. */
@@ -64,6 +66,12 @@ int hf_system_create(const struct hf_system_config *config, struct hf_system **o
  * is left. */
 int hf_system_destroy(struct hf_system *sys);
 void hf_system_stats(struct hf_system *sys, struct hf_system_stats *stats);
+/*
+ * Which sizes faults in HUGEPAGE mappings may use, as /sys/kernel/mm/transparent_hugepage: bit n
+ * allows folios of 2^n pages, n from 1 to 9; bit 9, the only one set at first, is mapped by a PMD.
+ * -EINVAL: other bits.
+ */
+int hf_system_set_thp(struct hf_system *sys, uint32_t orders);
 const struct hf_policy *hf_system_policy(const struct hf_system *sys);
 
 /* ---- address spaces ---- */
@@ -138,12 +146,17 @@ enum hf_advice {
 	HF_MADV_PAGEOUT,        /* to swap, what can be: not pinned, mapped here only */
 	HF_MADV_COLD,           /* the first to go when frames are short */
 	HF_MADV_FREE,           /* contents may be dropped, until the next store to the page */
+	HF_MADV_HUGEPAGE,       /* faults use large folios, as hf_system_set_thp() allows */
+	HF_MADV_NOHUGEPAGE,     /* undo HUGEPAGE */
+	HF_MADV_COLLAPSE,       /* small pages become folios that PMDs map, now */
 };
 
 /*
  * Errors: -EINVAL (range, advice; POPULATE_*: the mapping's protection forbids it), -ENOMEM (a
  * hole: the rest of the range is still advised, as in Linux, except by POPULATE_*; or no memory),
- * -EFAULT (POPULATE_*: a page omitted by fork).
+ * -EFAULT (POPULATE_*: a page omitted by fork), -EAGAIN (COLLAPSE: somebody holds a page; COLLAPSE
+ * stops there, and gives -EINVAL for a range without a whole PMD or without pages, or, in eras that
+ * ask for it, without a writable entry).
  */
 int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advice);
 
@@ -191,9 +204,12 @@ struct hf_page_info {
 	uint64_t pfn; /* HF_PFN_NONE when nothing is mapped */
 	bool present, writable, dirty, young;
 	bool zeropage, anon, exclusive;
-	bool absent;  /* omitted by fork: access fails */
-	bool swapped; /* on the swap device */
-	uint32_t refs, pins, mapcount;
+	bool absent;             /* omitted by fork: access fails */
+	bool swapped;            /* on the swap device */
+	bool pmd;                /* mapped by a PMD */
+	unsigned order;          /* of its folio: 2^order pages */
+	uint32_t refs;           /* of the folio */
+	uint32_t pins, mapcount; /* of the page */
 };
 
 /* What is mapped at addr now. Never faults. -EFAULT: no mapping there. */

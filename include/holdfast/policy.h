@@ -88,6 +88,11 @@ struct hf_policy {
 	/* A write fault on a swapped page counts references, not mappings, to find its owner
 	 * (5.18). */
 	bool swap_in_counts_refs;
+	/* Linux has no exact count of a small page's pins, nor of those of one page of a large
+	 * folio: swap-out, migration and merging go by hf_page_maybe_pinned(). */
+	bool estimates_pins;
+	/* Collapse wants at least one writable entry (SCAN_PAGE_RO; gone after 6.14). */
+	bool collapse_needs_write;
 	/* A write fault sleeps for the page lock and looks again; otherwise a busy lock means copy.
 	 */
 	bool reuse_sleeps;
@@ -106,6 +111,10 @@ struct hf_policy {
 	/* May a write fault keep this page (read-only entry, page locked, ptl held) instead of
 	 * copying it? */
 	bool (*may_reuse)(const struct hf_page *page);
+	/* The same, for a page of a large folio behind a leaf entry of mm, and for a folio behind a
+	 * PMD (page: its first). */
+	bool (*large_reuse)(const struct hf_mm *mm, const struct hf_page *page);
+	bool (*huge_reuse)(const struct hf_mm *mm, const struct hf_page *page);
 	/* Called for entries that are present and not writable, under ptl or locklessly (GUP-fast).
 	 */
 	enum hf_gup_action (*gup_read)(const struct hf_gup_view *view);
@@ -123,13 +132,17 @@ const struct hf_policy *hf_policy_at(size_t i);
 
 /* For rules: what they may ask of a page. Racy unless the caller holds what keeps the answer still.
  */
-uint32_t hf_page_refs(const struct hf_page *page); /* all references: mappings, gets, pins */
+uint32_t hf_page_refs(const struct hf_page *page); /* of the folio: mappings, gets, pins */
 uint32_t hf_page_pins(const struct hf_page *page); /* pins of both classes */
 uint32_t hf_page_pins_of(const struct hf_page *page, unsigned pin_class);
+uint32_t hf_folio_pins(const struct hf_page *page);
 uint32_t hf_page_mapcount(const struct hf_page *page);   /* entries that map it */
+uint32_t hf_folio_mapcount(const struct hf_page *page);  /* entries that map its folio */
+bool hf_folio_maybe_shared(const struct hf_page *page);  /* by others than one mm; from 6.15 */
 uint32_t hf_page_swap_users(const struct hf_page *page); /* entries that name its swap slot */
 bool hf_page_exclusive(const struct hf_page *page);      /* PageAnonExclusive */
-bool hf_page_maybe_pinned(const struct hf_page *page);   /* Linux's estimate, 1024 bias */
+bool hf_page_maybe_pinned(const struct hf_page *page);   /* Linux's estimate: 1024 bias of small
+							     pages, any pin of a large folio */
 bool hf_mm_has_pinned(const struct hf_mm *mm);           /* MMF_HAS_PINNED: sticky, not inherited */
 
 #ifdef __cplusplus

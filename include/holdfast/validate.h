@@ -27,6 +27,7 @@ enum hf_invariant {
 	HF_INV_REFCOUNT,  /* references cover mappings, pins and the swap cache */
 	HF_INV_SWAP,      /* a slot's users are the entries that name it; cache and page agree */
 	HF_INV_RMAP,      /* the reverse map finds exactly the entries that the walk finds */
+	HF_INV_FOLIO,     /* the pages of a folio agree, and its counts are the sums of theirs */
 	HF_INV_FREE_PAGE, /* a free frame has no counts, no flags, and (debug) intact junk */
 	HF_INV_FRAMES, /* every frame is mapped, referenced, cached or in the buddy lists, once */
 	HF_INV_VMA,    /* VMAs are sorted, disjoint, aligned, and hold every present entry */

@@ -62,19 +62,28 @@ static enum translation translate_and_move(const struct access *a, uint64_t addr
 {
 	uint64_t need = a->write ? HF_PTE_YOUNG | HF_PTE_DIRTY : HF_PTE_YOUNG;
 	struct hf_system *sys = a->mm->sys;
-	struct hf_table *table = hf_leaf(a->mm, addr);
+	struct hf_table *pmds = hf_pmd_table(a->mm, addr);
 	_Atomic uint64_t *ptep;
+	uint64_t offset = addr & ~HF_PAGE_MASK;
 	hf_pte pte;
 
-	if (!table)
+	if (!pmds)
 		return NEEDS_FAULT;
-	ptep = &table->entry[hf_pte_index(addr)];
+	ptep = hf_pmd_entry(pmds, addr);
 	pte = hf_ld(ptep, seq_cst);
+	if (!pte)
+		return NEEDS_FAULT;
+	if (hf_pmd_huge(pte)) {
+		offset = addr & ~HF_PMD_MASK;
+	} else {
+		ptep = &hf_entry_table(pte)->entry[hf_pte_index(addr)];
+		pte = hf_ld(ptep, seq_cst);
+	}
 	if (!hf_pte_present(pte) || pte & HF_PTE_PROTNONE || (a->write && !hf_pte_write(pte)))
 		return NEEDS_FAULT;
 	if ((pte & need) != need && !hf_cas(ptep, &pte, pte | need, seq_cst))
 		return CHANGED;
-	move(a, sys->frames + hf_pte_pfn(pte) * HF_PAGE_SIZE + (addr & ~HF_PAGE_MASK), buf, len);
+	move(a, sys->frames + hf_pte_pfn(pte) * HF_PAGE_SIZE + offset, buf, len);
 	return TRANSLATED;
 }
 

@@ -111,15 +111,13 @@ static void page_prep(struct hf_system *sys, struct hf_page *page)
 	hf_st(&page->counts, HF_COUNT_REF, release);
 }
 
-struct hf_page *hf_buddy_alloc(struct hf_system *sys, unsigned order)
+static struct hf_page *buddy_alloc(struct hf_system *sys, unsigned order)
 {
 	struct hf_page *page;
 
 	hf_mutex_lock(sys, &sys->buddy_lock);
 	page = block_alloc(sys, order);
 	hf_mutex_unlock(sys, &sys->buddy_lock);
-	for (size_t i = 0; page && i < 1ul << order; i++)
-		page_prep(sys, page + i);
 	return page;
 }
 
@@ -213,6 +211,29 @@ struct hf_page *hf_page_alloc(struct hf_system *sys)
 	if (page)
 		page_prep(sys, page);
 	return page;
+}
+
+struct hf_page *hf_folio_alloc(struct hf_system *sys, unsigned order)
+{
+	struct hf_page *head;
+
+	if (!order)
+		return hf_page_alloc(sys);
+	head = buddy_alloc(sys, order);
+	if (!head) {
+		drain_all(sys);
+		head = buddy_alloc(sys, order);
+	}
+	if (!head)
+		return NULL;
+	head->owner[0] = head->owner[1] = (struct hf_owner){ .entries = 0 };
+	hf_st(&head->maybe_shared, false, relaxed);
+	for (uint32_t i = 0; i < 1u << order; i++) {
+		check_poison(sys, head + i);
+		hf_st(&head[i].compound, HF_COMPOUND(order, i), relaxed);
+	}
+	hf_st(&head->counts, HF_COUNT_REF, release);
+	return head;
 }
 
 void hf_page_free(struct hf_system *sys, struct hf_page *page)

@@ -57,6 +57,60 @@ static void install_own(struct fault *f, struct hf_page *page)
 	hf_st(f->ptep, own_pte(f, hf_page_pfn(sys, page)), seq_cst);
 }
 
+/* ---- new pages ---- */
+
+/* The first address that a folio of that order around the fault has. */
+static uint64_t folio_start(const struct fault *f, unsigned order)
+{
+	return f->addr & ~((HF_PAGE_SIZE << order) - 1);
+}
+
+static bool folio_fits(const struct fault *f, unsigned order)
+{
+	uint64_t start = folio_start(f, order), end = start + (HF_PAGE_SIZE << order);
+
+	if (start < f->vma->start || end > f->vma->end)
+		return false;
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
+		if (!hf_pte_none(hf_ld(&f->table->entry[hf_pte_index(addr)], relaxed)))
+			return false;
+	return true;
+}
+
+/* The largest folio that is enabled, fits, and can be had. */
+static struct hf_page *alloc_folio(const struct fault *f)
+{
+	struct hf_system *sys = f->mm->sys;
+	uint32_t orders = f->vma->flags & HF_VM_HUGEPAGE ? hf_ld(&sys->thp_orders, relaxed) : 0;
+	struct hf_page *head;
+
+	for (unsigned order = HF_PMD_ORDER - 1; order; order--) {
+		if (!(orders >> order & 1) || !folio_fits(f, order))
+			continue;
+		head = hf_folio_alloc(sys, order);
+		if (head)
+			return head;
+	}
+	return hf_page_alloc_reclaim(sys);
+}
+
+static void install_folio(struct fault *f, struct hf_page *head)
+{
+	struct hf_system *sys = f->mm->sys;
+	unsigned order = hf_folio_order(head), nr = 1u << order;
+	uint64_t start = folio_start(f, order);
+
+	hf_folio_set_anon(head, f->vma, start);
+	hf_add(&head->counts, (nr - 1) * HF_COUNT_REF, relaxed);
+	for (unsigned i = 0; i < nr; i++) {
+		if (sys->policy->has_mark)
+			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, release);
+		hf_page_add_rmap(f->mm, head + i);
+		hf_st(&f->table->entry[hf_pte_index(start) + i],
+		      own_pte(f, hf_page_pfn(sys, head + i)), seq_cst);
+	}
+}
+
 /* Nothing is mapped yet. */
 static int anonymous_fault(struct fault *f)
 {
@@ -64,13 +118,20 @@ static int anonymous_fault(struct fault *f)
 	struct hf_page *page = NULL;
 
 	if (wants_own_page(f)) {
-		page = hf_page_alloc_reclaim(sys);
+		page = alloc_folio(f);
 		if (!page)
 			return -HF_ENOMEM;
-		__builtin_memset(hf_page_data(sys, page), 0, HF_PAGE_SIZE);
+		__builtin_memset(hf_page_data(sys, page), 0, HF_PAGE_SIZE << hf_folio_order(page));
 	}
 	fault_lock(f);
-	if (hf_pte_none(f->pte) && page) {
+	if (page && hf_folio_order(page)) {
+		if (folio_fits(f, hf_folio_order(page))) {
+			install_folio(f, page);
+			page = NULL;
+		} else {
+			f->pte = HF_PTE_PRESENT; /* look again */
+		}
+	} else if (hf_pte_none(f->pte) && page) {
 		install_own(f, page);
 		page = NULL;
 	} else if (hf_pte_none(f->pte)) {
@@ -84,6 +145,8 @@ static int anonymous_fault(struct fault *f)
 		hf_page_put(sys, page);
 	return 0;
 }
+
+/* ---- copy-on-write ---- */
 
 /* The page stays. A write makes the entry writable; an unshare has nothing left to do. */
 static void reuse(struct fault *f)
@@ -130,7 +193,7 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 		}
 		hf_page_put(sys, page);
 	}
-	kept = policy->may_reuse(page);
+	kept = hf_folio_order(page) ? policy->large_reuse(f->mm, page) : policy->may_reuse(page);
 	if (kept) {
 		if (policy->has_mark)
 			hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
@@ -175,7 +238,7 @@ static int copy_page_fault(struct fault *f, struct hf_page *old)
 		if (switched) {
 			switch_to_copy(f, copy);
 			if (old)
-				hf_page_remove_rmap(old);
+				hf_page_remove_rmap(f->mm, old);
 		}
 		fault_unlock(f);
 	}
@@ -292,20 +355,27 @@ static int fault_once(struct fault *f)
 	return 0;
 }
 
+static int leaf_fault(struct fault *f)
+{
+	f->table = hf_leaf_alloc(f->mm, f->addr);
+	if (!f->table)
+		return -HF_ENOMEM;
+	f->ptep = &f->table->entry[hf_pte_index(f->addr)];
+	return fault_once(f);
+}
+
 int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags)
 {
 	struct fault f = { .mm = vma->mm, .vma = vma, .addr = addr & HF_PAGE_MASK, .flags = flags };
 	int err;
 
 	hf_count(f.mm->sys, HF_STAT_FAULTS, 1);
-	f.table = hf_leaf_alloc(f.mm, addr);
-	if (!f.table)
-		return -HF_ENOMEM;
-	f.ptep = &f.table->entry[hf_pte_index(addr)];
 	do {
 		f.again = false;
-		err = fault_once(&f);
-	} while (!err && f.again);
+		err = hf_huge_fault(vma, addr, flags);
+		if (err == HF_HUGE_LEAF)
+			err = leaf_fault(&f);
+	} while (err == HF_HUGE_AGAIN || (!err && f.again));
 	return err;
 }
 

@@ -30,57 +30,77 @@ static void fork_end(struct hf_mm *parent)
 	hf_mmap_write_unlock(parent);
 }
 
+static void protect_entry(_Atomic uint64_t *ptep)
+{
+	if (!hf_pte_write(hf_ld(ptep, relaxed)) || !hf_pte_present(hf_ld(ptep, relaxed)))
+		return;
+	hf_or(ptep, HF_PTE_FORK_WRITE, relaxed);
+	hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
+}
+
 static int protect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 			void *arg)
 {
 	(void)mm;
 	(void)arg;
-	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
-		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
+		protect_entry(&table->entry[hf_pte_index(addr)]);
+	return 0;
+}
 
-		if (!hf_pte_write(hf_ld(ptep, relaxed)) || !hf_pte_present(hf_ld(ptep, relaxed)))
-			continue;
-		hf_or(ptep, HF_PTE_FORK_WRITE, relaxed);
-		hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
-	}
+static int protect_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
+{
+	(void)mm;
+	(void)arg;
+	protect_entry(hf_pmd_entry(table, addr));
 	return 0;
 }
 
 /* Gives write permission back where this fork took it and the page is still marked. */
+static void unprotect_entry(struct hf_mm *mm, _Atomic uint64_t *ptep)
+{
+	hf_pte pte = hf_ld(ptep, relaxed);
+
+	if (!hf_pte_present(pte) || !(pte & HF_PTE_FORK_WRITE))
+		return;
+	if (hf_page_exclusive(hf_pfn_page(mm->sys, hf_pte_pfn(pte))))
+		hf_or(ptep, HF_PTE_WRITE, relaxed);
+	hf_and(ptep, ~HF_PTE_FORK_WRITE, seq_cst);
+}
+
 static int unprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 			  void *arg)
 {
 	(void)arg;
-	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
-		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
-		hf_pte pte = hf_ld(ptep, relaxed);
-
-		if (!hf_pte_present(pte) || !(pte & HF_PTE_FORK_WRITE))
-			continue;
-		if (hf_page_exclusive(hf_pfn_page(mm->sys, hf_pte_pfn(pte))))
-			hf_or(ptep, HF_PTE_WRITE, relaxed);
-		hf_and(ptep, ~HF_PTE_FORK_WRITE, seq_cst);
-	}
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
+		unprotect_entry(mm, &table->entry[hf_pte_index(addr)]);
 	return 0;
 }
+
+static int unprotect_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
+{
+	(void)arg;
+	unprotect_entry(mm, hf_pmd_entry(table, addr));
+	return 0;
+}
+
+static const struct hf_walk protect = { .leaf = protect_leaf, .huge = protect_huge };
+static const struct hf_walk unprotect = { .leaf = unprotect_leaf, .huge = unprotect_huge };
 
 static bool copies_tables(const struct hf_vma *vma)
 {
 	return !(vma->flags & (HF_VM_DONTCOPY | HF_VM_WIPEONFORK));
 }
 
-static void for_each_copied(struct hf_mm *mm, hf_leaf_fn fn)
+static void for_each_copied(struct hf_mm *mm, const struct hf_walk *walk)
 {
 	for (size_t i = 0; i < mm->nr_vmas; i++)
 		if (copies_tables(mm->vmas[i]))
-			hf_for_each_leaf(mm, mm->vmas[i]->start, mm->vmas[i]->end, fn, NULL);
+			hf_for_each_leaf(mm, mm->vmas[i]->start, mm->vmas[i]->end, walk, NULL);
 }
 
-static void share_page(_Atomic uint64_t *src, _Atomic uint64_t *dst, hf_pte pte,
-		       struct hf_page *page)
+static void share_entry(_Atomic uint64_t *src, _Atomic uint64_t *dst, hf_pte pte)
 {
-	hf_page_get(page);
-	hf_page_add_rmap(page);
 	if (hf_pte_write(pte))
 		hf_and(src, ~HF_PTE_WRITE, seq_cst);
 	if (pte & HF_PTE_FORK_WRITE)
@@ -134,7 +154,9 @@ static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *ds
 	}
 	if (action == HF_FORK_COPY || hf_page_try_share(sys, page))
 		return copy_early(f, src, dst, addr, pte, page);
-	share_page(src, dst, pte, page);
+	hf_page_get(page);
+	hf_page_add_rmap(f->child, page);
+	share_entry(src, dst, pte);
 	return 0;
 }
 
@@ -181,6 +203,44 @@ static int fork_leaf(struct hf_mm *parent, struct hf_table *table, uint64_t star
 	return err;
 }
 
+/* A folio is shared whole, or page by page. */
+static bool shares_folio(struct fork *f, struct hf_page *head)
+{
+	const struct hf_policy *policy = f->parent->sys->policy;
+
+	if (policy->fork_page(f->parent, head) != HF_FORK_SHARE)
+		return false;
+	return policy->estimates_pins || !hf_folio_pins(head);
+}
+
+static int fork_huge(struct hf_mm *parent, struct hf_table *table, uint64_t addr, void *arg)
+{
+	struct fork *f = arg;
+	_Atomic uint64_t *src = hf_pmd_entry(table, addr);
+	hf_pte pmd = hf_ld(src, seq_cst);
+	struct hf_page *head = hf_pfn_page(parent->sys, hf_pte_pfn(pmd));
+	struct hf_table *to, *leaf;
+
+	if (!hf_pte_special(pmd) && !shares_folio(f, head))
+		return HF_WALK_SPLIT;
+	to = hf_pmd_table_alloc(f->child, addr);
+	leaf = to ? hf_table_new(parent->sys) : NULL;
+	if (!leaf)
+		return -HF_ENOMEM;
+	hf_mutex_lock(parent->sys, &to->ptl);
+	if (!hf_pte_special(pmd)) {
+		hf_and(&head->flags, ~HF_PG_EXCLUSIVE, release);
+		hf_page_get(head);
+		hf_folio_add_pmd_rmap(f->child, head);
+	}
+	hf_deposit(to, leaf);
+	share_entry(src, hf_pmd_entry(to, addr), pmd);
+	hf_mutex_unlock(parent->sys, &to->ptl);
+	return 0;
+}
+
+static const struct hf_walk fork_walk = { .leaf = fork_leaf, .huge = fork_huge };
+
 static int fork_vma(struct fork *f, struct hf_vma *vma)
 {
 	int err;
@@ -191,7 +251,7 @@ static int fork_vma(struct fork *f, struct hf_vma *vma)
 	if (err || !copies_tables(vma))
 		return err;
 	f->child_vma = hf_vma_find(f->child, vma->start);
-	return hf_for_each_leaf(f->parent, vma->start, vma->end, fork_leaf, f);
+	return hf_for_each_leaf(f->parent, vma->start, vma->end, &fork_walk, f);
 }
 
 static int fork_once(struct hf_mm *parent, struct hf_mm **child)
@@ -205,13 +265,13 @@ static int fork_once(struct hf_mm *parent, struct hf_mm **child)
 		return -HF_ENOMEM;
 	fork_begin(parent);
 	if (one_instant) {
-		for_each_copied(parent, protect_leaf);
+		for_each_copied(parent, &protect);
 		hf_tlb_flush(parent);
 	}
 	for (size_t i = 0; i < parent->nr_vmas && !err; i++)
 		err = fork_vma(&f, parent->vmas[i]);
 	if (err && one_instant)
-		for_each_copied(parent, unprotect_leaf);
+		for_each_copied(parent, &unprotect);
 	/* Linux flushes at the end: until then CPUs may store to pages that are shared already. */
 	if (!one_instant)
 		hf_tlb_flush(parent);

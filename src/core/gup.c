@@ -104,16 +104,18 @@ void hf_ref_set(struct hf_ref *ref, struct hf_page *page, unsigned asked, unsign
 	};
 }
 
-/* ptl held, and the entry needs no fault. */
-static int grab(const struct gup *g, hf_pte pte, struct hf_ref *ref)
+/* ptl held, and the entry needs no fault. The huge zeropage counts like any folio. */
+static int grab(const struct gup *g, hf_pte pte, uint32_t huge, struct hf_ref *ref)
 {
 	struct hf_system *sys = g->mm->sys;
-	struct hf_page *page = hf_pfn_page(sys, hf_pte_pfn(pte));
+	struct hf_page *marked = hf_pfn_page(sys, hf_pte_pfn(pte));
+	struct hf_page *page = huge == HF_NOT_HUGE ? marked : marked + huge;
 	int err = 0;
 
-	if (!hf_pte_special(pte)) {
+	if (!hf_pte_special(pte) || huge != HF_NOT_HUGE) {
 		hf_assert(!(g->taken & HF_FOLL_PIN) || !sys->policy->has_mark ||
-			  sys->policy->pins_shared || hf_page_exclusive(page));
+			  sys->policy->pins_shared || hf_pte_special(pte) ||
+			  hf_page_exclusive(marked));
 		err = hf_page_try_grab(page, hf_gup_delta(sys, g->taken));
 		if (!err && g->taken & HF_FOLL_PIN)
 			hf_count(sys, HF_STAT_PINS_ACQUIRED, 1);
@@ -127,7 +129,8 @@ static int grab(const struct gup *g, hf_pte pte, struct hf_ref *ref)
 static int follow(struct gup *g, struct hf_vma *vma, uint64_t addr, struct hf_ref *ref)
 {
 	struct hf_table *table;
-	_Atomic uint64_t *ptep = hf_pte_lock(g->mm, addr, &table);
+	uint32_t huge;
+	_Atomic uint64_t *ptep = hf_pte_lock(g->mm, addr, &table, &huge);
 	hf_pte pte;
 	int ret;
 
@@ -136,7 +139,7 @@ static int follow(struct gup *g, struct hf_vma *vma, uint64_t addr, struct hf_re
 	pte = hf_ld(ptep, seq_cst);
 	ret = need(g, vma, pte);
 	if (!ret)
-		ret = grab(g, pte, ref);
+		ret = grab(g, pte, huge, ref);
 	hf_mutex_unlock(g->mm->sys, &table->ptl);
 	return ret;
 }

@@ -36,23 +36,28 @@ static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned t
 		     struct hf_page **out)
 {
 	struct hf_system *sys = mm->sys;
-	struct hf_table *table = hf_leaf(mm, addr);
-	_Atomic uint64_t *ptep;
-	struct hf_page *page;
-	hf_pte pte;
+	struct hf_table *pmds = hf_pmd_table(mm, addr);
+	_Atomic uint64_t *pmdp, *ptep;
+	struct hf_page *page, *marked;
+	hf_pte pmd, pte;
 	int err;
 
-	if (!table)
+	if (!pmds)
 		return false;
-	ptep = &table->entry[hf_pte_index(addr)];
+	pmdp = hf_pmd_entry(pmds, addr);
+	pmd = hf_ld(pmdp, seq_cst);
+	if (!pmd)
+		return false;
+	ptep = hf_pmd_huge(pmd) ? pmdp : &hf_entry_table(pmd)->entry[hf_pte_index(addr)];
 	pte = hf_ld(ptep, seq_cst);
-	if (!entry_allows(pte, taken))
+	if (!entry_allows(pte, taken) || hf_pmd_huge(pmd) != hf_pmd_huge(pte))
 		return false;
-	page = hf_pfn_page(sys, hf_pte_pfn(pte));
+	marked = hf_pfn_page(sys, hf_pte_pfn(pte));
+	page = hf_pmd_huge(pmd) ? marked + hf_pte_index(addr) : marked;
 	if (hf_page_try_grab(page, delta))
 		return false;
-	if (hf_leaf(mm, addr) == table && hf_ld(ptep, seq_cst) == pte &&
-	    mark_allows(sys, page, pte, taken)) {
+	if (hf_pmd_table(mm, addr) == pmds && hf_ld(pmdp, seq_cst) == pmd &&
+	    hf_ld(ptep, seq_cst) == pte && mark_allows(sys, marked, pte, taken)) {
 		*out = page;
 		return true;
 	}

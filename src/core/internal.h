@@ -20,6 +20,10 @@
 #define hf_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #define HF_MAX_ORDER 9
+#define HF_PMD_ORDER 9
+#define HF_PMD_PAGES 512u
+#define HF_PMD_SIZE 0x200000ull
+#define HF_PMD_MASK (~(HF_PMD_SIZE - 1))
 #define HF_NR_PCP 64
 #define HF_MAX_MAP_COUNT 65530
 #define HF_POISON 0x6b /* fills free frames in debug systems */
@@ -27,7 +31,7 @@
 /* ---- pages ---- */
 
 /* hf_page.counts: references in bits 0..23, the two pin counters above. A pin moves both in one
- * operation. */
+ * operation. A large folio counts in its first page; its pins are counted for each page, too. */
 #define HF_COUNT_REF 1ull
 #define HF_COUNT_PIN(class) (1ull << ((class) ? 44 : 24))
 #define HF_REFS_MAX 0xffffffu
@@ -42,10 +46,24 @@
 #define HF_PG_LAZYFREE (1u << 7) /* MADV_FREE: dropped rather than moved out, if still clean */
 #define HF_PG_CACHED (1u << 6)   /* free, in a per-thread cache */
 
+#define HF_COMPOUND(order, offset) ((uint32_t)(order) << 16 | (offset))
+
+/* Who maps a large folio: two address spaces are known, with the number of their entries. */
+struct hf_owner {
+	uint32_t asid, entries; /* 0, 0: free */
+};
+
+/* A frame. Of a folio, counts, the flags but EXCLUSIVE, anon_vma and index are its first page's. */
 struct hf_page {
 	_Atomic uint64_t counts;
 	_Atomic uint32_t flags;
-	_Atomic uint32_t mapcount;
+	_Atomic uint32_t mapcount; /* leaf entries that map this page */
+	_Atomic uint32_t compound; /* HF_COMPOUND: its folio's order, and its place in the folio */
+	_Atomic uint32_t entire_mapcount; /* first page: PMDs that map the folio */
+	_Atomic uint32_t large_mapcount;  /* first page: entries of either kind */
+	_Atomic uint64_t pins;       /* of this page of a large folio: class 0 low, class 1 high */
+	struct hf_owner owner[2];    /* first page, under owner_lock */
+	_Atomic bool maybe_shared;   /* others than one address space may map it; likewise */
 	_Atomic uint32_t generation; /* uses of the frame so far; tells stale references */
 	uint32_t order;              /* of the free block, under the buddy lock */
 	struct hf_anon_vma *_Atomic anon_vma;
@@ -69,6 +87,7 @@ struct hf_anon_vma {
 
 #define HF_VM_DONTCOPY (1u << 0)
 #define HF_VM_WIPEONFORK (1u << 1)
+#define HF_VM_HUGEPAGE (1u << 2)
 
 struct hf_vma {
 	struct hf_mm *mm;
@@ -83,7 +102,8 @@ struct hf_vma {
 /* One page-table page of any level. Upper entries: pointer | 1. Leaf entries: pte.h. */
 struct hf_table {
 	_Atomic uint64_t entry[512];
-	struct hf_lock ptl; /* leaf: guards the entries */
+	struct hf_lock ptl;       /* guards leaf entries and huge PMDs */
+	struct hf_table *deposit; /* of PMDs: leaf tables kept for splits, by rcu.owner */
 	struct hf_system *sys;
 	struct hf_rcu_head rcu;
 };
@@ -122,6 +142,9 @@ enum hf_stat {
 	HF_STAT_SWAP_IN,
 	HF_STAT_SWAP_OUT,
 	HF_STAT_MIGRATIONS,
+	HF_STAT_THP_FAULTS,
+	HF_STAT_THP_SPLITS,
+	HF_STAT_COLLAPSES,
 	HF_NR_STATS,
 };
 
@@ -137,7 +160,10 @@ struct hf_system {
 	size_t nr_frames;
 	unsigned char *frames; /* nr_frames pages */
 	struct hf_page *pages;
-	struct hf_page *zeropage; /* frame 0 */
+	struct hf_page *zeropage;              /* frame 0 */
+	struct hf_page *_Atomic huge_zeropage; /* made when first needed */
+	struct hf_lock owner_lock;
+	_Atomic uint32_t thp_orders; /* bit set: sizes that huge page faults may use */
 	struct hf_lock buddy_lock;
 	struct hf_page *free[HF_MAX_ORDER + 1];
 	size_t nr_buddy_free;
@@ -233,6 +259,41 @@ static inline bool hf_frame_filled(const struct hf_system *sys, const struct hf_
 	return true;
 }
 
+/* ---- folios ---- */
+
+static inline unsigned hf_folio_order(const struct hf_page *page)
+{
+	return hf_ld(&page->compound, acquire) >> 16;
+}
+
+/* The first page of the page's folio; the page itself if it is a small one. */
+static inline struct hf_page *hf_folio(const struct hf_page *page)
+{
+	return (struct hf_page *)(uintptr_t)(page - (hf_ld(&page->compound, acquire) & 0xffff));
+}
+
+static inline size_t hf_folio_pages(const struct hf_page *page)
+{
+	return 1ul << hf_folio_order(page);
+}
+
+static inline bool hf_page_is_anon(const struct hf_page *page)
+{
+	return hf_ld(&hf_folio(page)->flags, acquire) & HF_PG_ANON;
+}
+
+static inline void hf_page_set_dirty(struct hf_page *page)
+{
+	hf_or(&hf_folio(page)->flags, HF_PG_DIRTY, relaxed);
+}
+
+static inline uint64_t hf_page_index(const struct hf_page *page)
+{
+	const struct hf_page *head = hf_folio(page);
+
+	return head->index + (uint64_t)(page - head);
+}
+
 /* ---- page.c ---- */
 
 /* Adds references and pins (HF_COUNT_*). -EAGAIN: the page is free. -EOVERFLOW: a counter is full.
@@ -250,6 +311,8 @@ void hf_page_unlock(struct hf_page *page);
 /* Shared by clearing the mark; ptl held. -EBUSY: it is pinned and marked, and the policy says that
  * must hold. */
 int hf_page_try_share(struct hf_system *sys, struct hf_page *page);
+/* Pinned, as far as the policy can tell. */
+bool hf_page_looks_pinned(const struct hf_system *sys, const struct hf_page *page);
 
 /* ---- buddy.c ---- */
 
@@ -257,8 +320,8 @@ void hf_buddy_init(struct hf_system *sys);
 /* A frame with one reference, contents undefined; NULL when there is none. */
 struct hf_page *hf_page_alloc(struct hf_system *sys);
 void hf_page_free(struct hf_system *sys, struct hf_page *page);
-/* Free blocks of 2^order frames, for callers that need them together. NULL / as above. */
-struct hf_page *hf_buddy_alloc(struct hf_system *sys, unsigned order);
+/* A folio of 2^order pages, with one reference, contents undefined; NULL when there is none. */
+struct hf_page *hf_folio_alloc(struct hf_system *sys, unsigned order);
 void hf_buddy_free(struct hf_system *sys, struct hf_page *page, unsigned order);
 size_t hf_nr_free(struct hf_system *sys);
 
@@ -266,10 +329,30 @@ size_t hf_nr_free(struct hf_system *sys);
 
 struct hf_table *hf_table_new(struct hf_system *sys);
 void hf_table_free_rcu(struct hf_table *table);
-/* The leaf table of addr, or NULL. Lockless: under mmap_lock, RCU or tlb_begin. */
+void hf_table_free(struct hf_table *table);
+/* The leaf table of addr, or NULL, also where a PMD maps pages. Lockless: under mmap_lock, RCU or
+ * tlb_begin. */
 struct hf_table *hf_leaf(const struct hf_mm *mm, uint64_t addr);
-/* The same, made if missing. NULL: no memory. mmap_lock held. */
+/* The same, made if missing; a huge PMD is split. NULL: no memory. mmap_lock held. */
 struct hf_table *hf_leaf_alloc(struct hf_mm *mm, uint64_t addr);
+/* The table of PMDs that addr goes through, or NULL; made if missing (NULL: no memory). */
+struct hf_table *hf_pmd_table(const struct hf_mm *mm, uint64_t addr);
+struct hf_table *hf_pmd_table_alloc(struct hf_mm *mm, uint64_t addr);
+
+static inline _Atomic uint64_t *hf_pmd_entry(struct hf_table *table, uint64_t addr)
+{
+	return &table->entry[addr >> 21 & 511];
+}
+
+static inline uint64_t hf_mk_table_entry(struct hf_table *table)
+{
+	return (uintptr_t)table | 1;
+}
+
+static inline struct hf_table *hf_entry_table(uint64_t entry)
+{
+	return (struct hf_table *)(uintptr_t)(entry & ~1ull);
+}
 /* Frees the tables of [start, end) that lie in the gap between floor and ceiling; entries are none.
  * mmap_lock (write). */
 void hf_tables_prune(struct hf_mm *mm, uint64_t floor, uint64_t ceiling);
@@ -281,8 +364,14 @@ static inline unsigned hf_pte_index(uint64_t addr)
 	return addr >> HF_PAGE_SHIFT & 511;
 }
 
-/* The entry of addr, found and locked; NULL when there is no leaf table. */
-_Atomic uint64_t *hf_pte_lock(struct hf_mm *mm, uint64_t addr, struct hf_table **table);
+/*
+ * The entry that maps addr, found and locked: a PTE, or a huge PMD. NULL when there is neither.
+ * *huge is the distance of addr from the start of what the entry maps, in pages, and
+ * HF_NOT_HUGE for a PTE.
+ */
+#define HF_NOT_HUGE UINT32_MAX
+_Atomic uint64_t *hf_pte_lock(struct hf_mm *mm, uint64_t addr, struct hf_table **table,
+			      uint32_t *huge);
 
 /* The first address after addr that another leaf table holds, at most `end`. */
 static inline uint64_t hf_leaf_end(uint64_t addr, uint64_t end)
@@ -292,11 +381,22 @@ static inline uint64_t hf_leaf_end(uint64_t addr, uint64_t end)
 	return next < end ? next : end;
 }
 
-/* Calls fn for each leaf table that exists in [start, end), with ptl held. Stops at a non-zero
- * return. */
+/*
+ * Calls leaf for each leaf table that exists in [start, end), and huge for each huge PMD that lies
+ * wholly inside, with its ptl held. Other huge PMDs, and all if huge is NULL, are split, except
+ * hugetlb's, which are passed over. Stops at a non-zero return. huge may return HF_WALK_SPLIT: the
+ * PMD is split, and leaf called.
+ */
+#define HF_WALK_SPLIT 4096
 typedef int (*hf_leaf_fn)(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 			  void *arg);
-int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, hf_leaf_fn fn, void *arg);
+typedef int (*hf_huge_fn)(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg);
+struct hf_walk {
+	hf_leaf_fn leaf;
+	hf_huge_fn huge;
+};
+int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_walk *walk,
+		     void *arg);
 
 /* ---- rmap.c ---- */
 
@@ -306,16 +406,25 @@ struct hf_anon_vma *hf_anon_vma_new(struct hf_system *sys);
 void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma);
 void hf_anon_vma_unlink(struct hf_vma *vma);
 void hf_anon_vma_put(struct hf_anon_vma *av);
-/* The page is new and will be mapped once at addr of vma. */
+/* The small page is new and will be mapped once at addr of vma. */
 void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr, bool exclusive);
 /* A page that was mapped before is mapped at addr of vma; ptl and page lock held. */
 void hf_page_add_anon_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr);
-/* One more, one less entry maps it; ptl held. */
-void hf_page_add_rmap(struct hf_page *page);
-void hf_page_remove_rmap(struct hf_page *page);
+/* One more, one less leaf entry of mm maps it; ptl held. */
+void hf_page_add_rmap(struct hf_mm *mm, struct hf_page *page);
+void hf_page_remove_rmap(struct hf_mm *mm, struct hf_page *page);
+/* The folio belongs to vma's family, its first page to addr, unless it has a family already. */
+void hf_folio_set_anon(struct hf_page *head, struct hf_vma *vma, uint64_t addr);
 /* Calls fn, with ptl held, for every entry that the page at `index` of the family can be mapped by,
  * whatever is there. Stops at a non-zero return. The caller holds the family. */
-typedef int (*hf_family_fn)(struct hf_mm *mm, uint64_t addr, _Atomic uint64_t *ptep, void *arg);
+struct hf_family_entry {
+	struct hf_mm *mm;
+	uint64_t addr;
+	struct hf_table *table;
+	_Atomic uint64_t *ptep;
+	uint32_t huge; /* as hf_pte_lock() */
+};
+typedef int (*hf_family_fn)(const struct hf_family_entry *entry, void *arg);
 int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, void *arg);
 /* The page's family, held; NULL: it is not mapped. */
 struct hf_anon_vma *hf_page_get_anon_vma(struct hf_system *sys, struct hf_page *page);
@@ -328,6 +437,44 @@ int hf_ptep_clear_try_share(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_
 			    hf_pte *pte, bool *exclusive);
 /* As hf_rmap_walk(), on a page. */
 int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn, void *arg);
+
+/* ---- folio.c ---- */
+
+/* The family's entries of one page become migration entries, or name a page again. Page lock held.
+ * -EBUSY: a pin; some may be frozen already. */
+int hf_freeze_page(struct hf_anon_vma *av, struct hf_page *page);
+void hf_thaw_page(struct hf_anon_vma *av, uint64_t index, struct hf_page *was, struct hf_page *now);
+/* Splits the PMDs that map the folio. The caller holds the family. */
+void hf_folio_split_pmds(struct hf_anon_vma *av, struct hf_page *head);
+/* Makes small pages of a folio. The caller holds the lock and one reference of the folio, and then
+ * those of `page`. -EBUSY: somebody else holds it. */
+int hf_folio_split(struct hf_system *sys, struct hf_page *page);
+/* Books of who maps a folio, at owner_lock. */
+void hf_owner_add(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
+void hf_owner_remove(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
+
+/* ---- collapse.c ---- */
+
+/* Each PMD that lies in the range. mmap_lock (write). -EINVAL, -ENOMEM, -EAGAIN: somebody holds one
+ * of the pages. */
+int hf_collapse_range(struct hf_mm *mm, uint64_t start, uint64_t end);
+
+/* ---- huge.c: PMDs that map pages; the ptl of the PMD's table is held ---- */
+
+/* A leaf table with the same mappings takes the entry's place. */
+void hf_split_huge_pmd(struct hf_mm *mm, struct hf_table *table, uint64_t addr);
+/* For callers without the lock; nothing happens where there is no huge PMD. */
+void hf_split_huge_pmd_at(struct hf_mm *mm, uint64_t addr);
+/* Leaf tables that are kept for splits: a split must not fail. */
+void hf_deposit(struct hf_table *table, struct hf_table *leaf);
+struct hf_table *hf_withdraw(struct hf_table *table);
+/* Maps a folio by a PMD, once more or for the first time. */
+void hf_folio_add_pmd_rmap(struct hf_mm *mm, struct hf_page *head);
+void hf_folio_remove_pmd_rmap(struct hf_mm *mm, struct hf_page *head);
+/* The fault at a huge PMD or where one could be. 0: dealt with. No ptl held. */
+#define HF_HUGE_LEAF 1  /* go on with the leaf table */
+#define HF_HUGE_AGAIN 2 /* somebody was quicker: look again */
+int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags);
 
 /* ---- vma.c: mmap_lock held, for write where the array or a VMA changes ---- */
 

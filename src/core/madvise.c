@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* madvise: dropping and populating pages, and what forks do with a range. */
+/* madvise: dropping and populating pages, and what forks and faults do with a range. */
 #include "internal.h"
 
 static int set_vma_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear,
@@ -20,7 +20,7 @@ static int set_vma_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigne
 	return err;
 }
 
-static int advise_fork(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_advice advice)
+static int advise_vmas(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_advice advice)
 {
 	switch (advice) {
 	case HF_MADV_DONTFORK:
@@ -29,6 +29,10 @@ static int advise_fork(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_a
 		return set_vma_flags(mm, start, end, HF_VM_DONTCOPY, 0);
 	case HF_MADV_WIPEONFORK:
 		return set_vma_flags(mm, start, end, 0, HF_VM_WIPEONFORK);
+	case HF_MADV_HUGEPAGE:
+		return set_vma_flags(mm, start, end, 0, HF_VM_HUGEPAGE);
+	case HF_MADV_NOHUGEPAGE:
+		return set_vma_flags(mm, start, end, HF_VM_HUGEPAGE, 0);
 	default:
 		return set_vma_flags(mm, start, end, HF_VM_WIPEONFORK, 0);
 	}
@@ -75,12 +79,19 @@ int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advic
 		err = advise_pages(mm, addr, end, advice);
 		hf_mmap_read_unlock(mm);
 		return err;
+	case HF_MADV_COLLAPSE:
+		hf_mmap_write_lock(mm);
+		err = hf_collapse_range(mm, addr, end);
+		hf_mmap_write_unlock(mm);
+		return err;
 	case HF_MADV_DONTFORK:
 	case HF_MADV_DOFORK:
 	case HF_MADV_WIPEONFORK:
 	case HF_MADV_KEEPONFORK:
+	case HF_MADV_HUGEPAGE:
+	case HF_MADV_NOHUGEPAGE:
 		hf_mmap_write_lock(mm);
-		err = advise_fork(mm, addr, end, advice);
+		err = advise_vmas(mm, addr, end, advice);
 		hf_mmap_write_unlock(mm);
 		return err;
 	}

@@ -110,7 +110,8 @@ void hf_mm_put(struct hf_mm *mm)
 struct hf_page *hf_page_at(struct hf_mm *mm, uint64_t addr)
 {
 	struct hf_table *table;
-	_Atomic uint64_t *ptep = hf_pte_lock(mm, addr, &table);
+	uint32_t huge;
+	_Atomic uint64_t *ptep = hf_pte_lock(mm, addr, &table, &huge);
 	struct hf_page *page = NULL;
 	hf_pte pte;
 
@@ -118,7 +119,7 @@ struct hf_page *hf_page_at(struct hf_mm *mm, uint64_t addr)
 		return NULL;
 	pte = hf_ld(ptep, relaxed);
 	if (hf_pte_present(pte) && !hf_pte_special(pte)) {
-		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
+		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte)) + (huge == HF_NOT_HUGE ? 0 : huge);
 		hf_page_get(page);
 	}
 	hf_mutex_unlock(mm->sys, &table->ptl);
@@ -130,20 +131,24 @@ int hf_mm_page_info(struct hf_mm *mm, uint64_t addr, struct hf_page_info *info)
 	struct hf_table *table;
 	_Atomic uint64_t *ptep;
 	struct hf_page *page;
+	uint32_t huge;
 	hf_pte pte = 0;
 	bool mapped;
 
 	*info = (struct hf_page_info){ .pfn = HF_PFN_NONE };
 	hf_mmap_read_lock(mm);
 	mapped = hf_vma_find(mm, addr);
-	ptep = hf_pte_lock(mm, addr, &table);
+	ptep = hf_pte_lock(mm, addr, &table, &huge);
 	if (ptep) {
 		pte = hf_ld(ptep, relaxed);
 		if (hf_pte_present(pte)) {
+			info->pmd = huge != HF_NOT_HUGE;
 			page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
-			info->pfn = hf_pte_pfn(pte);
-			info->anon = hf_ld(&page->flags, relaxed) & HF_PG_ANON;
 			info->exclusive = hf_page_exclusive(page);
+			page += info->pmd ? huge : 0;
+			info->pfn = hf_page_pfn(mm->sys, page);
+			info->order = hf_folio_order(page);
+			info->anon = hf_page_is_anon(page);
 			info->refs = hf_page_refs(page);
 			info->pins = hf_page_pins(page);
 			info->mapcount = hf_page_mapcount(page);

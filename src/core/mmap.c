@@ -29,6 +29,14 @@ static void gather_flush(struct hf_mm *mm, struct gather *g)
 	g->flush = false;
 }
 
+static void gather_page(struct hf_mm *mm, struct gather *g, struct hf_page *page)
+{
+	if (g->nr == sizeof(g->pages) / sizeof(g->pages[0]))
+		gather_flush(mm, g);
+	g->pages[g->nr++] = page;
+	g->flush = true;
+}
+
 static int zap_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 		    void *arg)
 {
@@ -48,20 +56,34 @@ static int zap_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, ui
 		if (!hf_pte_present(pte) || hf_pte_special(pte))
 			continue;
 		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
-		hf_page_remove_rmap(page);
-		if (g->nr == sizeof(g->pages) / sizeof(g->pages[0]))
-			gather_flush(mm, g);
-		g->pages[g->nr++] = page;
-		g->flush = true;
+		hf_page_remove_rmap(mm, page);
+		gather_page(mm, g, page);
 	}
 	return 0;
 }
+
+static int zap_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
+{
+	struct gather *g = arg;
+	hf_pte pmd = hf_xchg(hf_pmd_entry(table, addr), 0, seq_cst);
+	struct hf_page *head = hf_pfn_page(mm->sys, hf_pte_pfn(pmd));
+
+	hf_table_free(hf_withdraw(table));
+	g->flush = true;
+	if (hf_pte_special(pmd))
+		return 0;
+	hf_folio_remove_pmd_rmap(mm, head);
+	gather_page(mm, g, head);
+	return 0;
+}
+
+static const struct hf_walk zap = { .leaf = zap_leaf, .huge = zap_huge };
 
 void hf_zap_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
 	struct gather g = { .nr = 0 };
 
-	hf_for_each_leaf(mm, start, end, zap_leaf, &g);
+	hf_for_each_leaf(mm, start, end, &zap, &g);
 	gather_flush(mm, &g);
 }
 

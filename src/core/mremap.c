@@ -12,7 +12,8 @@ struct move {
 static void move_entry(struct hf_mm *mm, uint64_t old, uint64_t new)
 {
 	struct hf_table *from_table, *to_table = hf_leaf(mm, new);
-	_Atomic uint64_t *from = hf_pte_lock(mm, old, &from_table), *to;
+	uint32_t huge;
+	_Atomic uint64_t *from = hf_pte_lock(mm, old, &from_table, &huge), *to;
 
 	if (!from)
 		return;
@@ -31,6 +32,9 @@ static void move_entries(const struct move *m)
 {
 	struct hf_lock *rmap_lock = &m->vma->anon_vma->lock;
 
+	for (uint64_t addr = m->old; addr < m->old + m->old_len;
+	     addr = hf_leaf_end(addr, UINT64_MAX))
+		hf_split_huge_pmd_at(m->mm, addr);
 	/* a reverse-map walk must not look at the new place before, and at the old one after */
 	hf_mutex_lock(m->mm->sys, rmap_lock);
 	for (size_t off = 0; off < m->old_len && off < m->new_len; off += HF_PAGE_SIZE)

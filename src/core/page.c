@@ -14,24 +14,38 @@ static uint32_t pins_of(uint64_t counts, unsigned pin_class)
 
 uint32_t hf_page_refs(const struct hf_page *page)
 {
-	return refs_of(hf_ld(&page->counts, seq_cst));
+	return refs_of(hf_ld(&hf_folio(page)->counts, seq_cst));
 }
 
 uint32_t hf_page_pins_of(const struct hf_page *page, unsigned pin_class)
 {
+	if (hf_folio_order(page))
+		return (uint32_t)(hf_ld(&page->pins, seq_cst) >> (pin_class ? 32 : 0));
 	return pins_of(hf_ld(&page->counts, seq_cst), pin_class);
 }
 
 uint32_t hf_page_pins(const struct hf_page *page)
 {
-	uint64_t counts = hf_ld(&page->counts, seq_cst);
+	return hf_page_pins_of(page, 0) + hf_page_pins_of(page, 1);
+}
+
+uint32_t hf_folio_pins(const struct hf_page *page)
+{
+	uint64_t counts = hf_ld(&hf_folio(page)->counts, seq_cst);
 
 	return pins_of(counts, 0) + pins_of(counts, 1);
 }
 
 uint32_t hf_page_mapcount(const struct hf_page *page)
 {
-	return hf_ld(&page->mapcount, relaxed);
+	return hf_ld(&page->mapcount, relaxed) + hf_ld(&hf_folio(page)->entire_mapcount, relaxed);
+}
+
+uint32_t hf_folio_mapcount(const struct hf_page *page)
+{
+	if (!hf_folio_order(page))
+		return hf_ld(&page->mapcount, relaxed);
+	return hf_ld(&hf_folio(page)->large_mapcount, relaxed);
 }
 
 uint32_t hf_page_swap_users(const struct hf_page *page)
@@ -46,8 +60,10 @@ bool hf_page_exclusive(const struct hf_page *page)
 
 bool hf_page_maybe_pinned(const struct hf_page *page)
 {
-	uint64_t counts = hf_ld(&page->counts, seq_cst);
+	uint64_t counts = hf_ld(&hf_folio(page)->counts, seq_cst);
 
+	if (hf_folio_order(page))
+		return pins_of(counts, 0) + pins_of(counts, 1);
 	return refs_of(counts) + 1023ull * (pins_of(counts, 0) + pins_of(counts, 1)) >= 1024;
 }
 
@@ -66,46 +82,94 @@ static bool would_underflow(uint64_t counts, uint64_t delta)
 	       pins_of(counts, 1) < pins_of(delta, 1);
 }
 
-int hf_page_try_grab(struct hf_page *page, uint64_t delta)
+static int grab_head(struct hf_page *head, uint64_t delta)
 {
-	uint64_t counts = hf_ld(&page->counts, relaxed);
+	uint64_t counts = hf_ld(&head->counts, relaxed);
 
 	do {
 		if (!refs_of(counts))
 			return -HF_EAGAIN;
 		if (would_overflow(counts, delta))
 			return -HF_EOVERFLOW;
-	} while (!hf_cas(&page->counts, &counts, counts + delta, seq_cst));
+	} while (!hf_cas(&head->counts, &counts, counts + delta, seq_cst));
 	return 0;
 }
 
-/* The last reference went away: nothing maps the frame, nobody can find it but by its number. */
-static void page_last_put(struct hf_system *sys, struct hf_page *page)
+static uint64_t page_pins_of(uint64_t delta)
 {
-	hf_assert(hf_ld(&page->counts, relaxed) == 0);
+	return pins_of(delta, 0) | (uint64_t)pins_of(delta, 1) << 32;
+}
+
+int hf_page_try_grab(struct hf_page *page, uint64_t delta)
+{
+	struct hf_page *head = hf_folio(page);
+	int err = grab_head(head, delta);
+
+	if (err)
+		return err;
+	/* between the two looks the folio may have been freed or split, and made again */
+	if (hf_folio(page) != head) {
+		hf_sub(&head->counts, delta, acq_rel);
+		return -HF_EAGAIN;
+	}
+	if (hf_folio_order(page) && page_pins_of(delta))
+		hf_add(&page->pins, page_pins_of(delta), seq_cst);
+	return 0;
+}
+
+static void forget(struct hf_page *page)
+{
 	hf_assert(hf_ld(&page->mapcount, relaxed) == 0);
+	hf_assert(hf_ld(&page->pins, relaxed) == 0);
 	hf_st(&page->flags, 0, relaxed);
 	hf_st(&page->anon_vma, NULL, relaxed);
+	hf_st(&page->compound, 0, relaxed);
 	hf_add(&page->generation, 1, release);
-	hf_page_free(sys, page);
+}
+
+/* The last reference went away: nothing maps the frames, nobody can find them but by number. */
+static void folio_last_put(struct hf_system *sys, struct hf_page *head)
+{
+	unsigned order = hf_folio_order(head);
+
+	hf_assert(hf_ld(&head->counts, relaxed) == 0);
+	hf_assert(hf_ld(&head->entire_mapcount, relaxed) == 0);
+	hf_assert(hf_ld(&head->large_mapcount, relaxed) == 0);
+	if (!order) {
+		forget(head);
+		hf_page_free(sys, head);
+		return;
+	}
+	for (size_t i = 0; i < 1ul << order; i++)
+		forget(head + i);
+	hf_buddy_free(sys, head, order);
 }
 
 int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
 {
-	uint64_t counts = hf_ld(&page->counts, relaxed);
+	struct hf_page *head = hf_folio(page);
+	uint64_t counts = hf_ld(&head->counts, relaxed), pins = page_pins_of(delta);
 
+	if (hf_folio_order(page) && pins) {
+		uint64_t has = hf_ld(&page->pins, relaxed);
+
+		do {
+			if ((uint32_t)has < (uint32_t)pins || has >> 32 < pins >> 32)
+				return -HF_EINVAL;
+		} while (!hf_cas(&page->pins, &has, has - pins, acq_rel));
+	}
 	do {
 		if (would_underflow(counts, delta))
 			return -HF_EINVAL;
-	} while (!hf_cas(&page->counts, &counts, counts - delta, acq_rel));
+	} while (!hf_cas(&head->counts, &counts, counts - delta, acq_rel));
 	if (!refs_of(counts - delta))
-		page_last_put(sys, page);
+		folio_last_put(sys, head);
 	return 0;
 }
 
 void hf_page_get(struct hf_page *page)
 {
-	uint64_t old = hf_add(&page->counts, HF_COUNT_REF, seq_cst);
+	uint64_t old = hf_add(&hf_folio(page)->counts, HF_COUNT_REF, seq_cst);
 
 	hf_assert(refs_of(old) > 0 && refs_of(old) < HF_REFS_MAX);
 	(void)old;
@@ -121,7 +185,14 @@ void hf_page_put(struct hf_system *sys, struct hf_page *page)
 
 bool hf_page_trylock(struct hf_page *page)
 {
-	return !(hf_or(&page->flags, HF_PG_LOCKED, acquire) & HF_PG_LOCKED);
+	struct hf_page *head = hf_folio(page);
+
+	if (hf_or(&head->flags, HF_PG_LOCKED, acquire) & HF_PG_LOCKED)
+		return false;
+	if (hf_folio(page) == head)
+		return true;
+	hf_and(&head->flags, ~HF_PG_LOCKED, release); /* it was split meanwhile */
+	return false;
 }
 
 void hf_page_lock(struct hf_system *sys, struct hf_page *page)
@@ -132,10 +203,15 @@ void hf_page_lock(struct hf_system *sys, struct hf_page *page)
 
 void hf_page_unlock(struct hf_page *page)
 {
-	uint32_t old = hf_and(&page->flags, ~HF_PG_LOCKED, release);
+	uint32_t old = hf_and(&hf_folio(page)->flags, ~HF_PG_LOCKED, release);
 
 	hf_assert(old & HF_PG_LOCKED);
 	(void)old;
+}
+
+bool hf_page_looks_pinned(const struct hf_system *sys, const struct hf_page *page)
+{
+	return sys->policy->estimates_pins ? hf_page_maybe_pinned(page) : hf_page_pins(page);
 }
 
 int hf_page_try_share(struct hf_system *sys, struct hf_page *page)
@@ -144,7 +220,7 @@ int hf_page_try_share(struct hf_system *sys, struct hf_page *page)
 
 	if (!policy->has_mark || !hf_page_exclusive(page))
 		return 0;
-	if (!policy->pins_shared && hf_page_pins(page))
+	if (!policy->pins_shared && hf_page_looks_pinned(sys, page))
 		return -HF_EBUSY;
 	hf_and(&page->flags, ~HF_PG_EXCLUSIVE, release);
 	return 0;

@@ -29,34 +29,43 @@ static hf_pte changed_migration(hf_pte pte, unsigned prot)
 	return prot ? pte : pte | HF_PTE_MIG_PROTNONE;
 }
 
+static void change_entry(struct hf_mm *mm, _Atomic uint64_t *ptep, struct change *c)
+{
+	hf_pte pte = hf_ld(ptep, relaxed), new, lost, gained;
+
+	if (hf_pte_migration(pte))
+		hf_st(ptep, changed_migration(pte, c->prot), seq_cst);
+	if (!hf_pte_present(pte))
+		return;
+	/* a CPU may set YOUNG and DIRTY meanwhile */
+	do {
+		new = changed_pte(mm, pte, c);
+	} while (!hf_cas(ptep, &pte, new, seq_cst));
+	lost = pte & ~new;
+	gained = new & ~pte;
+	c->flush |= lost & HF_PTE_WRITE || gained & HF_PTE_PROTNONE;
+}
+
 static int change_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 		       void *arg)
 {
-	struct change *c = arg;
-
-	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
-		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
-		hf_pte pte = hf_ld(ptep, relaxed), new, lost, gained;
-
-		if (hf_pte_migration(pte))
-			hf_st(ptep, changed_migration(pte, c->prot), seq_cst);
-		if (!hf_pte_present(pte))
-			continue;
-		/* a CPU may set YOUNG and DIRTY meanwhile */
-		do {
-			new = changed_pte(mm, pte, c);
-		} while (!hf_cas(ptep, &pte, new, seq_cst));
-		lost = pte & ~new;
-		gained = new & ~pte;
-		c->flush |= lost & HF_PTE_WRITE || gained & HF_PTE_PROTNONE;
-	}
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
+		change_entry(mm, &table->entry[hf_pte_index(addr)], arg);
 	return 0;
 }
+
+static int change_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
+{
+	change_entry(mm, hf_pmd_entry(table, addr), arg);
+	return 0;
+}
+
+static const struct hf_walk change = { .leaf = change_leaf, .huge = change_huge };
 
 static void protect_vma(struct hf_mm *mm, struct hf_vma *vma, struct change *c)
 {
 	vma->prot = c->prot;
-	hf_for_each_leaf(mm, vma->start, vma->end, change_leaf, c);
+	hf_for_each_leaf(mm, vma->start, vma->end, &change, c);
 }
 
 /* Changes what lies before the first hole, as Linux does. */
@@ -95,25 +104,35 @@ int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot)
 	return err;
 }
 
+static void wrprotect_entry(_Atomic uint64_t *ptep, bool *flush)
+{
+	hf_pte pte = hf_ld(ptep, relaxed);
+
+	if (hf_pte_migration(pte))
+		hf_and(ptep, ~HF_PTE_MIG_WRITE, seq_cst);
+	if (hf_pte_present(pte) && hf_pte_write(pte)) {
+		hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
+		*flush = true;
+	}
+}
+
 static int wrprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 			  void *arg)
 {
-	bool *flush = arg;
-
 	(void)mm;
-	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
-		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
-		hf_pte pte = hf_ld(ptep, relaxed);
-
-		if (hf_pte_migration(pte))
-			hf_and(ptep, ~HF_PTE_MIG_WRITE, seq_cst);
-		if (hf_pte_present(pte) && hf_pte_write(pte)) {
-			hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
-			*flush = true;
-		}
-	}
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
+		wrprotect_entry(&table->entry[hf_pte_index(addr)], arg);
 	return 0;
 }
+
+static int wrprotect_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
+{
+	(void)mm;
+	wrprotect_entry(hf_pmd_entry(table, addr), arg);
+	return 0;
+}
+
+static const struct hf_walk wrprotect = { .leaf = wrprotect_leaf, .huge = wrprotect_huge };
 
 int hf_wrprotect(struct hf_mm *mm, uint64_t addr, size_t len)
 {
@@ -123,7 +142,7 @@ int hf_wrprotect(struct hf_mm *mm, uint64_t addr, size_t len)
 	if (!hf_range_ok(addr, len))
 		return -HF_EINVAL;
 	hf_mmap_read_lock(mm);
-	hf_for_each_leaf(mm, addr, addr + len, wrprotect_leaf, &flush);
+	hf_for_each_leaf(mm, addr, addr + len, &wrprotect, &flush);
 	if (flush)
 		hf_tlb_flush(mm);
 	hf_mmap_read_unlock(mm);

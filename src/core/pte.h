@@ -2,11 +2,12 @@
 /*
  * Leaf page-table entries: one constructor and one decoder for every kind.
  *
- *   present     bit 0 set; flags below; frame number from bit 12
+ *   present     bit 0 set; flags below; frame number from bit 16. In a PMD, HF_PTE_HUGE is set too:
+ *               it maps 512 frames from that one on
  *   none        0
  *   marker      bit 0 clear, kind in bits 1..5
- *   migration   a marker with what the entry was and, from bit 12, the frame that is on its way
- *   swap        a marker with the exclusive bit and, from bit 12, the slot
+ *   migration   a marker with what the entry was and, from bit 16, the frame that is on its way
+ *   swap        a marker with the exclusive bit and, from bit 16, the slot
  *
  * Entries change under ptl only, with two exceptions: the CPU (access.c) sets YOUNG and DIRTY by
  * compare-exchange on the very entry that it read, and fork's HF_PTE_FORK_WRITE lives only while
@@ -27,8 +28,10 @@ typedef uint64_t hf_pte;
 #define HF_PTE_SPECIAL (1ull << 4)    /* the shared zeropage */
 #define HF_PTE_PROTNONE (1ull << 5)   /* present, no access at all */
 #define HF_PTE_FORK_WRITE (1ull << 6) /* writable before the fork under way protected it */
-#define HF_PTE_FLAGS 0xfffull
-#define HF_PTE_PFN_SHIFT 12
+#define HF_PTE_HUGE (1ull << 10)      /* tables are aligned, so that their pointers lack it */
+#define HF_PTE_FLAGS 0xffffull
+#define HF_PTE_PFN_SHIFT 16
+#define HF_TABLE_ALIGN 2048
 
 enum hf_pte_marker {
 	HF_PTE_MARKER_ABSENT = 1, /* fork left this page out of the child */
@@ -110,6 +113,12 @@ static inline bool hf_pte_present(hf_pte pte)
 static inline bool hf_pte_write(hf_pte pte)
 {
 	return pte & HF_PTE_WRITE;
+}
+
+/* An upper entry that maps pages itself. */
+static inline bool hf_pmd_huge(uint64_t entry)
+{
+	return entry & HF_PTE_HUGE;
 }
 
 static inline bool hf_pte_special(hf_pte pte)

@@ -28,7 +28,7 @@ static int unmap_one(struct hf_mm *mm, uint64_t addr, void *arg)
 		hf_or(&u->page->flags, HF_PG_DIRTY, relaxed);
 	hf_slot_get(sys, u->slot);
 	hf_st(ptep, hf_mk_pte_swap(u->slot, exclusive), seq_cst);
-	hf_page_remove_rmap(u->page);
+	hf_page_remove_rmap(mm, u->page);
 	hf_page_put(sys, u->page);
 	return 0;
 }
@@ -60,7 +60,7 @@ static int discard_one(struct hf_mm *mm, uint64_t addr, void *arg)
 		hf_and(&page->flags, ~HF_PG_LAZYFREE, relaxed);
 		return -HF_EBUSY;
 	}
-	hf_page_remove_rmap(page);
+	hf_page_remove_rmap(mm, page);
 	hf_page_put(mm->sys, page);
 	return 0;
 }
@@ -78,7 +78,12 @@ static int swap_out_locked(struct hf_system *sys, struct hf_page *page, bool spa
 	struct unmap u = { .page = page, .spare_young = spare_young };
 	int err;
 
-	if (hf_page_pins(page))
+	if (hf_folio_order(page)) {
+		err = hf_folio_split(sys, page);
+		if (err)
+			return err;
+	}
+	if (hf_page_looks_pinned(sys, page))
 		return -HF_EBUSY;
 	if (!hf_page_mapcount(page) && !hf_ld(&page->slot, relaxed))
 		return -HF_EINVAL; /* no address space has it */
@@ -102,7 +107,7 @@ int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young)
 {
 	int err;
 
-	if (!(hf_ld(&page->flags, relaxed) & HF_PG_ANON))
+	if (!hf_page_is_anon(page))
 		return -HF_EINVAL;
 	if (!hf_page_trylock(page))
 		return -HF_EBUSY;
@@ -120,8 +125,7 @@ size_t hf_reclaim(struct hf_system *sys, size_t want)
 		struct hf_page *page =
 			&sys->pages[hf_add(&sys->clock_hand, 1, relaxed) % sys->nr_frames];
 
-		if (!(hf_ld(&page->flags, relaxed) & HF_PG_ANON) ||
-		    hf_page_try_grab(page, HF_COUNT_REF))
+		if (!hf_page_is_anon(page) || hf_page_try_grab(page, HF_COUNT_REF))
 			continue;
 		freed += !hf_swap_out(sys, page, i < sys->nr_frames);
 		hf_page_put(sys, page);
@@ -168,9 +172,19 @@ static int cold_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, u
 	return 0;
 }
 
+static int cold_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
+{
+	(void)mm;
+	(void)arg;
+	hf_and(hf_pmd_entry(table, addr), ~HF_PTE_YOUNG, relaxed);
+	return 0;
+}
+
 void hf_cold_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
-	hf_for_each_leaf(mm, start, end, cold_leaf, NULL);
+	static const struct hf_walk cold = { .leaf = cold_leaf, .huge = cold_huge };
+
+	hf_for_each_leaf(mm, start, end, &cold, NULL);
 }
 
 static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
@@ -185,7 +199,8 @@ static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, u
 		if (!hf_pte_present(pte) || hf_pte_special(pte))
 			continue;
 		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
-		if (hf_page_mapcount(page) != 1 || hf_ld(&page->slot, relaxed))
+		if (hf_page_mapcount(page) != 1 || hf_ld(&page->slot, relaxed) ||
+		    hf_folio_order(page))
 			continue;
 		hf_and(ptep, ~(HF_PTE_DIRTY | HF_PTE_YOUNG), seq_cst);
 		hf_and(&page->flags, ~HF_PG_DIRTY, relaxed);
@@ -197,7 +212,9 @@ static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, u
 /* Stores that come after the flush make the entry dirty again, and that keeps the page. */
 void hf_free_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
-	hf_for_each_leaf(mm, start, end, free_leaf, NULL);
+	static const struct hf_walk free_walk = { .leaf = free_leaf };
+
+	hf_for_each_leaf(mm, start, end, &free_walk, NULL);
 	hf_tlb_flush(mm);
 }
 

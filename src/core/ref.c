@@ -42,8 +42,21 @@ int hf_ref_write(struct hf_system *sys, const struct hf_ref *ref, size_t offset,
 	if (!(ref->flags & HF_FOLL_WRITE))
 		return -HF_EPERM;
 	sys->pf->copy(sys->pf->ctx, hf_page_data(sys, ref->page) + offset, from, len);
-	hf_or(&ref->page->flags, HF_PG_DIRTY, relaxed);
+	hf_page_set_dirty(ref->page);
 	return 0;
+}
+
+/* Of a large folio the first page's mark stands for all while PMDs alone have mapped it; Linux
+ * takes it for all always. */
+static bool mark_stands(const struct hf_system *sys, const struct hf_page *page)
+{
+	const struct hf_page *head = hf_folio(page);
+
+	if (hf_page_exclusive(page))
+		return true;
+	return head != page && hf_page_exclusive(head) &&
+	       (sys->policy->estimates_pins ||
+		hf_folio_mapcount(page) == hf_ld(&head->entire_mapcount, relaxed));
 }
 
 /*
@@ -57,9 +70,10 @@ static bool check_fails(struct hf_system *sys, const struct hf_ref *ref)
 		      (sys->flags & HF_SYSTEM_DEBUG && sys->policy->unpin_check);
 	bool stands;
 
-	if (!wanted || !(ref->taken & HF_FOLL_PIN) || is_zeropage(sys, ref))
+	if (!wanted || !(ref->taken & HF_FOLL_PIN) || is_zeropage(sys, ref) ||
+	    !hf_page_is_anon(ref->page))
 		return false;
-	stands = sys->policy->has_mark ? hf_page_exclusive(ref->page)
+	stands = sys->policy->has_mark ? mark_stands(sys, ref->page)
 				       : hf_page_mapcount(ref->page) <= 1;
 	if (!stands)
 		hf_count(sys, HF_STAT_UNPIN_CHECK_FAILURES, 1);
@@ -97,7 +111,7 @@ static int release(struct hf_system *sys, struct hf_ref *refs, size_t nr, const 
 		if (r->check && check_fails(sys, &refs[i]) && !err)
 			err = -HF_EUCLEAN;
 		if (r->dirty && !is_zeropage(sys, &refs[i]))
-			hf_or(&refs[i].page->flags, HF_PG_DIRTY, relaxed);
+			hf_page_set_dirty(refs[i].page);
 		failed = release_one(sys, &refs[i]);
 		if (failed)
 			err = failed;

@@ -86,26 +86,38 @@ void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t add
 	hf_page_add_anon_rmap(page, vma, addr);
 }
 
-void hf_page_add_anon_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr)
+void hf_folio_set_anon(struct hf_page *head, struct hf_vma *vma, uint64_t addr)
 {
 	/* out of the swap cache it comes back to the family that it left, at the same index */
-	if (!hf_ld(&page->anon_vma, relaxed)) {
-		page->index = vma->pgoff + ((addr - vma->start) >> HF_PAGE_SHIFT);
-		hf_st(&page->anon_vma, vma->anon_vma, release);
+	if (!hf_ld(&head->anon_vma, relaxed)) {
+		head->index = vma->pgoff + ((addr - vma->start) >> HF_PAGE_SHIFT);
+		hf_st(&head->anon_vma, vma->anon_vma, release);
 	}
-	hf_or(&page->flags, HF_PG_ANON, release);
-	hf_page_add_rmap(page);
+	hf_or(&head->flags, HF_PG_ANON, release);
 }
 
-void hf_page_add_rmap(struct hf_page *page)
+void hf_page_add_anon_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr)
+{
+	struct hf_page *head = hf_folio(page);
+
+	hf_folio_set_anon(head, vma, addr - (uint64_t)(page - head) * HF_PAGE_SIZE);
+	hf_page_add_rmap(vma->mm, page);
+}
+
+void hf_page_add_rmap(struct hf_mm *mm, struct hf_page *page)
 {
 	hf_add(&page->mapcount, 1, relaxed);
+	if (hf_folio_order(page))
+		hf_owner_add(mm, hf_folio(page), 1);
 }
 
-void hf_page_remove_rmap(struct hf_page *page)
+void hf_page_remove_rmap(struct hf_mm *mm, struct hf_page *page)
 {
-	uint32_t old = hf_sub(&page->mapcount, 1, release);
+	uint32_t old;
 
+	if (hf_folio_order(page))
+		hf_owner_remove(mm, hf_folio(page), 1);
+	old = hf_sub(&page->mapcount, 1, release);
 	hf_assert(old > 0);
 	(void)old;
 }
@@ -115,16 +127,17 @@ static int walk_one(struct hf_vma *vma, uint64_t index, hf_family_fn fn, void *a
 {
 	uint64_t pages = (vma->end - vma->start) >> HF_PAGE_SHIFT;
 	uint64_t addr = vma->start + ((index - vma->pgoff) << HF_PAGE_SHIFT);
+	struct hf_family_entry e = { .mm = vma->mm, .addr = addr };
 	struct hf_table *table;
-	_Atomic uint64_t *ptep;
 	int ret;
 
 	if (index - vma->pgoff >= pages)
 		return 0;
-	ptep = hf_pte_lock(vma->mm, addr, &table);
-	if (!ptep)
+	e.ptep = hf_pte_lock(vma->mm, addr, &table, &e.huge);
+	if (!e.ptep)
 		return 0;
-	ret = fn(vma->mm, addr, ptep, arg);
+	e.table = table;
+	ret = fn(&e, arg);
 	hf_mutex_unlock(vma->mm->sys, &table->ptl);
 	return ret;
 }
@@ -150,8 +163,8 @@ struct hf_anon_vma *hf_page_get_anon_vma(struct hf_system *sys, struct hf_page *
 
 	/* the read section keeps an anon_vma that lost its last VMA */
 	sys->pf->rcu_read_lock(sys->pf->ctx);
-	av = hf_ld(&page->anon_vma, acquire);
-	if (av && (!hf_page_mapcount(page) || !anon_vma_tryget(av)))
+	av = hf_ld(&hf_folio(page)->anon_vma, acquire);
+	if (av && (!hf_folio_mapcount(page) || !anon_vma_tryget(av)))
 		av = NULL;
 	sys->pf->rcu_read_unlock(sys->pf->ctx);
 	return av;
@@ -175,14 +188,15 @@ struct mappings {
 	void *arg;
 };
 
-static int call_if_mapped(struct hf_mm *mm, uint64_t addr, _Atomic uint64_t *ptep, void *arg)
+static int call_if_mapped(const struct hf_family_entry *e, void *arg)
 {
 	const struct mappings *m = arg;
-	hf_pte pte = hf_ld(ptep, relaxed);
+	hf_pte pte = hf_ld(e->ptep, relaxed);
+	uint64_t pfn = hf_pte_pfn(pte) + (e->huge == HF_NOT_HUGE ? 0 : e->huge);
 
-	if (!hf_pte_present(pte) || hf_pte_pfn(pte) != hf_page_pfn(mm->sys, m->page))
+	if (!hf_pte_present(pte) || pfn != hf_page_pfn(e->mm->sys, m->page))
 		return 0;
-	return m->fn(mm, addr, m->arg);
+	return m->fn(e->mm, e->addr, m->arg);
 }
 
 int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn, void *arg)
@@ -193,7 +207,7 @@ int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn
 
 	if (!av)
 		return 0;
-	ret = hf_anon_vma_walk(av, page->index, call_if_mapped, &m);
+	ret = hf_anon_vma_walk(av, hf_page_index(page), call_if_mapped, &m);
 	hf_anon_vma_put(av);
 	return ret;
 }

@@ -265,13 +265,25 @@ static int find_swapped(struct hf_mm *mm, struct hf_table *table, uint64_t start
 	return 0;
 }
 
+/* Whole folios are never away. */
+static int pass_over(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
+{
+	(void)mm;
+	(void)table;
+	(void)addr;
+	(void)arg;
+	return 0;
+}
+
+static const struct hf_walk swapped = { .leaf = find_swapped, .huge = pass_over };
+
 static int bring_back(struct hf_mm *mm)
 {
 	struct find find;
 	int err = 0;
 
 	hf_mmap_read_lock(mm);
-	while (!err && hf_for_each_leaf(mm, 0, HF_TASK_SIZE, find_swapped, &find))
+	while (!err && hf_for_each_leaf(mm, 0, HF_TASK_SIZE, &swapped, &find))
 		err = hf_fault_locked(hf_vma_find(mm, find.addr), find.addr, 0);
 	hf_mmap_read_unlock(mm);
 	return err;

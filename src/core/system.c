@@ -60,6 +60,7 @@ int hf_system_create(const struct hf_system_config *config, struct hf_system **o
 		.flags = config->flags,
 		.nr_frames = config->nr_frames,
 		.next_asid = 1,
+		.thp_orders = 1u << HF_PMD_ORDER,
 	};
 	if (!alloc_arrays(sys)) {
 		free_arrays(sys);
@@ -68,6 +69,7 @@ int hf_system_create(const struct hf_system_config *config, struct hf_system **o
 	pf->lock_init(pf->ctx, &sys->buddy_lock);
 	pf->lock_init(pf->ctx, &sys->mms_lock);
 	pf->lock_init(pf->ctx, &sys->swap_lock);
+	pf->lock_init(pf->ctx, &sys->owner_lock);
 	atomic_init(&sys->swapping, true);
 	init_frames(sys);
 	*out = sys;
@@ -78,7 +80,10 @@ int hf_system_destroy(struct hf_system *sys)
 {
 	const struct hf_platform *pf = sys->pf;
 
-	if (sys->mms || hf_nr_free(sys) != sys->nr_frames - 1)
+	size_t zero =
+		sys->huge_zeropage && hf_page_refs(sys->huge_zeropage) == 1 ? HF_PMD_PAGES : 0;
+
+	if (sys->mms || hf_nr_free(sys) + zero != sys->nr_frames - 1)
 		return -HF_EBUSY;
 	pf->rcu_barrier(pf->ctx);
 	for (size_t i = 0; i < HF_NR_PCP; i++)
@@ -86,6 +91,7 @@ int hf_system_destroy(struct hf_system *sys)
 	pf->lock_destroy(pf->ctx, &sys->buddy_lock);
 	pf->lock_destroy(pf->ctx, &sys->mms_lock);
 	pf->lock_destroy(pf->ctx, &sys->swap_lock);
+	pf->lock_destroy(pf->ctx, &sys->owner_lock);
 	hf_swap_release(sys);
 	free_arrays(sys);
 	return 0;
@@ -94,6 +100,14 @@ int hf_system_destroy(struct hf_system *sys)
 const struct hf_policy *hf_system_policy(const struct hf_system *sys)
 {
 	return sys->policy;
+}
+
+int hf_system_set_thp(struct hf_system *sys, uint32_t orders)
+{
+	if (orders & ~((2u << HF_PMD_ORDER) - 2))
+		return -HF_EINVAL;
+	hf_st(&sys->thp_orders, orders, relaxed);
+	return 0;
 }
 
 void hf_system_stats(struct hf_system *sys, struct hf_system_stats *stats)
@@ -115,6 +129,9 @@ void hf_system_stats(struct hf_system *sys, struct hf_system_stats *stats)
 		.swap_ins = hf_ld(&s[HF_STAT_SWAP_IN], relaxed),
 		.swap_outs = hf_ld(&s[HF_STAT_SWAP_OUT], relaxed),
 		.migrations = hf_ld(&s[HF_STAT_MIGRATIONS], relaxed),
+		.thp_faults = hf_ld(&s[HF_STAT_THP_FAULTS], relaxed),
+		.thp_splits = hf_ld(&s[HF_STAT_THP_SPLITS], relaxed),
+		.collapses = hf_ld(&s[HF_STAT_COLLAPSES], relaxed),
 	};
 	hf_mutex_lock(sys, &sys->mms_lock);
 	stats->nr_mms = sys->nr_mms;

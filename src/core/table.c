@@ -8,21 +8,14 @@
  */
 #include "internal.h"
 
-#define ENTRY_PRESENT 1ull
-
 static unsigned index_at(uint64_t addr, unsigned level)
 {
 	return addr >> (HF_PAGE_SHIFT + 9 * level) & 511;
 }
 
-static struct hf_table *entry_table(uint64_t entry)
-{
-	return (struct hf_table *)(uintptr_t)(entry & ~ENTRY_PRESENT);
-}
-
 struct hf_table *hf_table_new(struct hf_system *sys)
 {
-	struct hf_table *table = hf_alloc(sys, sizeof(*table));
+	struct hf_table *table = sys->pf->alloc(sys->pf->ctx, sizeof(*table), HF_TABLE_ALIGN);
 
 	if (!table)
 		return NULL;
@@ -30,10 +23,11 @@ struct hf_table *hf_table_new(struct hf_system *sys)
 		atomic_init(&table->entry[i], 0);
 	sys->pf->lock_init(sys->pf->ctx, &table->ptl);
 	table->sys = sys;
+	table->deposit = NULL;
 	return table;
 }
 
-static void table_free(struct hf_table *table)
+void hf_table_free(struct hf_table *table)
 {
 	struct hf_system *sys = table->sys;
 
@@ -43,7 +37,7 @@ static void table_free(struct hf_table *table)
 
 static void table_rcu(struct hf_rcu_head *head)
 {
-	table_free(hf_container_of(head, struct hf_table, rcu));
+	hf_table_free(hf_container_of(head, struct hf_table, rcu));
 }
 
 void hf_table_free_rcu(struct hf_table *table)
@@ -52,58 +46,105 @@ void hf_table_free_rcu(struct hf_table *table)
 	table->sys->pf->call_rcu(table->sys->pf->ctx, &table->rcu);
 }
 
-struct hf_table *hf_leaf(const struct hf_mm *mm, uint64_t addr)
+/* The table of `level` that addr goes through: 0 is the leaf. */
+static struct hf_table *lookup(const struct hf_mm *mm, uint64_t addr, unsigned level)
 {
 	struct hf_table *table = mm->pgd;
 
-	for (unsigned level = 3; level > 0; level--) {
-		uint64_t entry = hf_ld(&table->entry[index_at(addr, level)], acquire);
+	for (unsigned at = 3; at > level; at--) {
+		uint64_t entry = hf_ld(&table->entry[index_at(addr, at)], seq_cst);
 
-		if (!entry)
+		if (!entry || hf_pmd_huge(entry))
 			return NULL;
-		table = entry_table(entry);
+		table = hf_entry_table(entry);
 	}
 	return table;
 }
 
-/* The next lower table on the way to addr. */
+struct hf_table *hf_leaf(const struct hf_mm *mm, uint64_t addr)
+{
+	return lookup(mm, addr, 0);
+}
+
+struct hf_table *hf_pmd_table(const struct hf_mm *mm, uint64_t addr)
+{
+	return lookup(mm, addr, 1);
+}
+
+/* The next lower table on the way to addr; `table` itself if a huge PMD is in the way. */
 static struct hf_table *table_below(struct hf_table *table, unsigned index)
 {
 	uint64_t entry = hf_ld(&table->entry[index], acquire);
 	struct hf_table *made;
 
 	if (entry)
-		return entry_table(entry);
+		return hf_pmd_huge(entry) ? table : hf_entry_table(entry);
 	made = hf_table_new(table->sys);
 	if (!made)
 		return NULL;
-	if (hf_cas(&table->entry[index], &entry, (uintptr_t)made | ENTRY_PRESENT, acq_rel))
+	if (hf_cas(&table->entry[index], &entry, hf_mk_table_entry(made), acq_rel))
 		return made;
-	table_free(made);
-	return entry_table(hf_ld(&table->entry[index], acquire));
+	hf_table_free(made);
+	return hf_pmd_huge(entry) ? table : hf_entry_table(entry);
 }
 
-struct hf_table *hf_leaf_alloc(struct hf_mm *mm, uint64_t addr)
+struct hf_table *hf_pmd_table_alloc(struct hf_mm *mm, uint64_t addr)
 {
 	struct hf_table *table = mm->pgd;
 
-	for (unsigned level = 3; level > 0 && table; level--)
+	for (unsigned level = 3; level > 1 && table; level--)
 		table = table_below(table, index_at(addr, level));
 	return table;
 }
 
-_Atomic uint64_t *hf_pte_lock(struct hf_mm *mm, uint64_t addr, struct hf_table **table)
+struct hf_table *hf_leaf_alloc(struct hf_mm *mm, uint64_t addr)
 {
-	*table = hf_leaf(mm, addr);
-	if (!*table)
+	struct hf_table *pmds = hf_pmd_table_alloc(mm, addr), *table;
+
+	if (!pmds)
 		return NULL;
-	hf_mutex_lock(mm->sys, &(*table)->ptl);
-	return &(*table)->entry[hf_pte_index(addr)];
+	/* a huge PMD may come and go meanwhile */
+	do {
+		hf_split_huge_pmd_at(mm, addr);
+		table = table_below(pmds, index_at(addr, 1));
+	} while (table && hf_leaf(mm, addr) != table);
+	return table;
 }
 
-/* The first leaf at or after *addr; *addr moves up to where it is found, past what has no tables.
- */
-static struct hf_table *find_leaf(const struct hf_mm *mm, uint64_t *addr, uint64_t end)
+_Atomic uint64_t *hf_pte_lock(struct hf_mm *mm, uint64_t addr, struct hf_table **table,
+			      uint32_t *huge)
+{
+	*huge = HF_NOT_HUGE;
+	for (;;) {
+		struct hf_table *pmds = hf_pmd_table(mm, addr);
+		_Atomic uint64_t *pmdp;
+		uint64_t entry;
+
+		if (!pmds)
+			return NULL;
+		pmdp = hf_pmd_entry(pmds, addr);
+		entry = hf_ld(pmdp, acquire);
+		if (!entry)
+			return NULL;
+		if (!hf_pmd_huge(entry)) {
+			*table = hf_entry_table(entry);
+			hf_mutex_lock(mm->sys, &(*table)->ptl);
+			return &(*table)->entry[hf_pte_index(addr)];
+		}
+		hf_mutex_lock(mm->sys, &pmds->ptl);
+		if (hf_pmd_huge(hf_ld(pmdp, relaxed))) {
+			*table = pmds;
+			*huge = hf_pte_index(addr);
+			return pmdp;
+		}
+		hf_mutex_unlock(mm->sys, &pmds->ptl); /* split meanwhile */
+	}
+}
+
+/* The first leaf, or huge PMD (*pmds: its table), at or after *addr; *addr moves up to where it is
+ * found, past what has no tables. False: none. */
+static bool find_leaf(const struct hf_mm *mm, uint64_t *addr, uint64_t end, struct hf_table **leaf,
+		      struct hf_table **pmds)
 {
 	while (*addr < end) {
 		struct hf_table *table = mm->pgd;
@@ -112,30 +153,59 @@ static struct hf_table *find_leaf(const struct hf_mm *mm, uint64_t *addr, uint64
 
 		for (; level > 0; level--) {
 			entry = hf_ld(&table->entry[index_at(*addr, level)], acquire);
-			if (!entry)
+			if (!entry || hf_pmd_huge(entry))
 				break;
-			table = entry_table(entry);
+			table = hf_entry_table(entry);
 		}
-		if (level == 0)
-			return table;
+		*leaf = level ? NULL : table;
+		*pmds = table;
+		if (level == 0 || hf_pmd_huge(entry))
+			return true;
 		shift = HF_PAGE_SHIFT + 9 * level;
 		*addr = ((*addr >> shift) + 1) << shift;
 	}
-	return NULL;
+	return false;
 }
 
-int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, hf_leaf_fn fn, void *arg)
+/* A PMD that was huge a moment ago. True: it is dealt with; false: look at the place once more. */
+static bool visit_huge(struct hf_mm *mm, struct hf_table *pmds, uint64_t addr, uint64_t next,
+		       const struct hf_walk *walk, void *arg, int *ret)
 {
-	struct hf_table *table;
+	bool whole = next - addr == HF_PMD_SIZE && walk->huge, dealt = whole;
+
+	hf_mutex_lock(mm->sys, &pmds->ptl);
+	if (!hf_pmd_huge(hf_ld(hf_pmd_entry(pmds, addr), relaxed)))
+		dealt = false;
+	else if (whole)
+		*ret = walk->huge(mm, pmds, addr, arg);
+	else
+		hf_split_huge_pmd(mm, pmds, addr);
+	if (*ret == HF_WALK_SPLIT) {
+		hf_split_huge_pmd(mm, pmds, addr);
+		*ret = 0;
+		dealt = false;
+	}
+	hf_mutex_unlock(mm->sys, &pmds->ptl);
+	return dealt;
+}
+
+int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_walk *walk,
+		     void *arg)
+{
+	struct hf_table *leaf, *pmds;
+	uint64_t addr = start, next;
 	int ret = 0;
 
-	for (uint64_t addr = start; !ret && (table = find_leaf(mm, &addr, end));) {
-		uint64_t next = hf_leaf_end(addr, end);
-
-		hf_mutex_lock(mm->sys, &table->ptl);
-		ret = fn(mm, table, addr, next, arg);
-		hf_mutex_unlock(mm->sys, &table->ptl);
-		addr = next;
+	for (; !ret && find_leaf(mm, &addr, end, &leaf, &pmds); addr = next) {
+		next = hf_leaf_end(addr, end);
+		if (!leaf) {
+			if (!visit_huge(mm, pmds, addr, next, walk, arg, &ret))
+				next = addr;
+			continue;
+		}
+		hf_mutex_lock(mm->sys, &leaf->ptl);
+		ret = walk->leaf(mm, leaf, addr, next, arg);
+		hf_mutex_unlock(mm->sys, &leaf->ptl);
 	}
 	return ret;
 }
@@ -156,12 +226,13 @@ static void prune(struct hf_table *table, unsigned level, uint64_t base, uint64_
 		if (!entry)
 			continue;
 		if (level > 1)
-			prune(entry_table(entry), level - 1, start, floor, ceiling, unlinked);
+			prune(hf_entry_table(entry), level - 1, start, floor, ceiling, unlinked);
 		if (start < floor || start + span > ceiling)
 			continue;
+		hf_assert(!hf_entry_table(entry)->deposit);
 		hf_st(&table->entry[i], 0, seq_cst);
-		entry_table(entry)->rcu.owner = *unlinked;
-		*unlinked = entry_table(entry);
+		hf_entry_table(entry)->rcu.owner = *unlinked;
+		*unlinked = hf_entry_table(entry);
 	}
 }
 

@@ -6,7 +6,8 @@
 struct walk {
 	struct hf_system *sys;
 	struct hf_violation *bad;
-	uint32_t *mapped; /* by frame: entries found */
+	uint32_t *mapped; /* by frame: leaf entries found */
+	uint32_t *huge;   /* by frame: PMDs found */
 	bool *writable;   /* by frame: a writable entry was found */
 	uint32_t *users;  /* by swap slot: entries found */
 };
@@ -84,6 +85,29 @@ static int check_entry(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf
 	return 0;
 }
 
+static int check_pmd(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf_pte pmd)
+{
+	uint64_t pfn = hf_pte_pfn(pmd);
+	const struct hf_vma *vma = hf_vma_find(mm, addr);
+	struct hf_page *head;
+
+	if (!vma || vma->start > addr || vma->end < addr + HF_PMD_SIZE)
+		return violate(w, HF_INV_VMA, HF_PFN_NONE, mm, addr);
+	if (!hf_pte_present(pmd) || pfn >= w->sys->nr_frames || pmd & HF_PTE_FORK_WRITE)
+		return violate(w, HF_INV_TABLE, HF_PFN_NONE, mm, addr);
+	head = &w->sys->pages[pfn];
+	if (hf_folio(head) != head || hf_folio_order(head) != HF_PMD_ORDER ||
+	    hf_pte_special(pmd) != (head == w->sys->huge_zeropage))
+		return violate(w, HF_INV_TABLE, pfn, mm, addr);
+	if (hf_pte_special(pmd))
+		return hf_pte_write(pmd) ? violate(w, HF_I7_ZEROPAGE_UNTOUCHED, pfn, mm, addr) : 0;
+	if (hf_pte_write(pmd) && w->sys->policy->has_mark && !hf_page_exclusive(head))
+		return violate(w, HF_I1_WRITABLE_IS_EXCLUSIVE, pfn, mm, addr);
+	w->huge[pfn]++;
+	w->writable[pfn] |= hf_pte_write(pmd);
+	return 0;
+}
+
 static int check_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 		      void *arg)
 {
@@ -108,7 +132,10 @@ static int check_tables(struct walk *w, struct hf_mm *mm, struct hf_table *table
 	if (level == 0)
 		return check_leaf(mm, table, base, base + 0x200000, w);
 	for (unsigned i = 0; i < 512 && !err; i++)
-		if (below(table, i))
+		if (level == 1 && hf_pmd_huge(hf_ld(&table->entry[i], relaxed)))
+			err = check_pmd(w, mm, base + i * HF_PMD_SIZE,
+					hf_ld(&table->entry[i], relaxed));
+		else if (below(table, i))
 			err = check_tables(w, mm, below(table, i), level - 1,
 					   base + ((uint64_t)i << (HF_PAGE_SHIFT + 9 * level)));
 	return err;
@@ -122,19 +149,44 @@ static int count_one(struct hf_mm *mm, uint64_t addr, void *arg)
 	return 0;
 }
 
+/* Once for each folio. */
+static int check_folio(struct walk *w, struct hf_page *head, uint64_t pfn)
+{
+	uint32_t entries = w->huge[pfn], pins = 0;
+
+	for (size_t i = 0; i < hf_folio_pages(head); i++) {
+		entries += w->mapped[pfn + i];
+		pins += hf_page_pins(head + i);
+		if (hf_folio(head + i) != head)
+			return violate(w, HF_INV_FOLIO, pfn + i, NULL, 0);
+	}
+	if (hf_folio_order(head) && hf_folio_mapcount(head) != entries)
+		return violate(w, HF_INV_FOLIO, pfn, NULL, 0);
+	if (hf_folio_pins(head) != pins)
+		return violate(w, HF_INV_FOLIO, pfn, NULL, 0);
+	if (hf_page_refs(head) < entries + pins + (hf_ld(&head->slot, relaxed) ? 1 : 0))
+		return violate(w, HF_INV_REFCOUNT, pfn, NULL, 0);
+	return 0;
+}
+
 static int check_used_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 {
 	const struct hf_policy *policy = w->sys->policy;
-	uint32_t mapped = w->mapped[pfn], pins = hf_page_pins(page), found = 0;
-	bool exclusive = hf_page_exclusive(page);
+	struct hf_page *head = hf_folio(page);
+	uint32_t huge = w->huge[pfn - (uint64_t)(page - head)], mapped = w->mapped[pfn] + huge;
+	uint32_t pins = hf_page_pins(page), found = 0;
+	/* while only PMDs map the folio, the first page's mark counts */
+	bool fine = !w->mapped[pfn] && huge, exclusive = hf_page_exclusive(fine ? head : page);
+	int err = page == head ? check_folio(w, page, pfn) : 0;
 
+	if (err)
+		return err;
 	if (hf_page_mapcount(page) != mapped)
 		return violate(w, HF_INV_MAPCOUNT, pfn, NULL, 0);
-	if (hf_page_refs(page) < mapped + pins + (hf_ld(&page->slot, relaxed) ? 1 : 0))
-		return violate(w, HF_INV_REFCOUNT, pfn, NULL, 0);
 	if (exclusive && (mapped > 1 || !policy->has_mark))
 		return violate(w, HF_I2_EXCLUSIVE_MAPPED_ONCE, pfn, NULL, 0);
-	if (pins && mapped && policy->has_mark && !policy->pins_shared && !exclusive)
+	if (pins && mapped && policy->has_mark && !policy->pins_shared && !exclusive &&
+	    hf_page_is_anon(page))
 		return violate(w, HF_I3_PINNED_IS_EXCLUSIVE, pfn, NULL, 0);
 	if (mapped > 1 && w->writable[pfn])
 		return violate(w, HF_I8_SHARED_IS_READ_ONLY, pfn, NULL, 0);
@@ -145,6 +197,7 @@ static int check_used_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 static int check_free_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 {
 	if (w->mapped[pfn] || hf_page_mapcount(page) || hf_ld(&page->counts, relaxed) ||
+	    hf_ld(&page->compound, relaxed) ||
 	    hf_ld(&page->flags, relaxed) & ~(HF_PG_BUDDY | HF_PG_CACHED))
 		return violate(w, HF_INV_FREE_PAGE, pfn, NULL, 0);
 	if (w->sys->flags & HF_SYSTEM_DEBUG && !hf_frame_filled(w->sys, page, HF_POISON))
@@ -167,6 +220,10 @@ static int check_frames(struct walk *w)
 {
 	size_t nr_free = 0;
 	int err = check_zeropage(w);
+
+	if (!err && w->sys->huge_zeropage && !hf_frame_filled(w->sys, w->sys->huge_zeropage, 0))
+		err = violate(w, HF_I7_ZEROPAGE_UNTOUCHED,
+			      hf_page_pfn(w->sys, w->sys->huge_zeropage), NULL, 0);
 
 	for (uint64_t pfn = 1; pfn < w->sys->nr_frames && !err; pfn++) {
 		struct hf_page *page = &w->sys->pages[pfn];
@@ -199,7 +256,7 @@ static int check_all(struct walk *w)
 
 int hf_validate(struct hf_system *sys, struct hf_violation *violation)
 {
-	size_t size = sys->nr_frames * (sizeof(uint32_t) + sizeof(bool)) +
+	size_t size = sys->nr_frames * (2 * sizeof(uint32_t) + sizeof(bool)) +
 		      sys->nr_slots * sizeof(uint32_t);
 	struct hf_violation ignored;
 	struct walk w = { .sys = sys, .bad = violation ? violation : &ignored };
@@ -210,7 +267,8 @@ int hf_validate(struct hf_system *sys, struct hf_violation *violation)
 	if (!w.mapped)
 		return -HF_ENOMEM;
 	__builtin_memset(w.mapped, 0, size);
-	w.users = w.mapped + sys->nr_frames;
+	w.huge = w.mapped + sys->nr_frames;
+	w.users = w.huge + sys->nr_frames;
 	w.writable = (bool *)(w.users + sys->nr_slots);
 	err = check_all(&w);
 	hf_free(sys, w.mapped, size);
@@ -243,6 +301,8 @@ const char *hf_invariant_text(enum hf_invariant invariant)
 		return "swap: a slot's users are the entries that name it; cache and page agree";
 	case HF_INV_RMAP:
 		return "rmap: the reverse map finds exactly the entries that map a page";
+	case HF_INV_FOLIO:
+		return "folio: its pages agree on it, and its counts are the sums of theirs";
 	case HF_INV_FREE_PAGE:
 		return "free page: a free frame has no counts and no flags, and nobody wrote to it";
 	case HF_INV_FRAMES:

@@ -14,8 +14,9 @@ struct swap_file {
 };
 
 /*
- * Whoever holds the page by a plain reference may write to it meanwhile. The device gets a copy that
- * stands still, as SWP_STABLE_WRITES devices need it; what comes later makes the page dirty again.
+ * Whoever holds the page by a plain reference may write to it meanwhile. The device gets a copy
+ * that stands still, as SWP_STABLE_WRITES devices need it; what comes later makes the page dirty
+ * again.
  */
 static int file_write(void *ctx, size_t slot, const void *page)
 {

@@ -40,7 +40,7 @@ enum hf_fork_action hf_fork_copy_class1(const struct hf_mm *src, const struct hf
 enum hf_fork_action hf_fork_copy_referenced(const struct hf_mm *src, const struct hf_page *page)
 {
 	(void)src;
-	return hf_page_exclusive(page) && hf_page_refs(page) > hf_page_mapcount(page)
+	return hf_page_exclusive(page) && hf_page_refs(page) > hf_folio_mapcount(page)
 		       ? HF_FORK_COPY
 		       : HF_FORK_SHARE;
 }

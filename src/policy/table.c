@@ -27,48 +27,66 @@
 
 /* What 5.19 and later have in common. */
 #define LINUX_EXCLUSIVE                                                                            \
-	.has_mark = true, .unpin_check = true, .mprotect_upgrades = true,                          \
-	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount
+	.has_mark = true, .unpin_check = true, .mprotect_upgrades = true, .estimates_pins = true,  \
+	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount,                       \
+	.huge_reuse = hf_reuse_folio_refcount
 
 /* What the default has in common with the alternatives that vary one of its rules. */
 #define MARK_AND_EXACT_PINS                                                                        \
 	.has_mark = true, .mprotect_upgrades = true, .fork_one_instant = true,                     \
-	.may_reuse = hf_reuse_refcount, .users = USERS_DIRECT_PIN
+	.may_reuse = hf_reuse_refcount, .large_reuse = hf_reuse_unshared_page,                     \
+	.huge_reuse = hf_reuse_folio_refcount, .users = USERS_DIRECT_PIN
 
 static const struct hf_policy policies[] = {
 	{
 		.name = "linux-4.19",
+		.estimates_pins = true,
+		.collapse_needs_write = true,
 		.summary = "up to 5.7: mapcount decides, no pins",
 		.reuse_sleeps = true,
 		.take_as = hf_take_get_only,
 		.fork_page = hf_fork_share_all,
 		.may_reuse = hf_reuse_mapcount,
+		.large_reuse = hf_reuse_mapped_once,
+		.huge_reuse = hf_reuse_mapped_once,
 		.gup_read = hf_gup_take,
 		.users = USERS_BEFORE_PIN,
 	},
 	{
 		.name = "linux-5.8",
+		.estimates_pins = true,
+		.collapse_needs_write = true,
 		.summary = "mapcount decides; GUP breaks COW first",
 		.reuse_sleeps = true,
 		.fork_page = hf_fork_share_all,
 		.may_reuse = hf_reuse_mapcount,
+		.large_reuse = hf_reuse_mapped_once,
+		.huge_reuse = hf_reuse_mapped_once,
 		.gup_read = hf_gup_force_write,
 		.users = USERS_DIRECT_GET,
 	},
 	{
 		.name = "linux-5.10",
+		.estimates_pins = true,
+		.collapse_needs_write = true,
 		.summary = "5.9 to 5.17: refcount decides; fork copies what looks pinned",
 		.fork_page = hf_fork_copy_maybe_pinned,
 		.may_reuse = hf_reuse_refcount,
+		.large_reuse = hf_reuse_folio_refcount,
+		.huge_reuse = hf_reuse_mapped_once,
 		.gup_read = hf_gup_take,
 		.users = USERS_DIRECT_GET,
 	},
 	{
 		.name = "linux-5.18",
+		.estimates_pins = true,
+		.collapse_needs_write = true,
 		.summary = "refcount decides, for huge and swapped pages too",
 		.swap_in_counts_refs = true,
 		.fork_page = hf_fork_copy_maybe_pinned,
 		.may_reuse = hf_reuse_refcount,
+		.large_reuse = hf_reuse_folio_refcount,
+		.huge_reuse = hf_reuse_folio_refcount,
 		.gup_read = hf_gup_take,
 		.users = USERS_DIRECT_GET,
 	},
@@ -77,6 +95,8 @@ static const struct hf_policy policies[] = {
 		.summary = "5.19 to 6.4: the exclusive mark; pins unshare; O_DIRECT takes plain "
 			   "references",
 		LINUX_EXCLUSIVE,
+		.collapse_needs_write = true,
+		.large_reuse = hf_reuse_never,
 		.gup_read = hf_gup_unshare_anon,
 		.users = USERS_DIRECT_GET,
 	},
@@ -84,13 +104,16 @@ static const struct hf_policy policies[] = {
 		.name = "linux-6.12",
 		.summary = "6.5 to 6.14: long-term pins unshare the zeropage; O_DIRECT pins",
 		LINUX_EXCLUSIVE,
+		.collapse_needs_write = true,
+		.large_reuse = hf_reuse_never,
 		.gup_read = hf_gup_unshare_longterm,
 		.users = USERS_DIRECT_PIN,
 	},
 	{
 		.name = "linux-6.18",
-		.summary = "6.15 and later: as 6.12 for base pages",
+		.summary = "6.15 and later: large folios know who owns them",
 		LINUX_EXCLUSIVE,
+		.large_reuse = hf_reuse_owned_folio,
 		.gup_read = hf_gup_unshare_longterm,
 		.users = USERS_DIRECT_PIN,
 	},
@@ -157,6 +180,8 @@ static const struct hf_policy policies[] = {
 		.pin_class = hf_class_longterm,
 		.fork_page = hf_fork_copy_class1,
 		.may_reuse = hf_reuse_mapcount,
+		.large_reuse = hf_reuse_mapped_once,
+		.huge_reuse = hf_reuse_mapped_once,
 		.gup_read = hf_gup_wire_longterm,
 		.users = USERS_DIRECT_PIN,
 	},

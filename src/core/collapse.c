@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Collapse: 512 small pages become a folio that a PMD maps. Always by copying; a page that anybody
+ * holds besides its mappings stays where it is, and then nothing is done.
+ *
+ * mmap_lock (write) keeps faults away, and the anon_vma lock reverse-map walks. The PMD is cleared
+ * and the TLB flushed before references are counted: GUP-fast, which takes its reference first and
+ * looks at the PMD again after, is seen here or sees it gone.
+ */
+#include "internal.h"
+
+struct collapse {
+	struct hf_mm *mm;
+	struct hf_vma *vma;
+	uint64_t addr;
+	struct hf_table *pmds, *leaf;
+	struct hf_page *head;
+};
+
+static _Atomic uint64_t *entry(const struct collapse *c, unsigned i)
+{
+	return &c->leaf->entry[i];
+}
+
+/* Pages that are away come back first; false: the place cannot be collapsed. */
+static int bring_in(struct collapse *c)
+{
+	const struct hf_policy *policy = c->mm->sys->policy;
+	bool any = false, writable = false;
+	int err = 0;
+
+	for (unsigned i = 0; i < HF_PMD_PAGES && !err; i++) {
+		hf_pte pte = hf_ld(entry(c, i), relaxed);
+
+		if (hf_pte_swap(pte) || hf_pte_migration(pte))
+			err = hf_fault_locked(c->vma, c->addr + i * HF_PAGE_SIZE, 0);
+		if (hf_pte_absent(pte))
+			return -HF_EINVAL;
+		pte = hf_ld(entry(c, i), relaxed);
+		any |= !hf_pte_none(pte);
+		writable |= hf_pte_present(pte) && hf_pte_write(pte);
+	}
+	if (!err && (!any || (policy->collapse_needs_write && !writable)))
+		err = -HF_EINVAL;
+	return err;
+}
+
+static struct hf_page *source(const struct collapse *c, unsigned i)
+{
+	hf_pte pte = hf_ld(entry(c, i), relaxed);
+
+	if (!hf_pte_present(pte) || hf_pte_special(pte))
+		return NULL;
+	return hf_pfn_page(c->mm->sys, hf_pte_pfn(pte));
+}
+
+/* Nothing but mappings and the swap cache holds any of the pages. */
+static bool exact(const struct collapse *c)
+{
+	for (unsigned i = 0; i < HF_PMD_PAGES; i++) {
+		struct hf_page *page = source(c, i);
+
+		if (hf_pte_swap(hf_ld(entry(c, i), relaxed)) ||
+		    hf_pte_migration(hf_ld(entry(c, i), relaxed)))
+			return false; /* it went away again */
+		if (page && hf_page_refs(page) !=
+				    hf_folio_mapcount(page) + (hf_ld(&page->slot, relaxed) ? 1 : 0))
+			return false;
+	}
+	return true;
+}
+
+static void copy_page(struct collapse *c, unsigned i)
+{
+	struct hf_system *sys = c->mm->sys;
+	struct hf_page *page = source(c, i);
+	unsigned char *to = hf_page_data(sys, c->head + i);
+
+	if (!page) {
+		__builtin_memset(to, 0, HF_PAGE_SIZE);
+		hf_st(entry(c, i), 0, relaxed);
+		return;
+	}
+	sys->pf->copy(sys->pf->ctx, to, hf_page_data(sys, page), HF_PAGE_SIZE);
+	hf_st(entry(c, i), 0, relaxed);
+	hf_page_remove_rmap(c->mm, page);
+	hf_page_put(sys, page);
+}
+
+static void map_folio(struct collapse *c)
+{
+	uint64_t flags = HF_PTE_HUGE | HF_PTE_YOUNG | HF_PTE_DIRTY | hf_prot_flags(c->vma->prot) |
+			 (c->vma->prot & HF_PROT_WRITE ? HF_PTE_WRITE : 0);
+	struct hf_system *sys = c->mm->sys;
+
+	if (sys->policy->has_mark)
+		hf_or(&c->head->flags, HF_PG_EXCLUSIVE, release);
+	hf_folio_set_anon(c->head, c->vma, c->addr);
+	hf_folio_add_pmd_rmap(c->mm, c->head);
+	hf_st(hf_pmd_entry(c->pmds, c->addr), hf_mk_pte(hf_page_pfn(sys, c->head), flags), seq_cst);
+	hf_count(sys, HF_STAT_COLLAPSES, 1);
+}
+
+/* The leaf table becomes the deposit; a lockless walk may still be in it. */
+static int collapse_locked(struct collapse *c, struct hf_table *deposit)
+{
+	_Atomic uint64_t *pmdp = hf_pmd_entry(c->pmds, c->addr);
+
+	hf_st(pmdp, 0, seq_cst);
+	hf_tlb_flush(c->mm);
+	if (!exact(c)) {
+		hf_st(pmdp, hf_mk_table_entry(c->leaf), seq_cst);
+		return -HF_EAGAIN;
+	}
+	for (unsigned i = 0; i < HF_PMD_PAGES; i++)
+		copy_page(c, i);
+	hf_deposit(c->pmds, deposit);
+	map_folio(c);
+	return 0;
+}
+
+/* Page locks of the sources are not needed: who holds one holds a reference, too, or the anon_vma
+ * lock. */
+static int collapse_pmd(struct collapse *c)
+{
+	struct hf_system *sys = c->mm->sys;
+	struct hf_table *deposit = hf_table_new(sys);
+	int err = -HF_ENOMEM;
+
+	c->head = deposit ? hf_folio_alloc(sys, HF_PMD_ORDER) : NULL;
+	if (c->head) {
+		hf_mutex_lock(sys, &c->vma->anon_vma->lock);
+		hf_mutex_lock(sys, &c->pmds->ptl);
+		err = collapse_locked(c, deposit);
+		hf_mutex_unlock(sys, &c->pmds->ptl);
+		hf_mutex_unlock(sys, &c->vma->anon_vma->lock);
+		if (err)
+			hf_page_put(sys, c->head);
+		else
+			hf_table_free_rcu(c->leaf);
+	}
+	if (err && deposit)
+		hf_table_free(deposit);
+	return err;
+}
+
+static int collapse_at(struct hf_vma *vma, uint64_t addr)
+{
+	struct collapse c = { .mm = vma->mm, .vma = vma, .addr = addr };
+	int err;
+
+	c.pmds = hf_pmd_table(c.mm, addr);
+	c.leaf = hf_leaf(c.mm, addr);
+	if (!c.leaf) /* nothing there, or a PMD maps it already */
+		return c.pmds && hf_ld(hf_pmd_entry(c.pmds, addr), relaxed) ? 0 : -HF_EINVAL;
+	err = bring_in(&c);
+	return err ? err : collapse_pmd(&c);
+}
+
+int hf_collapse_range(struct hf_mm *mm, uint64_t start, uint64_t end)
+{
+	uint64_t addr = (start + HF_PMD_SIZE - 1) & HF_PMD_MASK;
+	int err = addr + HF_PMD_SIZE > end ? -HF_EINVAL : 0;
+
+	for (; !err && addr + HF_PMD_SIZE <= end; addr += HF_PMD_SIZE) {
+		struct hf_vma *vma = hf_vma_find(mm, addr);
+
+		if (!vma)
+			return -HF_ENOMEM;
+		err = vma->end < addr + HF_PMD_SIZE ? -HF_EINVAL : collapse_at(vma, addr);
+	}
+	return err;
+}

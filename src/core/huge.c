@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PMDs that map a folio of 512 pages, the huge zeropage among them.
+ *
+ * While a PMD maps a folio, the mark of the first page stands for all; a split fans it out. With
+ * every PMD that maps pages a leaf table is kept, so that a split cannot fail.
+ */
+#include "internal.h"
+
+/* ---- deposits ---- */
+
+void hf_deposit(struct hf_table *table, struct hf_table *leaf)
+{
+	leaf->rcu.owner = table->deposit;
+	table->deposit = leaf;
+}
+
+struct hf_table *hf_withdraw(struct hf_table *table)
+{
+	struct hf_table *leaf = table->deposit;
+
+	hf_assert(leaf);
+	table->deposit = leaf->rcu.owner;
+	return leaf;
+}
+
+/* ---- books ---- */
+
+void hf_folio_add_pmd_rmap(struct hf_mm *mm, struct hf_page *head)
+{
+	hf_add(&head->entire_mapcount, 1, relaxed);
+	hf_owner_add(mm, head, 1);
+}
+
+void hf_folio_remove_pmd_rmap(struct hf_mm *mm, struct hf_page *head)
+{
+	uint32_t old;
+
+	hf_owner_remove(mm, head, 1);
+	old = hf_sub(&head->entire_mapcount, 1, release);
+	hf_assert(old > 0);
+	(void)old;
+}
+
+static struct hf_page *pmd_folio(const struct hf_mm *mm, hf_pte pmd)
+{
+	return hf_pfn_page(mm->sys, hf_pte_pfn(pmd));
+}
+
+/* ---- splitting ---- */
+
+/* One PMD's share of the books becomes that of 512 PTEs. */
+static void fan_out(struct hf_mm *mm, struct hf_page *head)
+{
+	bool exclusive = hf_page_exclusive(head);
+
+	for (unsigned i = 0; i < HF_PMD_PAGES; i++) {
+		hf_add(&head[i].mapcount, 1, relaxed);
+		if (exclusive)
+			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, release);
+	}
+	hf_add(&head->counts, (HF_PMD_PAGES - 1) * HF_COUNT_REF, seq_cst);
+	hf_owner_add(mm, head, HF_PMD_PAGES - 1);
+	hf_sub(&head->entire_mapcount, 1, release);
+}
+
+static void fill_leaf(struct hf_table *leaf, hf_pte pmd)
+{
+	uint64_t flags = pmd & HF_PTE_FLAGS & ~HF_PTE_HUGE, pfn = hf_pte_pfn(pmd);
+	bool zero = hf_pte_special(pmd);
+
+	for (unsigned i = 0; i < HF_PMD_PAGES; i++)
+		hf_st(&leaf->entry[i], hf_mk_pte(zero ? 0 : pfn + i, flags), relaxed);
+}
+
+void hf_split_huge_pmd(struct hf_mm *mm, struct hf_table *table, uint64_t addr)
+{
+	_Atomic uint64_t *pmdp = hf_pmd_entry(table, addr);
+	struct hf_table *leaf = hf_withdraw(table);
+	hf_pte pmd = hf_ld(pmdp, relaxed);
+
+	if (!hf_pte_special(pmd))
+		fan_out(mm, pmd_folio(mm, pmd));
+	/* a CPU may set YOUNG and DIRTY meanwhile */
+	do {
+		fill_leaf(leaf, pmd);
+	} while (!hf_cas(pmdp, &pmd, hf_mk_table_entry(leaf), seq_cst));
+	hf_count(mm->sys, HF_STAT_THP_SPLITS, 1);
+}
+
+void hf_split_huge_pmd_at(struct hf_mm *mm, uint64_t addr)
+{
+	struct hf_table *table = hf_pmd_table(mm, addr);
+
+	if (!table || !hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), acquire)))
+		return;
+	hf_mutex_lock(mm->sys, &table->ptl);
+	if (hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), relaxed)))
+		hf_split_huge_pmd(mm, table, addr);
+	hf_mutex_unlock(mm->sys, &table->ptl);
+}
+
+/* ---- faults ---- */
+
+struct huge_fault {
+	struct hf_mm *mm;
+	struct hf_vma *vma;
+	uint64_t addr; /* aligned to the PMD */
+	unsigned flags;
+	struct hf_table *table;
+	_Atomic uint64_t *pmdp;
+};
+
+static bool wants_own_page(const struct huge_fault *f)
+{
+	return f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE);
+}
+
+static struct hf_page *huge_zeropage(struct hf_system *sys)
+{
+	struct hf_page *head = hf_ld(&sys->huge_zeropage, acquire), *made;
+
+	if (head)
+		return head;
+	made = hf_folio_alloc(sys, HF_PMD_ORDER);
+	if (!made)
+		return NULL;
+	__builtin_memset(hf_page_data(sys, made), 0, HF_PMD_SIZE);
+	hf_or(&made->flags, HF_PG_RESERVED, relaxed);
+	if (hf_cas(&sys->huge_zeropage, &head, made, acq_rel))
+		return made;
+	hf_page_put(sys, made);
+	return head;
+}
+
+static hf_pte own_pmd(const struct huge_fault *f, uint64_t pfn)
+{
+	uint64_t flags = HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
+
+	if (f->flags & HF_FAULT_FLAG_WRITE) {
+		flags |= HF_PTE_DIRTY;
+		if (f->vma->prot & HF_PROT_WRITE)
+			flags |= HF_PTE_WRITE;
+	}
+	return hf_mk_pte(pfn, flags);
+}
+
+/* ptl held, and nothing is mapped. */
+static void map_new_folio(struct huge_fault *f, struct hf_page *head, struct hf_table *leaf)
+{
+	struct hf_system *sys = f->mm->sys;
+	hf_pte pmd;
+
+	if (wants_own_page(f)) {
+		if (sys->policy->has_mark)
+			hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
+		hf_folio_set_anon(head, f->vma, f->addr);
+		hf_folio_add_pmd_rmap(f->mm, head);
+		pmd = own_pmd(f, hf_page_pfn(sys, head));
+		hf_count(sys, HF_STAT_THP_FAULTS, 1);
+	} else {
+		pmd = own_pmd(f, hf_page_pfn(sys, head)) | HF_PTE_SPECIAL;
+	}
+	hf_deposit(f->table, leaf);
+	hf_st(f->pmdp, pmd, seq_cst);
+}
+
+/* No PMD yet. */
+static int huge_anonymous_fault(struct huge_fault *f)
+{
+	struct hf_system *sys = f->mm->sys;
+	struct hf_table *leaf = hf_table_new(sys);
+	bool own = wants_own_page(f), mapped = false;
+	struct hf_page *head = NULL;
+
+	if (leaf)
+		head = own ? hf_folio_alloc(sys, HF_PMD_ORDER) : huge_zeropage(sys);
+	if (head && own)
+		__builtin_memset(hf_page_data(sys, head), 0, HF_PMD_SIZE);
+	if (head) {
+		hf_mutex_lock(sys, &f->table->ptl);
+		mapped = !hf_ld(f->pmdp, relaxed);
+		if (mapped)
+			map_new_folio(f, head, leaf);
+		hf_mutex_unlock(sys, &f->table->ptl);
+	}
+	if (!mapped && head && own)
+		hf_page_put(sys, head);
+	if (!mapped && leaf)
+		hf_table_free(leaf);
+	return mapped ? 0 : head ? HF_HUGE_AGAIN : HF_HUGE_LEAF;
+}
+
+static void reuse(struct huge_fault *f)
+{
+	uint64_t set = HF_PTE_YOUNG;
+
+	if (f->flags & HF_FAULT_FLAG_WRITE) {
+		set |= HF_PTE_DIRTY;
+		if (f->vma->prot & HF_PROT_WRITE)
+			set |= HF_PTE_WRITE;
+	}
+	hf_or(f->pmdp, set, seq_cst);
+	hf_count(f->mm->sys, HF_STAT_COW_REUSES, 1);
+}
+
+/* ptl held, may be dropped for a while. True: dealt with, or changed meanwhile. */
+static bool try_reuse(struct huge_fault *f, hf_pte pmd)
+{
+	struct hf_system *sys = f->mm->sys;
+	const struct hf_policy *policy = sys->policy;
+	struct hf_page *head = pmd_folio(f->mm, pmd);
+	bool kept = false;
+
+	if (policy->has_mark && hf_page_exclusive(head)) {
+		reuse(f);
+		return true;
+	}
+	/* unlike small pages: sleep for the lock, then look again */
+	if (!hf_page_trylock(head)) {
+		hf_page_get(head);
+		hf_mutex_unlock(sys, &f->table->ptl);
+		hf_page_lock(sys, head);
+		hf_mutex_lock(sys, &f->table->ptl);
+		kept = !hf_pte_same_mapping(hf_ld(f->pmdp, relaxed), pmd);
+		hf_page_unlock(head);
+		hf_page_put(sys, head);
+		return kept || try_reuse(f, pmd);
+	}
+	kept = policy->huge_reuse(f->mm, head);
+	if (kept) {
+		if (policy->has_mark)
+			hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
+		reuse(f);
+	}
+	hf_page_unlock(head);
+	return kept;
+}
+
+/* A PMD that maps pages is there, or was a moment ago. */
+static int huge_present_fault(struct huge_fault *f)
+{
+	struct hf_system *sys = f->mm->sys;
+	int ret = 0;
+	hf_pte pmd;
+
+	hf_mutex_lock(sys, &f->table->ptl);
+	pmd = hf_ld(f->pmdp, relaxed);
+	if (!hf_pmd_huge(pmd)) {
+		ret = HF_HUGE_AGAIN;
+	} else if (wants_own_page(f) && !hf_pte_write(pmd)) {
+		if (hf_pte_special(pmd) || !try_reuse(f, pmd)) {
+			/* one small page will be copied, the others stay as they are */
+			if (hf_pmd_huge(hf_ld(f->pmdp, relaxed)))
+				hf_split_huge_pmd(f->mm, f->table, f->addr);
+			ret = HF_HUGE_LEAF;
+		}
+	} else {
+		hf_or(f->pmdp, HF_PTE_YOUNG | (f->flags & HF_FAULT_FLAG_WRITE ? HF_PTE_DIRTY : 0),
+		      relaxed);
+	}
+	hf_mutex_unlock(sys, &f->table->ptl);
+	return ret;
+}
+
+static bool fits(const struct huge_fault *f)
+{
+	return f->vma->flags & HF_VM_HUGEPAGE &&
+	       hf_ld(&f->mm->sys->thp_orders, relaxed) >> HF_PMD_ORDER & 1 &&
+	       f->addr >= f->vma->start && f->addr + HF_PMD_SIZE <= f->vma->end;
+}
+
+int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
+{
+	struct huge_fault f = {
+		.mm = vma->mm, .vma = vma, .addr = addr & HF_PMD_MASK, .flags = flags
+	};
+	uint64_t pmd;
+
+	f.table = fits(&f) ? hf_pmd_table_alloc(f.mm, addr) : hf_pmd_table(f.mm, addr);
+	if (!f.table)
+		return HF_HUGE_LEAF;
+	f.pmdp = hf_pmd_entry(f.table, addr);
+	pmd = hf_ld(f.pmdp, acquire);
+	if (!pmd && fits(&f))
+		return huge_anonymous_fault(&f);
+	return pmd && hf_pmd_huge(pmd) ? huge_present_fault(&f) : HF_HUGE_LEAF;
+}
