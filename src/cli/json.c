@@ -28,7 +28,7 @@ static json_t *cell_json(const struct hf_cell *c)
 
 	hf_verdict_set(c->expected, set, sizeof(set));
 	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s, s:o}", "scenario", c->scn->name, "kind",
-			 hf_kind_names[c->kind], "target", c->target, "verdict",
+			 hf_kind_name(c->kind), "target", c->target, "verdict",
 			 hf_verdict_names[c->verdict], "expected", c->expected ? set : NULL,
 			 "detail", c->detail, "steps", steps_json(c));
 }
@@ -51,7 +51,7 @@ void hf_print_tap(const struct hf_results *res)
 		const struct hf_cell *c = &res->cells[i];
 
 		printf("%sok %zu - %s %s on %s", hf_cell_as_expected(c) ? "" : "not ", i + 1,
-		       c->scn->name, hf_kind_names[c->kind], c->target);
+		       c->scn->name, hf_kind_name(c->kind), c->target);
 		if (c->verdict == HF_SKIP)
 			printf(" # SKIP %s", c->detail);
 		else if (c->verdict != HF_OK)

@@ -17,8 +17,11 @@ static int list_policies(void)
 
 static int list_kinds(void)
 {
-	for (int i = 0; i < HF_NR_KINDS; i++)
-		puts(hf_kind_names[i]);
+	for (size_t i = 0; hf_kinds_name(i); i++)
+		if (hf_kinds_about(i))
+			printf("%-16s a set: %s\n", hf_kinds_name(i), hf_kinds_about(i));
+		else
+			puts(hf_kinds_name(i));
 	return HF_EXIT_OK;
 }
 

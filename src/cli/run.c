@@ -13,6 +13,7 @@ typedef void (*print_fn)(const struct hf_results *res);
 struct options {
 	char *on; /* owned */
 	print_fn print;
+	hf_kinds kinds;
 	bool trace;
 };
 
@@ -23,6 +24,8 @@ static void run_usage(FILE *to)
 	      "  --on TARGET[,TARGET...]  policies, or 'here' for the running kernel; default: "
 	      "holdfast,here\n"
 	      "  --format FORMAT          table (default), json, tap or markdown\n"
+	      "  --kinds KIND[,KIND...]   of each scenario's kinds, these only; see 'holdfast list "
+	      "kinds'\n"
 	      "  --trace                  page states after every step (table and json)\n"
 	      "  --help\n",
 	      to);
@@ -46,12 +49,36 @@ static print_fn find_format(const char *name)
 	return NULL;
 }
 
+/* Kinds and sets of kinds, with commas between them. */
+static bool find_kinds(const char *names, hf_kinds *kinds)
+{
+	*kinds = 0;
+	for (size_t len; *names; names += len + (names[len] == ',')) {
+		size_t i = 0;
+
+		len = strcspn(names, ",");
+		while (hf_kinds_name(i) &&
+		       (strlen(hf_kinds_name(i)) != len || memcmp(hf_kinds_name(i), names, len)))
+			i++;
+		if (!hf_kinds_name(i)) {
+			fprintf(stderr,
+				"holdfast: --kinds: '%.*s' is not a kind of memory; see 'holdfast "
+				"list kinds'\n",
+				(int)len, names);
+			return false;
+		}
+		*kinds |= hf_kinds_named(i);
+	}
+	return true;
+}
+
 /* 0 to go on; otherwise -1 and *status is the exit status. */
 static int parse_options(int argc, char **argv, struct options *opt, int *status)
 {
 	static const struct option longs[] = {
 		{ "on", required_argument, NULL, 'o' },
 		{ "format", required_argument, NULL, 'f' },
+		{ "kinds", required_argument, NULL, 'k' },
 		{ "trace", no_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -60,7 +87,7 @@ static int parse_options(int argc, char **argv, struct options *opt, int *status
 	int c;
 
 	*status = HF_EXIT_USAGE;
-	*opt = (struct options){ .print = hf_print_table };
+	*opt = (struct options){ .print = hf_print_table, .kinds = UINT64_MAX };
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (c) {
 		case 'o':
@@ -75,6 +102,10 @@ static int parse_options(int argc, char **argv, struct options *opt, int *status
 					optarg);
 				return -1;
 			}
+			break;
+		case 'k':
+			if (!find_kinds(optarg, &opt->kinds))
+				return -1;
 			break;
 		case 't':
 			opt->trace = true;
@@ -145,12 +176,13 @@ static void run_row(struct hf_results *res, const struct hf_scenario *scn, enum 
 	}
 }
 
-static int run_all(const struct hf_library *lib, struct hf_results *res, bool trace)
+static int run_all(const struct hf_library *lib, struct hf_results *res, hf_kinds kinds,
+		   bool trace)
 {
 	size_t total = 0;
 
 	for (size_t i = 0; i < lib->nr; i++)
-		total += (size_t)__builtin_popcount(lib->scn[i]->kinds) * res->nr_targets;
+		total += (size_t)__builtin_popcountll(lib->scn[i]->kinds & kinds) * res->nr_targets;
 	res->cells = calloc(total, sizeof(*res->cells));
 	if (!res->cells) {
 		fputs("holdfast: out of memory\n", stderr);
@@ -158,7 +190,7 @@ static int run_all(const struct hf_library *lib, struct hf_results *res, bool tr
 	}
 	for (size_t i = 0; i < lib->nr; i++)
 		for (int k = 0; k < HF_NR_KINDS; k++)
-			if (lib->scn[i]->kinds >> k & 1)
+			if (lib->scn[i]->kinds & kinds & HF_KINDS_OF(k))
 				run_row(res, lib->scn[i], (enum hf_kind)k, trace, total);
 	progress_done();
 	return 0;
@@ -199,7 +231,7 @@ int hf_cmd_run(int argc, char **argv)
 	status = hf_library_load(&lib, argv + optind, (size_t)(argc - optind));
 	status |= open_targets(opt.on, &res);
 	if (!status)
-		status = run_all(&lib, &res, opt.trace);
+		status = run_all(&lib, &res, opt.kinds, opt.trace);
 	if (!status) {
 		opt.print(&res);
 		status = exit_status(&res);

@@ -9,8 +9,8 @@
 
 void hf_row_name(const struct hf_cell *cell, char *buf, size_t len)
 {
-	if (__builtin_popcount(cell->scn->kinds) > 1)
-		snprintf(buf, len, "%s (%s)", cell->scn->name, hf_kind_names[cell->kind]);
+	if (__builtin_popcountll(cell->scn->kinds) > 1)
+		snprintf(buf, len, "%s (%s)", cell->scn->name, hf_kind_name(cell->kind));
 	else
 		snprintf(buf, len, "%s", cell->scn->name);
 }

@@ -113,11 +113,12 @@ enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, bool direct_io
 
 /* ---- wires ---- */
 
-static int open_pipe(struct hf_wire *w)
+/* Room for a whole range, beyond what users may ask for if it is large. */
+static int open_pipe(struct hf_wire *w, size_t len)
 {
 	if (pipe2(w->pipe, O_CLOEXEC | O_NONBLOCK))
 		return errno;
-	return fcntl(w->pipe[1], F_SETPIPE_SZ, (HF_SCN_MAX_PAGES + 1) * 4096) < 0 ? errno : 0;
+	return fcntl(w->pipe[1], F_SETPIPE_SZ, (int)len + 2 * 4096) < 0 ? errno : 0;
 }
 
 static int open_ring(struct hf_wire *w)
@@ -140,13 +141,13 @@ static int open_direct(struct hf_wire *w)
 	return pipe2(w->done, O_CLOEXEC) ? errno : 0;
 }
 
-static void open_wire(struct hf_wire *w)
+static void open_wire(struct hf_wire *w, const struct hf_step *maker)
 {
 	switch (w->means) {
 	case HF_MEANS_NONE:
 		break;
 	case HF_MEANS_PIPE:
-		w->error = open_pipe(w);
+		w->error = open_pipe(w, maker->hi - maker->lo);
 		break;
 	case HF_MEANS_RING:
 		w->error = open_ring(w);
@@ -218,7 +219,7 @@ int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn, bool di
 		}
 	for (size_t i = 0; i < scn->nr_refs; i++) {
 		stage->wire[i].means = hf_means_of(scn, (int)i, direct_io_pins, why);
-		open_wire(&stage->wire[i]);
+		open_wire(&stage->wire[i], hf_ref_maker(scn, (int)i));
 	}
 	return 0;
 }

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The engine as a target: one system a run, the validator after every step. */
+#include "engine.h"
 #include "oracle.h"
-#include "target.h"
 
 #include <errno.h>
-#include <holdfast/holdfast.h>
-#include <holdfast/hosted.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -13,35 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUF_SPACING (1ul << 24)
-#define BUF_BASE 0x10000000ul
-
 struct engine {
 	struct hf_target t;
 	const struct hf_policy *policy;
-};
-
-struct place {
-	uint64_t addr;
-	size_t size;  /* 0: never mapped */
-	bool written; /* kind swapped: its first write has been moved out */
-};
-
-struct held {
-	struct hf_ref *refs; /* NULL: nothing */
-	size_t nr;
-	const struct hf_step *maker;
-};
-
-struct engine_run {
-	const struct hf_scenario *scn;
-	enum hf_kind kind;
-	struct hf_system *sys;
-	struct hf_swap_device swap;
-	struct hf_mm *mm[HF_SCN_MAX_PROCS];
-	struct place place[HF_SCN_MAX_PROCS][HF_SCN_MAX_BUFS];
-	struct held held[HF_SCN_MAX_REFS];
-	uint64_t next_place; /* where the next remap goes */
 };
 
 static void say(struct hf_obs *obs, int status, const char *reason)
@@ -50,60 +22,8 @@ static void say(struct hf_obs *obs, int status, const char *reason)
 	snprintf(obs->reason, sizeof(obs->reason), "%s", reason);
 }
 
-/* Every process with every page of its own, the old ones still referenced, and some in the caches
- * of threads. */
-static size_t enough_frames(const struct hf_scenario *scn)
-{
-	size_t pages = 0;
-
-	for (size_t b = 0; b < scn->nr_bufs; b++)
-		pages += scn->bufs[b].max_pages;
-	return 64 + 2 * pages * scn->nr_procs;
-}
-
-static bool uses_swap(const struct hf_step *steps, size_t nr)
-{
-	for (size_t i = 0; i < nr; i++) {
-		if (steps[i].verb == HF_V_SWAPOUT)
-			return true;
-		for (size_t a = 0; steps[i].par && a < steps[i].par->nr_arms; a++)
-			if (uses_swap(steps[i].par->arms[a].steps, steps[i].par->arms[a].nr_steps))
-				return true;
-	}
-	return false;
-}
-
-static int turn_swap_on(struct engine_run *r)
-{
-	int err;
-
-	if (r->kind != HF_KIND_SWAPPED && !uses_swap(r->scn->steps, r->scn->nr_steps))
-		return 0;
-	err = hf_swap_device_open(NULL, enough_frames(r->scn), &r->swap);
-	return err ? err : hf_swapon(r->sys, &r->swap);
-}
-
-static int set_up(struct engine_run *r, const struct hf_policy *policy)
-{
-	const struct hf_scenario *scn = r->scn;
-	struct hf_system_config config = {
-		.platform = hf_platform_hosted(),
-		.policy = policy,
-		.nr_frames = scn->frames ? scn->frames : enough_frames(scn),
-		.flags = HF_SYSTEM_DEBUG | (scn->unpin_check ? HF_SYSTEM_UNPIN_CHECK : 0),
-	};
-	int err = hf_system_create(&config, &r->sys);
-
-	if (!err)
-		err = turn_swap_on(r);
-	for (size_t p = 0; p < scn->nr_procs && !err; p++)
-		if (scn->procs[p].initial)
-			err = hf_mm_create(r->sys, &r->mm[p]);
-	return err;
-}
-
 /* -EBUSY: something was left. */
-static int tear_down(struct engine_run *r)
+static int tear_down(struct hf_engine_run *r)
 {
 	int err = 0;
 
@@ -122,14 +42,13 @@ static int engine_begin(struct hf_target *t, const struct hf_scenario *scn, enum
 			void **out, struct hf_obs *obs)
 {
 	const struct engine *e = (const struct engine *)t;
-	struct engine_run *r = calloc(1, sizeof(*r));
+	struct hf_engine_run *r = calloc(1, sizeof(*r));
 	int err = -ENOMEM;
 
 	if (r) {
 		r->scn = scn;
-		r->kind = kind;
-		r->next_place = BUF_BASE + HF_SCN_MAX_BUFS * BUF_SPACING;
-		err = set_up(r, e->policy);
+		r->kind = hf_kind_info(kind);
+		err = hf_engine_set_up(r, e->policy);
 		if (err)
 			tear_down(r);
 	}
@@ -142,40 +61,6 @@ static int engine_begin(struct hf_target *t, const struct hf_scenario *scn, enum
 
 /* ---- memory ---- */
 
-static int step_map(struct engine_run *r, const struct hf_step *st)
-{
-	struct place *p = &r->place[st->proc][st->buf];
-	size_t size = st->pages * HF_PAGE_SIZE;
-	uint8_t byte;
-	int err;
-
-	if (!p->addr)
-		p->addr = BUF_BASE + st->buf * BUF_SPACING;
-	err = hf_mmap(r->mm[st->proc], &p->addr, size, st->prot, HF_MAP_FIXED_NOREPLACE);
-	if (err)
-		return err;
-	p->size = size;
-	p->written = false;
-	for (size_t at = 0; r->kind == HF_KIND_ZEROPAGE && at < size && !err; at += HF_PAGE_SIZE)
-		err = hf_load(r->mm[st->proc], p->addr + at, &byte, 1);
-	return err;
-}
-
-static int step_remap(struct engine_run *r, const struct hf_step *st)
-{
-	struct place *p = &r->place[st->proc][st->buf];
-	size_t size = st->pages ? st->pages * HF_PAGE_SIZE : p->size;
-	uint64_t to = r->next_place;
-	int err = hf_mremap(r->mm[st->proc], p->addr, p->size, size,
-			    HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to);
-
-	if (err)
-		return err;
-	r->next_place += BUF_SPACING;
-	*p = (struct place){ .addr = to, .size = size, .written = p->written };
-	return 0;
-}
-
 static int step_migrate(struct hf_mm *mm, uint64_t addr, size_t len)
 {
 	int64_t moved = hf_migrate_pages(mm, addr, len);
@@ -183,7 +68,7 @@ static int step_migrate(struct hf_mm *mm, uint64_t addr, size_t len)
 	return moved < 0 ? (int)moved : 0;
 }
 
-static int step_fork(struct engine_run *r, const struct hf_step *st)
+static int step_fork(struct hf_engine_run *r, const struct hf_step *st)
 {
 	int err = hf_mm_fork(r->mm[st->proc], &r->mm[st->child]);
 
@@ -197,7 +82,7 @@ static int whole(int64_t done, size_t len)
 	return done < 0 ? (int)done : (size_t)done < len ? -EFAULT : 0;
 }
 
-static int write_bytes(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len)
+static int write_bytes(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len)
 {
 	uint8_t *bytes;
 	uint64_t word = 0x0101010101010101ull * st->value;
@@ -215,19 +100,15 @@ static int write_bytes(struct engine_run *r, const struct hf_step *st, uint64_t 
 	return whole(done, len);
 }
 
-/* Kind `swapped`: what a process writes first to a buffer that it mapped goes out at once. */
-static int step_write(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len)
+static int step_write(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
+		      struct hf_obs *obs)
 {
-	struct place *p = &r->place[st->proc][st->buf];
 	int err = write_bytes(r, st, addr, len);
 
-	if (err || r->kind != HF_KIND_SWAPPED || p->written)
-		return err;
-	p->written = true;
-	return hf_madvise(r->mm[st->proc], p->addr, p->size, HF_MADV_PAGEOUT);
+	return err ? err : hf_engine_shape(r, st, obs);
 }
 
-static int step_read(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
+static int step_read(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
 		     uint8_t *to)
 {
 	if (hf_single_access(addr, len))
@@ -235,7 +116,7 @@ static int step_read(struct engine_run *r, const struct hf_step *st, uint64_t ad
 	return whole(hf_copy_from_user(r->mm[st->proc], to, addr, len), len);
 }
 
-static int step_remote(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
+static int step_remote(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
 		       uint8_t *to)
 {
 	static const enum hf_user users[] = {
@@ -261,7 +142,7 @@ static int step_remote(struct engine_run *r, const struct hf_step *st, uint64_t 
 
 /* ---- references ---- */
 
-static int64_t gup(struct engine_run *r, const struct hf_step *st, uint64_t addr, size_t nr,
+static int64_t gup(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t nr,
 		   struct hf_ref *refs)
 {
 	struct hf_mm *mm = r->mm[st->target];
@@ -295,7 +176,7 @@ static bool is_raw(const struct hf_step *maker)
 	return maker->verb == HF_V_PIN || maker->verb == HF_V_GET;
 }
 
-static int let_go(struct engine_run *r, struct held *h, enum hf_verb by, bool dirty)
+static int let_go(struct hf_engine_run *r, struct hf_engine_held *h, enum hf_verb by, bool dirty)
 {
 	int err;
 
@@ -310,7 +191,7 @@ static int let_go(struct engine_run *r, struct held *h, enum hf_verb by, bool di
 	if (err == -EINVAL)
 		return err;
 	free(h->refs);
-	*h = (struct held){ .refs = NULL };
+	*h = (struct hf_engine_held){ .refs = NULL };
 	return err;
 }
 
@@ -319,16 +200,16 @@ static enum hf_verb own_release(const struct hf_step *maker)
 	return maker->verb == HF_V_GET ? HF_V_PUT : HF_V_UNPIN;
 }
 
-static int step_take(struct engine_run *r, const struct hf_step *st)
+static int step_take(struct hf_engine_run *r, const struct hf_step *st)
 {
-	const struct place *p = &r->place[st->target][st->buf];
+	const struct hf_engine_place *p = &r->place[st->target][st->buf];
 	uint64_t first = (p->addr + st->lo) & HF_PAGE_MASK;
 	size_t nr = (p->addr + st->hi - first + HF_PAGE_SIZE - 1) >> HF_PAGE_SHIFT;
 	unsigned times = st->times ? st->times : 1;
-	struct held *h = &r->held[st->ref];
+	struct hf_engine_held *h = &r->held[st->ref];
 	int64_t got = 0;
 
-	*h = (struct held){ .refs = calloc(nr * times, sizeof(*h->refs)), .maker = st };
+	*h = (struct hf_engine_held){ .refs = calloc(nr * times, sizeof(*h->refs)), .maker = st };
 	if (!h->refs)
 		return -ENOMEM;
 	for (unsigned i = 0; i < times && got >= 0; i++) {
@@ -349,7 +230,7 @@ static int step_take(struct engine_run *r, const struct hf_step *st)
 }
 
 /* Bytes [lo, hi) from the start of the referenced range. */
-static int through_ref(struct engine_run *r, const struct held *h, size_t lo, size_t hi,
+static int through_ref(struct hf_engine_run *r, const struct hf_engine_held *h, size_t lo, size_t hi,
 		       uint8_t *to, int value)
 {
 	size_t base = h->maker->lo & (HF_PAGE_SIZE - 1);
@@ -368,9 +249,9 @@ static int through_ref(struct engine_run *r, const struct held *h, size_t lo, si
 	return err;
 }
 
-static int step_device(struct engine_run *r, const struct hf_step *st, struct hf_obs *obs)
+static int step_device(struct hf_engine_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
-	struct held *h = &r->held[st->ref];
+	struct hf_engine_held *h = &r->held[st->ref];
 	size_t hi = st->hi ? st->hi : h->refs ? h->maker->hi - h->maker->lo : 0;
 	int err;
 
@@ -389,32 +270,32 @@ static int step_device(struct engine_run *r, const struct hf_step *st, struct hf
 
 /* ---- steps ---- */
 
-static int do_step(struct engine_run *r, const struct hf_step *st, struct hf_obs *obs)
+static int do_step(struct hf_engine_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
 	int owner = st->proc == HF_SCN_DEVICE ? 0 : st->target;
 	struct hf_mm *mm = r->mm[owner];
 	uint64_t addr = st->buf >= 0 ? r->place[owner][st->buf].addr + st->lo : 0;
-	size_t len = st->hi - st->lo;
+	size_t len = st->hi - st->lo, reach = st->buf >= 0 ? hf_engine_reach(r, st) : 0;
 
 	if (st->proc != HF_SCN_DEVICE && !mm)
 		return -ESRCH;
 	switch (st->verb) {
 	case HF_V_MAP:
-		return step_map(r, st);
+		return hf_engine_map(r, st);
 	case HF_V_UNMAP:
-		return hf_munmap(mm, addr, len);
+		return hf_munmap(mm, addr, reach);
 	case HF_V_PROTECT:
-		return hf_mprotect(mm, addr, len, st->prot);
+		return hf_mprotect(mm, addr, reach, st->prot);
 	case HF_V_ADVISE:
-		return hf_madvise(mm, addr, len, (enum hf_advice)st->advice);
+		return hf_madvise(mm, addr, reach, (enum hf_advice)st->advice);
 	case HF_V_REMAP:
-		return step_remap(r, st);
+		return hf_engine_remap(r, st, obs);
 	case HF_V_WRPROTECT:
-		return hf_wrprotect(mm, addr, len);
+		return hf_wrprotect(mm, addr, reach);
 	case HF_V_SWAPOUT:
-		return hf_madvise(mm, addr, len, HF_MADV_PAGEOUT);
+		return hf_madvise(mm, addr, reach, HF_MADV_PAGEOUT);
 	case HF_V_MIGRATE:
-		return step_migrate(mm, addr, len);
+		return step_migrate(mm, addr, reach);
 	case HF_V_FORK:
 		return step_fork(r, st);
 	case HF_V_EXIT:
@@ -425,7 +306,7 @@ static int do_step(struct engine_run *r, const struct hf_step *st, struct hf_obs
 	case HF_V_CHECK:
 		return step_read(r, st, addr, len, obs->data);
 	case HF_V_WRITE:
-		return step_write(r, st, addr, len);
+		return step_write(r, st, addr, len, obs);
 	case HF_V_PROCESS_VM_READ:
 	case HF_V_PROCESS_VM_WRITE:
 	case HF_V_PTRACE_READ:
@@ -446,14 +327,14 @@ static int do_step(struct engine_run *r, const struct hf_step *st, struct hf_obs
 	}
 }
 
-static void run_one(struct engine_run *r, const struct hf_step *st, struct hf_obs *obs)
+static void run_one(struct hf_engine_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
 	obs->status = do_step(r, st, obs);
 	if (obs->status == -EUCLEAN)
 		say(obs, HF_OBS_BUG, "the unpin check: a pinned page had lost its mark");
 }
 
-static void validate(struct engine_run *r, struct hf_obs *obs)
+static void validate(struct hf_engine_run *r, struct hf_obs *obs)
 {
 	struct hf_violation v;
 
@@ -467,7 +348,7 @@ static void validate(struct engine_run *r, struct hf_obs *obs)
 
 static void engine_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 {
-	struct engine_run *r = run;
+	struct hf_engine_run *r = run;
 
 	run_one(r, st, obs);
 	if (obs->status <= 0)
@@ -477,7 +358,7 @@ static void engine_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 enum gate { GATE_SHUT, GATE_OPEN, GATE_CANCELLED };
 
 struct arm_thread {
-	struct engine_run *r;
+	struct hf_engine_run *r;
 	const struct hf_arm *arm;
 	struct hf_obs *obs;
 	atomic_int *gate;
@@ -504,7 +385,7 @@ static void *run_arm(void *arg)
 
 static void engine_par(void *run, const struct hf_par *par, struct hf_obs *obs)
 {
-	struct engine_run *r = run;
+	struct hf_engine_run *r = run;
 	struct arm_thread arms[HF_SCN_MAX_ARMS];
 	atomic_int gate = GATE_SHUT;
 	size_t n = 0, nr = 0;
@@ -528,8 +409,8 @@ static void engine_par(void *run, const struct hf_par *par, struct hf_obs *obs)
 
 static int engine_page(void *run, int proc, int buf, unsigned page, struct hf_page_state *state)
 {
-	struct engine_run *r = run;
-	const struct place *p = &r->place[proc][buf];
+	struct hf_engine_run *r = run;
+	const struct hf_engine_place *p = &r->place[proc][buf];
 	struct hf_page_info info;
 
 	if (!r->mm[proc] || page >= p->size >> HF_PAGE_SHIFT ||
@@ -550,7 +431,7 @@ static int engine_page(void *run, int proc, int buf, unsigned page, struct hf_pa
 
 static void engine_end(void *run, struct hf_obs *obs)
 {
-	struct engine_run *r = run;
+	struct hf_engine_run *r = run;
 
 	for (size_t i = 0; i < HF_SCN_MAX_REFS; i++)
 		if (r->held[i].refs &&

@@ -309,7 +309,7 @@ static int advise(struct hf_state *s, const struct hf_step *st)
 		[HF_MADV_DOFORK] = { 0, HF_ATOM_DONTFORK },
 		[HF_MADV_WIPEONFORK] = { HF_ATOM_WIPEONFORK, 0 },
 		[HF_MADV_KEEPONFORK] = { 0, HF_ATOM_WIPEONFORK },
-		[HF_MADV_POPULATE_WRITE] = { 0, 0 },
+		[HF_MADV_COLLAPSE] = { 0, 0 },
 	};
 
 	if (st->advice == HF_MADV_DONTNEED)

@@ -7,12 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const hf_kind_names[HF_NR_KINDS] = {
-	[HF_KIND_BASE] = "base",
-	[HF_KIND_ZEROPAGE] = "zeropage",
-	[HF_KIND_SWAPPED] = "swapped",
-};
-
 const char *const hf_verdict_names[HF_NR_VERDICTS] = {
 	[HF_OK] = "ok",
 	[HF_LOST_WRITE] = "lost-write",
@@ -28,7 +22,7 @@ const char *const hf_verdict_names[HF_NR_VERDICTS] = {
 static const char *kind_at(const struct hf_parser *p, size_t i)
 {
 	(void)p;
-	return i < HF_NR_KINDS ? hf_kind_names[i] : NULL;
+	return hf_kinds_name(i);
 }
 
 static const char *verdict_at(const struct hf_parser *p, size_t i)
@@ -105,7 +99,7 @@ static int parse_source(struct hf_parser *p)
 }
 
 /* To the end of the line. */
-static int parse_kind_list(struct hf_parser *p, unsigned *kinds)
+static int parse_kind_list(struct hf_parser *p, hf_kinds *kinds)
 {
 	struct hf_token name;
 	int i, err;
@@ -118,7 +112,7 @@ static int parse_kind_list(struct hf_parser *p, unsigned *kinds)
 		i = hf_parse_find(p, &name, kind_at);
 		if (i < 0)
 			return hf_parse_unknown(p, &name, "kind", kind_at, NULL);
-		*kinds |= 1u << i;
+		*kinds |= hf_kinds_named((size_t)i);
 	} while (p->lx.tok.kind != HF_T_END);
 	return 0;
 }
@@ -232,7 +226,7 @@ static int parse_verdicts(struct hf_parser *p, unsigned *verdicts)
 }
 
 /* `for KIND...`: the line holds for these kinds only, and before a line without. */
-static int parse_expect_kinds(struct hf_parser *p, unsigned *kinds)
+static int parse_expect_kinds(struct hf_parser *p, hf_kinds *kinds)
 {
 	return hf_parse_accept(p, "for") ? parse_kind_list(p, kinds) : hf_parse_end(p);
 }
@@ -259,7 +253,8 @@ static int check_clashes(struct hf_parser *p, size_t first)
 static int parse_expect(struct hf_parser *p)
 {
 	size_t first = p->scn->nr_expects;
-	unsigned verdicts = 0, kinds = 0;
+	unsigned verdicts = 0;
+	hf_kinds kinds = 0;
 	int err;
 
 	do {
@@ -470,7 +465,7 @@ int hf_scenario_parse(const char *path, const char *text, size_t len, struct hf_
 		p->scn = hf_arena_alloc(p->arena, sizeof(*p->scn));
 	if (p->scn) {
 		p->scn->arena = p->arena;
-		p->scn->kinds = 1u << HF_KIND_BASE;
+		p->scn->kinds = HF_KINDS_OF(HF_KIND_BASE);
 		p->scn->rounds = 1;
 		hf_lex_init(&p->lx, text, len);
 		ret = name_scenario(p, path);

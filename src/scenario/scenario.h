@@ -12,7 +12,7 @@
 #define HF_SCN_MAX_PROCS 16
 #define HF_SCN_MAX_THREADS 8 /* per process, the main thread included */
 #define HF_SCN_MAX_BUFS 16
-#define HF_SCN_MAX_PAGES 64 /* per buffer */
+#define HF_SCN_MAX_PAGES 512 /* per buffer */
 #define HF_SCN_MAX_REFS 32
 #define HF_SCN_MAX_ARMS 4
 #define HF_SCN_MAX_PAR_STEPS 12 /* steps in all arms of one par block */
@@ -58,6 +58,59 @@ static inline bool hf_single_access(uint64_t addr, size_t len)
 {
 	return (len == 1 || len == 2 || len == 4 || len == 8) && addr % len == 0;
 }
+
+enum hf_kind {
+	HF_KIND_BASE,
+	HF_KIND_ZEROPAGE,
+	HF_KIND_SWAPPED,
+	HF_KIND_THP,
+	HF_KIND_THP_SWAPPED,
+	HF_KIND_HUGE_ZEROPAGE,
+	HF_KIND_HUGETLB,
+	HF_KIND_MEMFD,
+	HF_KIND_TMPFILE,
+	HF_KIND_MEMFD_HUGETLB,
+	HF_KIND_FOLIO, /* the first of nine sizes by six shapes */
+	HF_NR_KINDS = HF_KIND_FOLIO + 9 * 6,
+};
+
+/* A set of kinds. */
+typedef uint64_t hf_kinds;
+#define HF_KINDS_OF(kind) (1ull << (kind))
+_Static_assert(HF_NR_KINDS <= 64, "a set of kinds is one word");
+
+enum hf_memory {
+	HF_MEM_ANON,
+	HF_MEM_ZEROPAGE, /* read before it is first written */
+	HF_MEM_HUGETLB,
+	HF_MEM_MEMFD, /* private mappings of one file */
+	HF_MEM_TMPFILE,
+	HF_MEM_MEMFD_HUGETLB,
+};
+
+/* What is done with a buffer when its first byte was written. */
+enum hf_shape {
+	HF_SHAPE_WHOLE,  /* nothing: pages, or a PMD */
+	HF_SHAPE_PTES,   /* leaf entries map the folio */
+	HF_SHAPE_SINGLE, /* and of the folio, the buffer's pages only */
+	HF_SHAPE_HALF,   /* the second half was moved to another address */
+	HF_SHAPE_PARTLY, /* the buffer's pages alone were shared with a child that is gone */
+};
+
+struct hf_kind_info {
+	const char *name;
+	enum hf_memory memory;
+	unsigned order; /* a folio is 2^order pages; 9 and WHOLE: behind a PMD */
+	enum hf_shape shape;
+	bool swapped; /* out, after the first write */
+};
+
+const struct hf_kind_info *hf_kind_info(enum hf_kind kind);
+const char *hf_kind_name(enum hf_kind kind);
+/* Kinds and then sets of kinds, by number; NULL past the end. `about` is NULL for single kinds. */
+const char *hf_kinds_name(size_t i);
+const char *hf_kinds_about(size_t i);
+hf_kinds hf_kinds_named(size_t i);
 
 #define HF_SCN_DEVICE (-1) /* hf_step.proc of device steps */
 
@@ -137,8 +190,7 @@ struct hf_expect {
 	int line;
 	const char *target; /* one target name; ranges and lists are expanded by the parser */
 	unsigned verdicts;  /* bit set: 1u << enum hf_verdict */
-	unsigned kinds;     /* bit set: 1u << enum hf_kind; 0: all that no other line of the target
-			       names */
+	hf_kinds kinds;     /* 0: all that no other line of the target names */
 };
 
 struct hf_scenario {
@@ -147,7 +199,7 @@ struct hf_scenario {
 	const char *about;
 	const char **quotes, **sources;
 	size_t nr_quotes, nr_sources;
-	unsigned kinds; /* bit set: 1u << enum hf_kind */
+	hf_kinds kinds;
 	unsigned rounds;
 	size_t frames; /* 0: the default; otherwise the machine has only so many */
 	bool unpin_check;
@@ -162,9 +214,6 @@ struct hf_scenario {
 	void *arena; /* owns every string and array above */
 };
 
-enum hf_kind { HF_KIND_BASE, HF_KIND_ZEROPAGE, HF_KIND_SWAPPED, HF_NR_KINDS };
-
-extern const char *const hf_kind_names[HF_NR_KINDS];
 extern const char *const hf_verdict_names[HF_NR_VERDICTS];
 
 struct hf_parse_error {

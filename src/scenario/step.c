@@ -67,14 +67,18 @@ static const struct verb verbs[] = {
 
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
-static const char *const advices[] = {
-	[HF_MADV_DONTNEED] = "dontneed",
-	[HF_MADV_DONTFORK] = "dontfork",
-	[HF_MADV_DOFORK] = "dofork",
-	[HF_MADV_WIPEONFORK] = "wipeonfork",
-	[HF_MADV_KEEPONFORK] = "keeponfork",
-	[HF_MADV_POPULATE_READ] = "populate-read",
-	[HF_MADV_POPULATE_WRITE] = "populate-write",
+static const struct {
+	const char *name;
+	enum hf_advice value;
+} advices[] = {
+	{ "dontneed", HF_MADV_DONTNEED },
+	{ "dontfork", HF_MADV_DONTFORK },
+	{ "dofork", HF_MADV_DOFORK },
+	{ "wipeonfork", HF_MADV_WIPEONFORK },
+	{ "keeponfork", HF_MADV_KEEPONFORK },
+	{ "populate-read", HF_MADV_POPULATE_READ },
+	{ "populate-write", HF_MADV_POPULATE_WRITE },
+	{ "collapse", HF_MADV_COLLAPSE },
 };
 
 static const struct {
@@ -89,7 +93,7 @@ static const struct {
 static const char *advice_at(const struct hf_parser *p, size_t i)
 {
 	(void)p;
-	return i < sizeof(advices) / sizeof(advices[0]) ? advices[i] : NULL;
+	return i < sizeof(advices) / sizeof(advices[0]) ? advices[i].name : NULL;
 }
 
 static const char *errno_at(const struct hf_parser *p, size_t i)
@@ -231,7 +235,7 @@ static int parse_pages(struct hf_parser *p, struct hf_step *st, bool optional)
 
 	if (optional && p->lx.tok.kind != HF_T_NUMBER)
 		return 0;
-	err = hf_parse_number(p, "a number of pages from 1 to 64", 1, HF_SCN_MAX_PAGES, &n);
+	err = hf_parse_number(p, "a number of pages from 1 to 512", 1, HF_SCN_MAX_PAGES, &n);
 	if (err)
 		return err;
 	st->pages = (unsigned)n;
@@ -330,7 +334,7 @@ static int parse_advice(struct hf_parser *p, struct hf_step *st)
 	i = hf_parse_find(p, &name, advice_at);
 	if (i < 0)
 		return hf_parse_unknown(p, &name, "advice", advice_at, NULL);
-	st->advice = (unsigned)i;
+	st->advice = advices[i].value;
 	return 0;
 }
 

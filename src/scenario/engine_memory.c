@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine's machine for a scenario, its mappings, and what a kind makes of them. */
+#include "engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define BUF_SPACING (1ul << 24)
+#define BUF_BASE 0x10000000ul
+
+static size_t folio_size(const struct hf_engine_run *r)
+{
+	return HF_PAGE_SIZE << r->kind->order;
+}
+
+static size_t whole_folios(const struct hf_engine_run *r, size_t size)
+{
+	return (size + folio_size(r) - 1) & ~(folio_size(r) - 1);
+}
+
+/* Every process with every page of its own, the old ones still referenced, some in the caches of
+ * threads, and the huge zeropage. */
+static size_t enough_frames(const struct hf_engine_run *r)
+{
+	size_t pages = 0;
+
+	for (size_t b = 0; b < r->scn->nr_bufs; b++)
+		pages += whole_folios(r, r->scn->bufs[b].max_pages * HF_PAGE_SIZE) / HF_PAGE_SIZE;
+	return 64 + 2 * pages * r->scn->nr_procs + 2 * folio_size(r) / HF_PAGE_SIZE;
+}
+
+static bool uses_swap(const struct hf_step *steps, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++) {
+		if (steps[i].verb == HF_V_SWAPOUT)
+			return true;
+		for (size_t a = 0; steps[i].par && a < steps[i].par->nr_arms; a++)
+			if (uses_swap(steps[i].par->arms[a].steps, steps[i].par->arms[a].nr_steps))
+				return true;
+	}
+	return false;
+}
+
+static int turn_swap_on(struct hf_engine_run *r)
+{
+	int err;
+
+	if (!r->kind->swapped && !uses_swap(r->scn->steps, r->scn->nr_steps))
+		return 0;
+	err = hf_swap_device_open(NULL, enough_frames(r), &r->swap);
+	return err ? err : hf_swapon(r->sys, &r->swap);
+}
+
+int hf_engine_set_up(struct hf_engine_run *r, const struct hf_policy *policy)
+{
+	const struct hf_scenario *scn = r->scn;
+	struct hf_system_config config = {
+		.platform = hf_platform_hosted(),
+		.policy = policy,
+		.nr_frames = scn->frames ? scn->frames : enough_frames(r),
+		.flags = HF_SYSTEM_DEBUG | (scn->unpin_check ? HF_SYSTEM_UNPIN_CHECK : 0),
+	};
+	int err = hf_system_create(&config, &r->sys);
+
+	r->next_place = BUF_BASE + HF_SCN_MAX_BUFS * BUF_SPACING;
+	if (!err && r->kind->order)
+		err = hf_system_set_thp(r->sys, 1u << r->kind->order);
+	if (!err)
+		err = turn_swap_on(r);
+	for (size_t p = 0; p < scn->nr_procs && !err; p++)
+		if (scn->procs[p].initial)
+			err = hf_mm_create(r->sys, &r->mm[p]);
+	return err;
+}
+
+size_t hf_engine_reach(const struct hf_engine_run *r, const struct hf_step *st)
+{
+	int owner = st->proc == HF_SCN_DEVICE ? 0 : st->target;
+	const struct hf_engine_place *p = &r->place[owner][st->buf];
+
+	return st->lo == 0 && st->hi == p->size ? p->extent : st->hi - st->lo;
+}
+
+static int skip(struct hf_obs *obs, const char *reason)
+{
+	snprintf(obs->reason, sizeof(obs->reason), "%s", reason);
+	return HF_OBS_SKIP;
+}
+
+/* ---- mapping ---- */
+
+int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st)
+{
+	struct hf_engine_place *p = &r->place[st->proc][st->buf];
+	struct hf_mm *mm = r->mm[st->proc];
+	size_t size = st->pages * HF_PAGE_SIZE, extent = whole_folios(r, size);
+	uint8_t byte;
+	int err;
+
+	if (!p->addr)
+		p->addr = BUF_BASE + st->buf * BUF_SPACING;
+	err = hf_mmap(mm, &p->addr, extent, st->prot, HF_MAP_FIXED_NOREPLACE);
+	if (!err && r->kind->order)
+		err = hf_madvise(mm, p->addr, extent, HF_MADV_HUGEPAGE);
+	if (err)
+		return err;
+	p->size = size;
+	p->extent = extent;
+	p->shaped = false;
+	for (size_t at = 0; r->kind->memory == HF_MEM_ZEROPAGE && at < size && !err;
+	     at += HF_PAGE_SIZE)
+		err = hf_load(mm, p->addr + at, &byte, 1);
+	return err;
+}
+
+int hf_engine_remap(struct hf_engine_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	struct hf_engine_place *p = &r->place[st->proc][st->buf];
+	size_t size = st->pages ? st->pages * HF_PAGE_SIZE : p->size;
+	size_t extent = size == p->size ? p->extent : size;
+	uint64_t to = r->next_place;
+	int err;
+
+	if (size != p->size && p->extent != p->size)
+		return skip(obs, "a buffer of whole folios does not change its size");
+	err = hf_mremap(r->mm[st->proc], p->addr, p->extent, extent,
+			HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to);
+	if (err)
+		return err;
+	r->next_place += BUF_SPACING;
+	*p = (struct hf_engine_place){
+		.addr = to, .size = size, .extent = extent, .shaped = p->shaped
+	};
+	return 0;
+}
+
+/* ---- shapes ---- */
+
+/* As the kernel's tests do it: a protection that only one page has splits the PMD. */
+static int map_by_leaf_entries(struct hf_engine_run *r, struct hf_mm *mm,
+			       const struct hf_engine_place *p)
+{
+	int err;
+
+	if (folio_size(r) < 512 * HF_PAGE_SIZE)
+		return 0;
+	err = hf_mprotect(mm, p->addr + HF_PAGE_SIZE, HF_PAGE_SIZE, HF_PROT_READ);
+	return err ? err
+		   : hf_mprotect(mm, p->addr + HF_PAGE_SIZE, HF_PAGE_SIZE,
+				 HF_PROT_READ | HF_PROT_WRITE);
+}
+
+static int keep_single(struct hf_mm *mm, const struct hf_engine_place *p)
+{
+	return p->extent == p->size ? 0
+				    : hf_madvise(mm, p->addr + p->size, p->extent - p->size,
+						 HF_MADV_DONTNEED);
+}
+
+static int move_half(struct hf_engine_run *r, struct hf_mm *mm, struct hf_engine_place *p,
+		     struct hf_obs *obs)
+{
+	size_t half = p->extent / 2;
+	int err;
+
+	if (p->size > half)
+		return skip(obs, "the buffer needs more than half of its folio");
+	err = hf_mremap(mm, p->addr + half, half, half, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED,
+			&r->next_place);
+	r->next_place += BUF_SPACING;
+	p->extent = half;
+	return err;
+}
+
+static int share_partly(struct hf_mm *mm, const struct hf_engine_place *p)
+{
+	uint64_t rest = p->addr + p->size;
+	size_t len = p->extent - p->size;
+	struct hf_mm *child;
+	int err = len ? hf_madvise(mm, rest, len, HF_MADV_DONTFORK) : 0;
+
+	if (!err)
+		err = hf_mm_fork(mm, &child);
+	if (err)
+		return err;
+	hf_mm_put(child);
+	return len ? hf_madvise(mm, rest, len, HF_MADV_DOFORK) : 0;
+}
+
+int hf_engine_shape(struct hf_engine_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	struct hf_engine_place *p = &r->place[st->proc][st->buf];
+	struct hf_mm *mm = r->mm[st->proc];
+	int err = 0;
+
+	if (p->shaped)
+		return 0;
+	p->shaped = true;
+	if (r->kind->shape != HF_SHAPE_WHOLE)
+		err = map_by_leaf_entries(r, mm, p);
+	if (!err && r->kind->shape == HF_SHAPE_SINGLE)
+		err = keep_single(mm, p);
+	if (!err && r->kind->shape == HF_SHAPE_HALF)
+		err = move_half(r, mm, p, obs);
+	if (!err && r->kind->shape == HF_SHAPE_PARTLY)
+		err = share_partly(mm, p);
+	if (!err && r->kind->swapped)
+		err = hf_madvise(mm, p->addr, p->extent, HF_MADV_PAGEOUT);
+	return err;
+}
