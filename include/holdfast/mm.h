@@ -72,6 +72,11 @@ void hf_system_stats(struct hf_system *sys, struct hf_system_stats *stats);
  * -EINVAL: other bits.
  */
 int hf_system_set_thp(struct hf_system *sys, uint32_t orders);
+/*
+ * The hugetlb pool, as /proc/sys/vm/nr_hugepages: grows by free blocks as far as there are any, and
+ * shrinks by pages that are neither used nor reserved. Returns its size.
+ */
+size_t hf_system_set_hugepages(struct hf_system *sys, size_t nr);
 const struct hf_policy *hf_system_policy(const struct hf_system *sys);
 
 /* ---- address spaces ---- */
@@ -105,17 +110,21 @@ int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child);
 #define HF_MAP_FIXED_NOREPLACE (1u << 1) /* at *addr exactly, or -EEXIST */
 /* fault everything in, for write where prot allows; failures are not errors */
 #define HF_MAP_POPULATE (1u << 2)
+/* 2 MiB pages of the pool, all reserved now; address and length are theirs (the length is rounded
+ * up). No page of it is split, swapped, migrated, merged or moved by mremap. */
+#define HF_MAP_HUGETLB (1u << 3)
 
 /*
  * Maps `len` bytes (rounded up to pages) of private anonymous memory. *addr: hint or exact address
  * in, address out.
- * Errors: -EINVAL (len 0, unaligned fixed address, unknown flags or prot), -ENOMEM (no address
+ * Errors: -EINVAL (len 0, unaligned fixed address, unknown flags or prot), -ENOMEM (no address, no
+ * pages left in the hugetlb pool,
  * space, memory or too many mappings; with HF_MAP_FIXED what was there may be gone, as in Linux),
  * -EEXIST.
  */
 int hf_mmap(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags);
-/* Unmaps the pages of [addr, addr+len); holes are fine. -EINVAL (alignment, range), -ENOMEM (split
- * needs memory). */
+/* Unmaps the pages of [addr, addr+len); holes are fine. -EINVAL (alignment, range, part of a
+ * hugetlb page), -ENOMEM (split needs memory). */
 int hf_munmap(struct hf_mm *mm, uint64_t addr, size_t len);
 /* Errors: -EINVAL, -ENOMEM (a hole in the range: what precedes it is changed, as in Linux; or no
  * memory). */

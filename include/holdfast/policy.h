@@ -115,6 +115,11 @@ struct hf_policy {
 	 * PMD (page: its first). */
 	bool (*large_reuse)(const struct hf_mm *mm, const struct hf_page *page);
 	bool (*huge_reuse)(const struct hf_mm *mm, const struct hf_page *page);
+	/* And for hugetlb: Linux counts mappings there to this day, so plain references can leak.
+	 */
+	bool (*hugetlb_reuse)(const struct hf_mm *mm, const struct hf_page *page);
+	/* Fork copies pinned hugetlb pages (5.12), as it does others. */
+	bool hugetlb_fork_copies;
 	/* Called for entries that are present and not writable, under ptl or locklessly (GUP-fast).
 	 */
 	enum hf_gup_action (*gup_read)(const struct hf_gup_view *view);

@@ -176,8 +176,7 @@ static void run_row(struct hf_results *res, const struct hf_scenario *scn, enum 
 	}
 }
 
-static int run_all(const struct hf_library *lib, struct hf_results *res, hf_kinds kinds,
-		   bool trace)
+static int run_all(const struct hf_library *lib, struct hf_results *res, hf_kinds kinds, bool trace)
 {
 	size_t total = 0;
 

@@ -167,7 +167,9 @@ int hf_collapse_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 
 		if (!vma)
 			return -HF_ENOMEM;
-		err = vma->end < addr + HF_PMD_SIZE ? -HF_EINVAL : collapse_at(vma, addr);
+		err = vma->end < addr + HF_PMD_SIZE || vma->flags & HF_VM_HUGETLB
+			      ? -HF_EINVAL
+			      : collapse_at(vma, addr);
 	}
 	return err;
 }

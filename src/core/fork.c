@@ -213,14 +213,98 @@ static bool shares_folio(struct fork *f, struct hf_page *head)
 	return policy->estimates_pins || !hf_folio_pins(head);
 }
 
+/* What the policy says of a folio that cannot be split. */
+static enum hf_fork_action hugetlb_action(struct fork *f, struct hf_page *head)
+{
+	const struct hf_policy *policy = f->parent->sys->policy;
+	enum hf_fork_action action = policy->fork_page(f->parent, head);
+
+	for (unsigned i = 1; i < HF_PMD_PAGES && action == HF_FORK_SHARE; i++)
+		if (!policy->estimates_pins && hf_page_pins(head + i))
+			action = policy->fork_page(f->parent, head + i);
+	if (action == HF_FORK_COPY && !policy->hugetlb_fork_copies)
+		action = HF_FORK_SHARE;
+	return action;
+}
+
+static int copy_hugetlb(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst, uint64_t addr,
+			hf_pte pmd, struct hf_page *head)
+{
+	struct hf_system *sys = f->parent->sys;
+	struct hf_page *copy = hf_hugetlb_copy(sys, head);
+	uint64_t flags =
+		HF_PTE_HUGE | HF_PTE_DIRTY | HF_PTE_YOUNG | hf_prot_flags(f->child_vma->prot);
+
+	if (!copy)
+		return -HF_ENOMEM;
+	give_back(src, pmd);
+	if (f->child_vma->prot & HF_PROT_WRITE)
+		flags |= HF_PTE_WRITE;
+	if (sys->policy->has_mark)
+		hf_or(&copy->flags, HF_PG_EXCLUSIVE, release);
+	hf_folio_set_anon(copy, f->child_vma, addr);
+	hf_folio_add_pmd_rmap(f->child, copy);
+	hf_st(dst, hf_mk_pte(hf_page_pfn(sys, copy), flags), release);
+	hf_count(sys, HF_STAT_FORK_COPIES, 1);
+	return 0;
+}
+
+/* Both ptls are held. */
+static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst,
+			    uint64_t addr)
+{
+	hf_pte pmd = hf_ld(src, seq_cst);
+	struct hf_page *head;
+
+	if (!hf_pte_present(pmd)) {
+		if (pmd == HF_PMD_ABSENT)
+			hf_st(dst, pmd, release);
+		return 0; /* reservations are not inherited */
+	}
+	head = hf_pfn_page(f->parent->sys, hf_pte_pfn(pmd));
+	switch (hugetlb_action(f, head)) {
+	case HF_FORK_REFUSE:
+		return -HF_EBUSY;
+	case HF_FORK_COPY:
+		return copy_hugetlb(f, src, dst, addr, pmd, head);
+	case HF_FORK_OMIT:
+		give_back(src, pmd);
+		hf_st(dst, HF_PMD_ABSENT, release);
+		return 0;
+	case HF_FORK_SHARE:
+		break;
+	}
+	hf_and(&head->flags, ~HF_PG_EXCLUSIVE, release);
+	hf_page_get(head);
+	hf_folio_add_pmd_rmap(f->child, head);
+	share_entry(src, dst, pmd);
+	return 0;
+}
+
+static int fork_hugetlb(struct fork *f, struct hf_table *table, uint64_t addr)
+{
+	struct hf_table *to = hf_pmd_table_alloc(f->child, addr);
+	int err;
+
+	if (!to)
+		return -HF_ENOMEM;
+	hf_mutex_lock(f->parent->sys, &to->ptl);
+	err = fork_hugetlb_pmd(f, hf_pmd_entry(table, addr), hf_pmd_entry(to, addr), addr);
+	hf_mutex_unlock(f->parent->sys, &to->ptl);
+	return err;
+}
+
 static int fork_huge(struct hf_mm *parent, struct hf_table *table, uint64_t addr, void *arg)
 {
 	struct fork *f = arg;
 	_Atomic uint64_t *src = hf_pmd_entry(table, addr);
 	hf_pte pmd = hf_ld(src, seq_cst);
-	struct hf_page *head = hf_pfn_page(parent->sys, hf_pte_pfn(pmd));
+	struct hf_page *head;
 	struct hf_table *to, *leaf;
 
+	if (f->child_vma->flags & HF_VM_HUGETLB)
+		return fork_hugetlb(f, table, addr);
+	head = hf_pfn_page(parent->sys, hf_pte_pfn(pmd));
 	if (!hf_pte_special(pmd) && !shares_folio(f, head))
 		return HF_WALK_SPLIT;
 	to = hf_pmd_table_alloc(f->child, addr);

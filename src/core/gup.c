@@ -86,9 +86,9 @@ static int need_for_read(const struct gup *g, hf_pte pte)
 
 static int need(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
 {
-	if (hf_pte_absent(pte))
+	if (hf_pte_absent(pte) || pte == HF_PMD_ABSENT)
 		return -HF_EFAULT;
-	if (hf_pte_none(pte) || hf_pte_swap(pte) || hf_pte_migration(pte))
+	if (hf_pte_none(pte) || pte == HF_PMD_RESERVED || hf_pte_swap(pte) || hf_pte_migration(pte))
 		return NEED_FAULT(HF_FAULT_FLAG_REMOTE |
 				  (g->taken & HF_FOLL_WRITE ? HF_FAULT_FLAG_WRITE : 0));
 	return g->taken & HF_FOLL_WRITE ? need_for_write(g, vma, pte) : need_for_read(g, pte);

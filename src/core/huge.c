@@ -88,6 +88,11 @@ void hf_split_huge_pmd(struct hf_mm *mm, struct hf_table *table, uint64_t addr)
 	hf_count(mm->sys, HF_STAT_THP_SPLITS, 1);
 }
 
+bool hf_pmd_splits(const struct hf_mm *mm, hf_pte pmd)
+{
+	return hf_pmd_huge(pmd) && hf_pte_present(pmd) && !hf_page_hugetlb(pmd_folio(mm, pmd));
+}
+
 void hf_split_huge_pmd_at(struct hf_mm *mm, uint64_t addr)
 {
 	struct hf_table *table = hf_pmd_table(mm, addr);
@@ -95,7 +100,7 @@ void hf_split_huge_pmd_at(struct hf_mm *mm, uint64_t addr)
 	if (!table || !hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), acquire)))
 		return;
 	hf_mutex_lock(mm->sys, &table->ptl);
-	if (hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), relaxed)))
+	if (hf_pmd_splits(mm, hf_ld(hf_pmd_entry(table, addr), relaxed)))
 		hf_split_huge_pmd(mm, table, addr);
 	hf_mutex_unlock(mm->sys, &table->ptl);
 }
@@ -277,6 +282,8 @@ int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 	};
 	uint64_t pmd;
 
+	if (vma->flags & HF_VM_HUGETLB)
+		return hf_hugetlb_fault(vma, addr, flags);
 	f.table = fits(&f) ? hf_pmd_table_alloc(f.mm, addr) : hf_pmd_table(f.mm, addr);
 	if (!f.table)
 		return HF_HUGE_LEAF;

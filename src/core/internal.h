@@ -45,6 +45,7 @@
 #define HF_PG_BUDDY (1u << 5)    /* head of a free block of `order` */
 #define HF_PG_LAZYFREE (1u << 7) /* MADV_FREE: dropped rather than moved out, if still clean */
 #define HF_PG_CACHED (1u << 6)   /* free, in a per-thread cache */
+#define HF_PG_HUGETLB (1u << 8)  /* of the hugetlb pool */
 
 #define HF_COMPOUND(order, offset) ((uint32_t)(order) << 16 | (offset))
 
@@ -88,6 +89,7 @@ struct hf_anon_vma {
 #define HF_VM_DONTCOPY (1u << 0)
 #define HF_VM_WIPEONFORK (1u << 1)
 #define HF_VM_HUGEPAGE (1u << 2)
+#define HF_VM_HUGETLB (1u << 3)
 
 struct hf_vma {
 	struct hf_mm *mm;
@@ -163,6 +165,11 @@ struct hf_system {
 	struct hf_page *zeropage;              /* frame 0 */
 	struct hf_page *_Atomic huge_zeropage; /* made when first needed */
 	struct hf_lock owner_lock;
+	struct {
+		struct hf_lock lock;
+		struct hf_page *free; /* by next */
+		size_t nr, nr_free, nr_reserved;
+	} hugetlb;
 	_Atomic uint32_t thp_orders; /* bit set: sizes that huge page faults may use */
 	struct hf_lock buddy_lock;
 	struct hf_page *free[HF_MAX_ORDER + 1];
@@ -453,6 +460,23 @@ int hf_folio_split(struct hf_system *sys, struct hf_page *page);
 void hf_owner_add(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
 void hf_owner_remove(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
 
+/* ---- hugetlb.c ---- */
+
+/* A new mapping: reserves its pages. -ENOMEM. mmap_lock (write). */
+int hf_hugetlb_map(struct hf_vma *vma);
+void hf_hugetlb_unreserve(struct hf_system *sys, size_t nr);
+/* As hf_huge_fault(); never HF_HUGE_LEAF. -ENOMEM: the pool is empty. -EFAULT. */
+int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags);
+/* NULL: the pool is empty. */
+struct hf_page *hf_hugetlb_copy(struct hf_system *sys, struct hf_page *head);
+/* The last reference is gone. */
+void hf_hugetlb_free(struct hf_system *sys, struct hf_page *head);
+
+static inline bool hf_page_hugetlb(const struct hf_page *page)
+{
+	return hf_ld(&hf_folio(page)->flags, relaxed) & HF_PG_HUGETLB;
+}
+
 /* ---- collapse.c ---- */
 
 /* Each PMD that lies in the range. mmap_lock (write). -EINVAL, -ENOMEM, -EAGAIN: somebody holds one
@@ -463,6 +487,8 @@ int hf_collapse_range(struct hf_mm *mm, uint64_t start, uint64_t end);
 
 /* A leaf table with the same mappings takes the entry's place. */
 void hf_split_huge_pmd(struct hf_mm *mm, struct hf_table *table, uint64_t addr);
+/* It maps pages, and not hugetlb's. */
+bool hf_pmd_splits(const struct hf_mm *mm, hf_pte pmd);
 /* For callers without the lock; nothing happens where there is no huge PMD. */
 void hf_split_huge_pmd_at(struct hf_mm *mm, uint64_t addr);
 /* Leaf tables that are kept for splits: a split must not fail. */

@@ -56,7 +56,8 @@ int hf_migrate_folio(struct hf_system *sys, struct hf_page *old, struct hf_page 
 		return -HF_EBUSY;
 	av = hf_page_get_anon_vma(sys, old);
 	hf_page_lock(sys, new);
-	if (av && !hf_folio_pins(old) && hf_folio_order(old) == hf_folio_order(new))
+	if (av && !hf_folio_pins(old) && !hf_page_hugetlb(old) &&
+	    hf_folio_order(old) == hf_folio_order(new))
 		err = migrate_locked(&m, av);
 	hf_page_unlock(new);
 	if (av)

@@ -66,12 +66,19 @@ static int zap_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, voi
 {
 	struct gather *g = arg;
 	hf_pte pmd = hf_xchg(hf_pmd_entry(table, addr), 0, seq_cst);
-	struct hf_page *head = hf_pfn_page(mm->sys, hf_pte_pfn(pmd));
+	struct hf_page *head;
 
-	hf_table_free(hf_withdraw(table));
+	if (!hf_pte_present(pmd)) {
+		if (pmd == HF_PMD_RESERVED)
+			hf_hugetlb_unreserve(mm->sys, 1);
+		return 0;
+	}
+	if (hf_pmd_splits(mm, pmd))
+		hf_table_free(hf_withdraw(table));
 	g->flush = true;
 	if (hf_pte_special(pmd))
 		return 0;
+	head = hf_pfn_page(mm->sys, hf_pte_pfn(pmd));
 	hf_folio_remove_pmd_rmap(mm, head);
 	gather_page(mm, g, head);
 	return 0;
@@ -91,11 +98,15 @@ int hf_munmap_locked(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
 	uint64_t floor, ceiling;
 	size_t i;
+	int err;
 
 	/* both splits first: they are all that can fail */
-	if (hf_vma_split(mm, start) || hf_vma_split(mm, end)) {
+	err = hf_vma_split(mm, start);
+	if (!err)
+		err = hf_vma_split(mm, end);
+	if (err) {
 		hf_vma_merge(mm, start, end);
-		return -HF_ENOMEM;
+		return err;
 	}
 	hf_zap_range(mm, start, end);
 	i = hf_vma_index(mm, start);
@@ -145,11 +156,12 @@ int hf_populate_locked(struct hf_mm *mm, uint64_t start, uint64_t end, bool writ
 /* Decides where the mapping goes and makes room there. */
 static int place(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned flags)
 {
-	uint64_t hint = *addr & HF_PAGE_MASK;
+	uint64_t align = flags & HF_MAP_HUGETLB ? HF_PMD_SIZE : HF_PAGE_SIZE;
+	uint64_t hint = *addr & ~(align - 1);
 	size_t i;
 
 	if (flags & (HF_MAP_FIXED | HF_MAP_FIXED_NOREPLACE)) {
-		if (!hf_range_ok(*addr, len))
+		if (!hf_range_ok(*addr, len) || *addr & (align - 1))
 			return -HF_EINVAL;
 		i = hf_vma_index(mm, *addr);
 		if (i >= mm->nr_vmas || mm->vmas[i]->start >= *addr + len)
@@ -164,8 +176,11 @@ static int place(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned flags)
 			return 0;
 		}
 	}
-	*addr = hf_vma_gap(mm, len);
-	return *addr ? 0 : -HF_ENOMEM;
+	*addr = hf_vma_gap(mm, len + (align - HF_PAGE_SIZE));
+	if (!*addr)
+		return -HF_ENOMEM;
+	*addr = (*addr + align - 1) & ~(align - 1);
+	return 0;
 }
 
 static int mmap_locked(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags)
@@ -173,24 +188,34 @@ static int mmap_locked(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned pr
 	struct hf_vma like = { .prot = prot & HF_PROT_WRITE ? prot | HF_PROT_READ : prot };
 	int err;
 
+	if (flags & HF_MAP_HUGETLB)
+		like.flags = HF_VM_HUGETLB;
 	like.anon_vma = hf_anon_vma_new(mm->sys);
 	if (!like.anon_vma)
 		return -HF_ENOMEM;
 	err = place(mm, addr, len, flags);
 	if (!err)
 		err = hf_vma_insert(mm, *addr, *addr + len, &like, *addr >> HF_PAGE_SHIFT);
+	if (!err && flags & HF_MAP_HUGETLB) {
+		err = hf_hugetlb_map(hf_vma_find(mm, *addr));
+		if (err)
+			hf_munmap_locked(mm, *addr, *addr + len); /* a whole VMA: cannot fail */
+	}
 	hf_anon_vma_put(like.anon_vma);
 	return err;
 }
 
 int hf_mmap(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags)
 {
-	const unsigned known = HF_MAP_FIXED | HF_MAP_FIXED_NOREPLACE | HF_MAP_POPULATE;
+	const unsigned known =
+		HF_MAP_FIXED | HF_MAP_FIXED_NOREPLACE | HF_MAP_POPULATE | HF_MAP_HUGETLB;
 	int err;
 
 	if (!len || flags & ~known || prot & ~(HF_PROT_READ | HF_PROT_WRITE))
 		return -HF_EINVAL;
 	len = hf_page_align(len);
+	if (flags & HF_MAP_HUGETLB)
+		len = (len + HF_PMD_SIZE - 1) & HF_PMD_MASK;
 	if (!len || len > HF_TASK_SIZE - HF_TASK_MIN)
 		return -HF_ENOMEM;
 	hf_mmap_write_lock(mm);

@@ -112,6 +112,8 @@ static int mremap_locked(struct move *m, unsigned flags)
 
 	if (!vma || vma->end - m->old < m->old_len)
 		return -HF_EFAULT;
+	if (vma->flags & HF_VM_HUGETLB)
+		return -HF_EINVAL;
 	if (!(flags & HF_MREMAP_FIXED)) {
 		err = resize_in_place(m->mm, vma, m);
 		if (err != -HF_EAGAIN) {

@@ -117,13 +117,13 @@ int hf_page_try_grab(struct hf_page *page, uint64_t delta)
 	return 0;
 }
 
-static void forget(struct hf_page *page)
+static void forget(struct hf_page *page, uint32_t compound)
 {
 	hf_assert(hf_ld(&page->mapcount, relaxed) == 0);
 	hf_assert(hf_ld(&page->pins, relaxed) == 0);
 	hf_st(&page->flags, 0, relaxed);
 	hf_st(&page->anon_vma, NULL, relaxed);
-	hf_st(&page->compound, 0, relaxed);
+	hf_st(&page->compound, compound, relaxed);
 	hf_add(&page->generation, 1, release);
 }
 
@@ -136,12 +136,18 @@ static void folio_last_put(struct hf_system *sys, struct hf_page *head)
 	hf_assert(hf_ld(&head->entire_mapcount, relaxed) == 0);
 	hf_assert(hf_ld(&head->large_mapcount, relaxed) == 0);
 	if (!order) {
-		forget(head);
+		forget(head, 0);
 		hf_page_free(sys, head);
 		return;
 	}
+	if (hf_page_hugetlb(head)) {
+		for (size_t i = 0; i < 1ul << order; i++)
+			forget(head + i, HF_COMPOUND(order, i));
+		hf_hugetlb_free(sys, head);
+		return;
+	}
 	for (size_t i = 0; i < 1ul << order; i++)
-		forget(head + i);
+		forget(head + i, 0);
 	hf_buddy_free(sys, head, order);
 }
 

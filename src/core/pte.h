@@ -37,6 +37,7 @@ enum hf_pte_marker {
 	HF_PTE_MARKER_ABSENT = 1, /* fork left this page out of the child */
 	HF_PTE_MARKER_SWAP = 2,
 	HF_PTE_MARKER_MIGRATION = 3,
+	HF_PTE_MARKER_RESERVED = 4,
 };
 
 static inline hf_pte hf_mk_pte(uint64_t pfn, uint64_t flags)
@@ -115,7 +116,11 @@ static inline bool hf_pte_write(hf_pte pte)
 	return pte & HF_PTE_WRITE;
 }
 
-/* An upper entry that maps pages itself. */
+/* PMDs of hugetlb mappings: a page of the pool is kept for the first touch; fork left it out. */
+#define HF_PMD_RESERVED ((uint64_t)HF_PTE_MARKER_RESERVED << 1 | HF_PTE_HUGE)
+#define HF_PMD_ABSENT ((uint64_t)HF_PTE_MARKER_ABSENT << 1 | HF_PTE_HUGE)
+
+/* An upper entry that maps pages itself, or is one of the two above. */
 static inline bool hf_pmd_huge(uint64_t entry)
 {
 	return entry & HF_PTE_HUGE;

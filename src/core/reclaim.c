@@ -107,7 +107,7 @@ int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young)
 {
 	int err;
 
-	if (!hf_page_is_anon(page))
+	if (!hf_page_is_anon(page) || hf_page_hugetlb(page))
 		return -HF_EINVAL;
 	if (!hf_page_trylock(page))
 		return -HF_EBUSY;
@@ -176,7 +176,8 @@ static int cold_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, vo
 {
 	(void)mm;
 	(void)arg;
-	hf_and(hf_pmd_entry(table, addr), ~HF_PTE_YOUNG, relaxed);
+	if (hf_pte_present(hf_ld(hf_pmd_entry(table, addr), relaxed)))
+		hf_and(hf_pmd_entry(table, addr), ~HF_PTE_YOUNG, relaxed);
 	return 0;
 }
 

@@ -70,6 +70,7 @@ int hf_system_create(const struct hf_system_config *config, struct hf_system **o
 	pf->lock_init(pf->ctx, &sys->mms_lock);
 	pf->lock_init(pf->ctx, &sys->swap_lock);
 	pf->lock_init(pf->ctx, &sys->owner_lock);
+	pf->lock_init(pf->ctx, &sys->hugetlb.lock);
 	atomic_init(&sys->swapping, true);
 	init_frames(sys);
 	*out = sys;
@@ -83,7 +84,8 @@ int hf_system_destroy(struct hf_system *sys)
 	size_t zero =
 		sys->huge_zeropage && hf_page_refs(sys->huge_zeropage) == 1 ? HF_PMD_PAGES : 0;
 
-	if (sys->mms || hf_nr_free(sys) + zero != sys->nr_frames - 1)
+	if (sys->mms ||
+	    hf_nr_free(sys) + zero + sys->hugetlb.nr_free * HF_PMD_PAGES != sys->nr_frames - 1)
 		return -HF_EBUSY;
 	pf->rcu_barrier(pf->ctx);
 	for (size_t i = 0; i < HF_NR_PCP; i++)
@@ -92,6 +94,7 @@ int hf_system_destroy(struct hf_system *sys)
 	pf->lock_destroy(pf->ctx, &sys->mms_lock);
 	pf->lock_destroy(pf->ctx, &sys->swap_lock);
 	pf->lock_destroy(pf->ctx, &sys->owner_lock);
+	pf->lock_destroy(pf->ctx, &sys->hugetlb.lock);
 	hf_swap_release(sys);
 	free_arrays(sys);
 	return 0;

@@ -93,10 +93,14 @@ static int check_pmd(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf_p
 
 	if (!vma || vma->start > addr || vma->end < addr + HF_PMD_SIZE)
 		return violate(w, HF_INV_VMA, HF_PFN_NONE, mm, addr);
+	if (pmd == HF_PMD_RESERVED || pmd == HF_PMD_ABSENT)
+		return vma->flags & HF_VM_HUGETLB ? 0
+						  : violate(w, HF_INV_TABLE, HF_PFN_NONE, mm, addr);
 	if (!hf_pte_present(pmd) || pfn >= w->sys->nr_frames || pmd & HF_PTE_FORK_WRITE)
 		return violate(w, HF_INV_TABLE, HF_PFN_NONE, mm, addr);
 	head = &w->sys->pages[pfn];
 	if (hf_folio(head) != head || hf_folio_order(head) != HF_PMD_ORDER ||
+	    hf_page_hugetlb(head) != !!(vma->flags & HF_VM_HUGETLB) ||
 	    hf_pte_special(pmd) != (head == w->sys->huge_zeropage))
 		return violate(w, HF_INV_TABLE, pfn, mm, addr);
 	if (hf_pte_special(pmd))
@@ -218,7 +222,7 @@ static int check_zeropage(struct walk *w)
 
 static int check_frames(struct walk *w)
 {
-	size_t nr_free = 0;
+	size_t nr_free = 0, nr_pool = 0;
 	int err = check_zeropage(w);
 
 	if (!err && w->sys->huge_zeropage && !hf_frame_filled(w->sys, w->sys->huge_zeropage, 0))
@@ -230,12 +234,15 @@ static int check_frames(struct walk *w)
 
 		if (hf_page_refs(page)) {
 			err = check_used_page(w, page, pfn);
+		} else if (hf_folio_order(page)) {
+			nr_pool++;
 		} else {
 			err = check_free_page(w, page, pfn);
 			nr_free++;
 		}
 	}
-	if (!err && nr_free != hf_nr_free(w->sys))
+	if (!err &&
+	    (nr_free != hf_nr_free(w->sys) || nr_pool != w->sys->hugetlb.nr_free * HF_PMD_PAGES))
 		err = violate(w, HF_INV_FRAMES, HF_PFN_NONE, NULL, 0);
 	return err;
 }

@@ -105,6 +105,8 @@ int hf_vma_split(struct hf_mm *mm, uint64_t addr)
 
 	if (!vma || vma->start == addr)
 		return 0;
+	if (vma->flags & HF_VM_HUGETLB && addr & ~HF_PMD_MASK)
+		return -HF_EINVAL;
 	if (addr & ~HF_PMD_MASK)
 		hf_split_huge_pmd_at(mm, addr); /* it maps one VMA's pages only */
 	upper = vma_new(mm, addr, vma->end, vma,

@@ -29,13 +29,15 @@
 #define LINUX_EXCLUSIVE                                                                            \
 	.has_mark = true, .unpin_check = true, .mprotect_upgrades = true, .estimates_pins = true,  \
 	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount,                       \
-	.huge_reuse = hf_reuse_folio_refcount
+	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_mapped_once,              \
+	.hugetlb_fork_copies = true
 
 /* What the default has in common with the alternatives that vary one of its rules. */
 #define MARK_AND_EXACT_PINS                                                                        \
 	.has_mark = true, .mprotect_upgrades = true, .fork_one_instant = true,                     \
 	.may_reuse = hf_reuse_refcount, .large_reuse = hf_reuse_unshared_page,                     \
-	.huge_reuse = hf_reuse_folio_refcount, .users = USERS_DIRECT_PIN
+	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_folio_refcount,           \
+	.hugetlb_fork_copies = true, .users = USERS_DIRECT_PIN
 
 static const struct hf_policy policies[] = {
 	{
@@ -49,6 +51,7 @@ static const struct hf_policy policies[] = {
 		.may_reuse = hf_reuse_mapcount,
 		.large_reuse = hf_reuse_mapped_once,
 		.huge_reuse = hf_reuse_mapped_once,
+		.hugetlb_reuse = hf_reuse_mapped_once,
 		.gup_read = hf_gup_take,
 		.users = USERS_BEFORE_PIN,
 	},
@@ -62,6 +65,7 @@ static const struct hf_policy policies[] = {
 		.may_reuse = hf_reuse_mapcount,
 		.large_reuse = hf_reuse_mapped_once,
 		.huge_reuse = hf_reuse_mapped_once,
+		.hugetlb_reuse = hf_reuse_mapped_once,
 		.gup_read = hf_gup_force_write,
 		.users = USERS_DIRECT_GET,
 	},
@@ -74,6 +78,7 @@ static const struct hf_policy policies[] = {
 		.may_reuse = hf_reuse_refcount,
 		.large_reuse = hf_reuse_folio_refcount,
 		.huge_reuse = hf_reuse_mapped_once,
+		.hugetlb_reuse = hf_reuse_mapped_once,
 		.gup_read = hf_gup_take,
 		.users = USERS_DIRECT_GET,
 	},
@@ -87,6 +92,8 @@ static const struct hf_policy policies[] = {
 		.may_reuse = hf_reuse_refcount,
 		.large_reuse = hf_reuse_folio_refcount,
 		.huge_reuse = hf_reuse_folio_refcount,
+		.hugetlb_reuse = hf_reuse_mapped_once,
+		.hugetlb_fork_copies = true,
 		.gup_read = hf_gup_take,
 		.users = USERS_DIRECT_GET,
 	},
@@ -182,6 +189,8 @@ static const struct hf_policy policies[] = {
 		.may_reuse = hf_reuse_mapcount,
 		.large_reuse = hf_reuse_mapped_once,
 		.huge_reuse = hf_reuse_mapped_once,
+		.hugetlb_reuse = hf_reuse_mapped_once,
+		.hugetlb_fork_copies = true,
 		.gup_read = hf_gup_wire_longterm,
 		.users = USERS_DIRECT_PIN,
 	},

@@ -230,8 +230,8 @@ static int step_take(struct hf_engine_run *r, const struct hf_step *st)
 }
 
 /* Bytes [lo, hi) from the start of the referenced range. */
-static int through_ref(struct hf_engine_run *r, const struct hf_engine_held *h, size_t lo, size_t hi,
-		       uint8_t *to, int value)
+static int through_ref(struct hf_engine_run *r, const struct hf_engine_held *h, size_t lo,
+		       size_t hi, uint8_t *to, int value)
 {
 	size_t base = h->maker->lo & (HF_PAGE_SIZE - 1);
 	uint8_t bytes[HF_PAGE_SIZE];

@@ -65,6 +65,8 @@ int hf_engine_set_up(struct hf_engine_run *r, const struct hf_policy *policy)
 	r->next_place = BUF_BASE + HF_SCN_MAX_BUFS * BUF_SPACING;
 	if (!err && r->kind->order)
 		err = hf_system_set_thp(r->sys, 1u << r->kind->order);
+	if (!err && r->kind->memory == HF_MEM_HUGETLB)
+		hf_system_set_hugepages(r->sys, enough_frames(r) / 512 - 1);
 	if (!err)
 		err = turn_swap_on(r);
 	for (size_t p = 0; p < scn->nr_procs && !err; p++)
@@ -99,8 +101,10 @@ int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st)
 
 	if (!p->addr)
 		p->addr = BUF_BASE + st->buf * BUF_SPACING;
-	err = hf_mmap(mm, &p->addr, extent, st->prot, HF_MAP_FIXED_NOREPLACE);
-	if (!err && r->kind->order)
+	err = hf_mmap(mm, &p->addr, extent, st->prot,
+		      HF_MAP_FIXED_NOREPLACE |
+			      (r->kind->memory == HF_MEM_HUGETLB ? HF_MAP_HUGETLB : 0));
+	if (!err && r->kind->order && r->kind->memory != HF_MEM_HUGETLB)
 		err = hf_madvise(mm, p->addr, extent, HF_MADV_HUGEPAGE);
 	if (err)
 		return err;
@@ -152,9 +156,9 @@ static int map_by_leaf_entries(struct hf_engine_run *r, struct hf_mm *mm,
 
 static int keep_single(struct hf_mm *mm, const struct hf_engine_place *p)
 {
-	return p->extent == p->size ? 0
-				    : hf_madvise(mm, p->addr + p->size, p->extent - p->size,
-						 HF_MADV_DONTNEED);
+	return p->extent == p->size
+		       ? 0
+		       : hf_madvise(mm, p->addr + p->size, p->extent - p->size, HF_MADV_DONTNEED);
 }
 
 static int move_half(struct hf_engine_run *r, struct hf_mm *mm, struct hf_engine_place *p,

@@ -85,8 +85,9 @@ static const struct {
 	{ "anon", "every kind of anonymous memory", is_anon },
 	{ "folios", "every size of folio that leaf entries map, in every shape", is_folio },
 	{ "out", "what is swapped out, of every size", is_out },
-	{ "large", "folios of every size that leaf entries map, in memory, more than one page of "
-		   "them",
+	{ "large",
+	  "folios of every size that leaf entries map, in memory, more than one page of "
+	  "them",
 	  is_large },
 	{ "single", "one page of a folio of every size, in memory", is_single },
 };

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hugetlb: folios of 512 pages out of a pool of their own, always behind PMDs that are never split.
+ *
+ * A private mapping reserves what it may need when it is made: each PMD is a marker until it is
+ * first touched. Children have no reservations, so their faults, and copies, take what is left.
+ */
+#include "internal.h"
+
+/* ---- the pool ---- */
+
+static void pool_push(struct hf_system *sys, struct hf_page *head)
+{
+	head->next = sys->hugetlb.free;
+	sys->hugetlb.free = head;
+	sys->hugetlb.nr_free++;
+}
+
+static struct hf_page *pool_pop(struct hf_system *sys)
+{
+	struct hf_page *head = sys->hugetlb.free;
+
+	if (head) {
+		sys->hugetlb.free = head->next;
+		sys->hugetlb.nr_free--;
+	}
+	return head;
+}
+
+/* With one reference. Without `reserved`, only what nobody has reserved. */
+static struct hf_page *pool_alloc(struct hf_system *sys, bool reserved)
+{
+	struct hf_page *head = NULL;
+
+	hf_mutex_lock(sys, &sys->hugetlb.lock);
+	if (reserved || sys->hugetlb.nr_free > sys->hugetlb.nr_reserved)
+		head = pool_pop(sys);
+	if (head && reserved)
+		sys->hugetlb.nr_reserved--;
+	hf_mutex_unlock(sys, &sys->hugetlb.lock);
+	if (!head)
+		return NULL;
+	hf_st(&head->flags, HF_PG_HUGETLB, relaxed);
+	hf_st(&head->counts, HF_COUNT_REF, release);
+	return head;
+}
+
+void hf_hugetlb_free(struct hf_system *sys, struct hf_page *head)
+{
+	hf_mutex_lock(sys, &sys->hugetlb.lock);
+	pool_push(sys, head);
+	hf_mutex_unlock(sys, &sys->hugetlb.lock);
+}
+
+static int reserve(struct hf_system *sys, size_t nr)
+{
+	int err = 0;
+
+	hf_mutex_lock(sys, &sys->hugetlb.lock);
+	if (sys->hugetlb.nr_free - sys->hugetlb.nr_reserved < nr)
+		err = -HF_ENOMEM;
+	else
+		sys->hugetlb.nr_reserved += nr;
+	hf_mutex_unlock(sys, &sys->hugetlb.lock);
+	return err;
+}
+
+void hf_hugetlb_unreserve(struct hf_system *sys, size_t nr)
+{
+	hf_mutex_lock(sys, &sys->hugetlb.lock);
+	sys->hugetlb.nr_reserved -= nr;
+	hf_mutex_unlock(sys, &sys->hugetlb.lock);
+}
+
+/* Back to the buddy allocator; nobody uses it. */
+static void give_up(struct hf_system *sys, struct hf_page *head)
+{
+	hf_st(&head->flags, 0, relaxed);
+	for (size_t i = 0; i < HF_PMD_PAGES; i++)
+		hf_st(&head[i].compound, 0, relaxed);
+	hf_buddy_free(sys, head, HF_PMD_ORDER);
+}
+
+size_t hf_system_set_hugepages(struct hf_system *sys, size_t nr)
+{
+	struct hf_page *head;
+
+	hf_mutex_lock(sys, &sys->hugetlb.lock);
+	while (sys->hugetlb.nr < nr && (head = hf_folio_alloc(sys, HF_PMD_ORDER))) {
+		hf_st(&head->counts, 0, relaxed);
+		pool_push(sys, head);
+		sys->hugetlb.nr++;
+	}
+	while (sys->hugetlb.nr > nr && sys->hugetlb.nr_free > sys->hugetlb.nr_reserved) {
+		give_up(sys, pool_pop(sys));
+		sys->hugetlb.nr--;
+	}
+	nr = sys->hugetlb.nr;
+	hf_mutex_unlock(sys, &sys->hugetlb.lock);
+	return nr;
+}
+
+/* ---- mappings ---- */
+
+int hf_hugetlb_map(struct hf_vma *vma)
+{
+	size_t nr = (vma->end - vma->start) / HF_PMD_SIZE;
+	struct hf_mm *mm = vma->mm;
+	int err = reserve(mm->sys, nr);
+
+	if (err)
+		return err;
+	for (uint64_t addr = vma->start; addr < vma->end; addr += HF_PMD_SIZE)
+		if (!hf_pmd_table_alloc(mm, addr))
+			err = -HF_ENOMEM;
+	if (err) {
+		hf_hugetlb_unreserve(mm->sys, nr);
+		return err;
+	}
+	for (uint64_t addr = vma->start; addr < vma->end; addr += HF_PMD_SIZE)
+		hf_st(hf_pmd_entry(hf_pmd_table(mm, addr), addr), HF_PMD_RESERVED, seq_cst);
+	return 0;
+}
+
+/* ---- faults ---- */
+
+struct hugetlb_fault {
+	struct hf_vma *vma;
+	uint64_t addr;
+	unsigned flags;
+	struct hf_table *table;
+	_Atomic uint64_t *pmdp;
+	hf_pte pmd; /* as first read */
+};
+
+static hf_pte own_pmd(const struct hugetlb_fault *f, uint64_t pfn)
+{
+	uint64_t flags = HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
+
+	if (f->flags & HF_FAULT_FLAG_WRITE)
+		flags |= HF_PTE_DIRTY | (f->vma->prot & HF_PROT_WRITE ? HF_PTE_WRITE : 0);
+	return hf_mk_pte(pfn, flags);
+}
+
+/* ptl held, and the place is empty. */
+static void install(struct hugetlb_fault *f, struct hf_page *head)
+{
+	struct hf_mm *mm = f->vma->mm;
+
+	if (mm->sys->policy->has_mark)
+		hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
+	hf_folio_set_anon(head, f->vma, f->addr);
+	hf_folio_add_pmd_rmap(mm, head);
+	hf_st(f->pmdp, own_pmd(f, hf_page_pfn(mm->sys, head)), seq_cst);
+}
+
+/* Reads get a page of their own, too: there is no huge zeropage for hugetlb. */
+static int first_touch(struct hugetlb_fault *f)
+{
+	struct hf_system *sys = f->vma->mm->sys;
+	bool reserved = f->pmd == HF_PMD_RESERVED, mapped;
+	struct hf_page *head;
+
+	hf_mutex_lock(sys, &f->table->ptl);
+	mapped = hf_ld(f->pmdp, relaxed) != f->pmd;
+	/* the pool's lock is a leaf lock, and zeroing here keeps the reservation and its use one */
+	head = mapped ? NULL : pool_alloc(sys, reserved);
+	if (head) {
+		__builtin_memset(hf_page_data(sys, head), 0, HF_PMD_SIZE);
+		install(f, head);
+	}
+	hf_mutex_unlock(sys, &f->table->ptl);
+	return mapped ? HF_HUGE_AGAIN : head ? 0 : -HF_ENOMEM;
+}
+
+static void reuse(struct hugetlb_fault *f)
+{
+	uint64_t set = HF_PTE_YOUNG;
+
+	if (f->flags & HF_FAULT_FLAG_WRITE)
+		set |= HF_PTE_DIRTY | (f->vma->prot & HF_PROT_WRITE ? HF_PTE_WRITE : 0);
+	hf_or(f->pmdp, set, seq_cst);
+	hf_count(f->vma->mm->sys, HF_STAT_COW_REUSES, 1);
+}
+
+/* ptl is held, and dropped. */
+static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
+{
+	struct hf_mm *mm = f->vma->mm;
+	struct hf_system *sys = mm->sys;
+	struct hf_page *copy;
+	bool switched = false;
+
+	hf_page_get(old);
+	hf_mutex_unlock(sys, &f->table->ptl);
+	copy = pool_alloc(sys, false);
+	if (copy) {
+		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, old),
+			      HF_PMD_SIZE);
+		hf_mutex_lock(sys, &f->table->ptl);
+		switched = hf_pte_same_mapping(hf_ld(f->pmdp, relaxed), f->pmd);
+		if (switched) {
+			hf_xchg(f->pmdp, 0, seq_cst);
+			hf_tlb_flush(mm);
+			install(f, copy);
+			hf_folio_remove_pmd_rmap(mm, old);
+			hf_count(sys,
+				 f->flags & HF_FAULT_FLAG_UNSHARE ? HF_STAT_UNSHARES
+								  : HF_STAT_COW_COPIES,
+				 1);
+		}
+		hf_mutex_unlock(sys, &f->table->ptl);
+		hf_page_put(sys, switched ? old : copy);
+	}
+	hf_page_put(sys, old);
+	return !copy ? -HF_ENOMEM : switched ? 0 : HF_HUGE_AGAIN;
+}
+
+static int present_fault(struct hugetlb_fault *f)
+{
+	struct hf_mm *mm = f->vma->mm;
+	struct hf_system *sys = mm->sys;
+	const struct hf_policy *policy = sys->policy;
+	struct hf_page *head;
+
+	hf_mutex_lock(sys, &f->table->ptl);
+	f->pmd = hf_ld(f->pmdp, relaxed);
+	if (!hf_pte_present(f->pmd)) {
+		hf_mutex_unlock(sys, &f->table->ptl);
+		return HF_HUGE_AGAIN;
+	}
+	head = hf_pfn_page(sys, hf_pte_pfn(f->pmd));
+	if (hf_pte_write(f->pmd) || !(f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE)) ||
+	    (policy->has_mark && hf_page_exclusive(head))) {
+		reuse(f);
+	} else if (policy->hugetlb_reuse(mm, head)) {
+		if (policy->has_mark)
+			hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
+		reuse(f);
+	} else {
+		return copy_folio(f, head);
+	}
+	hf_mutex_unlock(sys, &f->table->ptl);
+	return 0;
+}
+
+int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
+{
+	struct hugetlb_fault f = { .vma = vma, .addr = addr & HF_PMD_MASK, .flags = flags };
+
+	f.table = hf_pmd_table_alloc(vma->mm, addr);
+	if (!f.table)
+		return -HF_ENOMEM;
+	f.pmdp = hf_pmd_entry(f.table, addr);
+	f.pmd = hf_ld(f.pmdp, acquire);
+	if (f.pmd == HF_PMD_ABSENT)
+		return -HF_EFAULT;
+	return hf_pte_present(f.pmd) ? present_fault(&f) : first_touch(&f);
+}
+
+/* The child's own copy of a pinned folio. */
+struct hf_page *hf_hugetlb_copy(struct hf_system *sys, struct hf_page *head)
+{
+	struct hf_page *copy = pool_alloc(sys, false);
+
+	if (copy)
+		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, head),
+			      HF_PMD_SIZE);
+	return copy;
+}
