@@ -3,6 +3,7 @@
 #ifndef HOLDFAST_HOLDFAST_H
 #define HOLDFAST_HOLDFAST_H
 
+#include <holdfast/file.h>
 #include <holdfast/gup.h>
 #include <holdfast/migrate.h>
 #include <holdfast/mm.h>

@@ -4,6 +4,7 @@
 #ifndef HOLDFAST_HOSTED_H
 #define HOLDFAST_HOSTED_H
 
+#include <holdfast/file.h>
 #include <holdfast/platform.h>
 #include <holdfast/swap.h>
 
@@ -26,6 +27,10 @@ const struct hf_platform *hf_platform_hosted(void);
 int hf_swap_device_open(const char *path, size_t nr_slots, struct hf_swap_device *device);
 /* After swapoff, or after the system is gone. */
 void hf_swap_device_close(struct hf_swap_device *device);
+
+/* A file's pages from and to a real file, open for reading and writing, which stays the caller's
+ * and must outlive the hf_file. Errors are those of pread(2) and pwrite(2). */
+struct hf_backing hf_backing_of(int fd);
 
 /* A thread that keeps frames free (hf_balance). Stop it before hf_system_destroy(). -ENOMEM,
  * -EAGAIN (no thread). */

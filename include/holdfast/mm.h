@@ -113,6 +113,7 @@ int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child);
 /* 2 MiB pages of the pool, all reserved now; address and length are theirs (the length is rounded
  * up). No page of it is split, swapped, migrated, merged or moved by mremap. */
 #define HF_MAP_HUGETLB (1u << 3)
+#define HF_MAP_SHARED (1u << 4) /* of hf_mmap_file() */
 
 /*
  * Maps `len` bytes (rounded up to pages) of private anonymous memory. *addr: hint or exact address

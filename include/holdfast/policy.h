@@ -93,6 +93,9 @@ struct hf_policy {
 	bool estimates_pins;
 	/* Collapse wants at least one writable entry (SCAN_PAGE_RO; gone after 6.14). */
 	bool collapse_needs_write;
+	/* Long-term write pins of shared mappings are refused where the file tracks stores (6.5).
+	 */
+	bool refuses_longterm_file_writes;
 	/* A write fault sleeps for the page lock and looks again; otherwise a busy lock means copy.
 	 */
 	bool reuse_sleeps;

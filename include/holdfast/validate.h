@@ -23,11 +23,13 @@ enum hf_invariant {
 	HF_I7_ZEROPAGE_UNTOUCHED,  /* the zeropage is never anonymous, exclusive, counted or written
 				    */
 	HF_I8_SHARED_IS_READ_ONLY, /* no entry of a page mapped twice is writable */
-	HF_INV_MAPCOUNT,  /* mapcount is the number of entries found by walking all tables */
-	HF_INV_REFCOUNT,  /* references cover mappings, pins and the swap cache */
-	HF_INV_SWAP,      /* a slot's users are the entries that name it; cache and page agree */
-	HF_INV_RMAP,      /* the reverse map finds exactly the entries that the walk finds */
-	HF_INV_FOLIO,     /* the pages of a folio agree, and its counts are the sums of theirs */
+	HF_INV_MAPCOUNT, /* mapcount is the number of entries found by walking all tables */
+	HF_INV_REFCOUNT, /* references cover mappings, pins and the swap cache */
+	HF_INV_SWAP,     /* a slot's users are the entries that name it; cache and page agree */
+	HF_INV_RMAP,     /* the reverse map finds exactly the entries that the walk finds */
+	HF_INV_FOLIO,    /* the pages of a folio agree, and its counts are the sums of theirs */
+	HF_INV_FILE, /* a file's pages are in its cache, unmarked, not writable in private mappings
+		      */
 	HF_INV_FREE_PAGE, /* a free frame has no counts, no flags, and (debug) intact junk */
 	HF_INV_FRAMES, /* every frame is mapped, referenced, cached or in the buddy lists, once */
 	HF_INV_VMA,    /* VMAs are sorted, disjoint, aligned, and hold every present entry */

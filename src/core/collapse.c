@@ -37,6 +37,9 @@ static int bring_in(struct collapse *c)
 		if (hf_pte_absent(pte))
 			return -HF_EINVAL;
 		pte = hf_ld(entry(c, i), relaxed);
+		if (hf_pte_present(pte) && !hf_pte_special(pte) &&
+		    !hf_page_is_anon(hf_pfn_page(c->mm->sys, hf_pte_pfn(pte))))
+			return -HF_EINVAL;
 		any |= !hf_pte_none(pte);
 		writable |= hf_pte_present(pte) && hf_pte_write(pte);
 	}
@@ -167,7 +170,7 @@ int hf_collapse_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 
 		if (!vma)
 			return -HF_ENOMEM;
-		err = vma->end < addr + HF_PMD_SIZE || vma->flags & HF_VM_HUGETLB
+		err = vma->end < addr + HF_PMD_SIZE || vma->flags & HF_VM_HUGETLB || vma->file
 			      ? -HF_EINVAL
 			      : collapse_at(vma, addr);
 	}

@@ -146,6 +146,76 @@ static int anonymous_fault(struct fault *f)
 	return 0;
 }
 
+/* ---- files ---- */
+
+static bool is_shared(const struct fault *f)
+{
+	return f->vma->flags & HF_VM_SHARED;
+}
+
+/* ptl held, nothing is mapped, and the page is the file's still. Where stores are tracked the entry
+ * becomes writable by a write fault only. */
+static void map_file_page(struct fault *f, struct hf_page *page)
+{
+	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
+	bool write = f->flags & HF_FAULT_FLAG_WRITE;
+
+	if (is_shared(f) && f->vma->prot & HF_PROT_WRITE && (write || !f->vma->file->backing))
+		flags |= HF_PTE_WRITE;
+	if (is_shared(f) && write) {
+		flags |= HF_PTE_DIRTY;
+		hf_page_set_dirty(page);
+	}
+	hf_page_get(page);
+	hf_page_add_rmap(f->mm, page);
+	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(f->mm->sys, page), flags), seq_cst);
+}
+
+/* Nothing is mapped yet, in a mapping of a file. */
+static int file_fault(struct fault *f)
+{
+	struct hf_system *sys = f->mm->sys;
+	uint64_t index = hf_file_index(f->vma, f->addr);
+	bool own = wants_own_page(f) && !is_shared(f);
+	struct hf_page *page, *copy = NULL;
+	int err = hf_file_page(f->vma->file, index, &page);
+
+	if (err)
+		return err;
+	if (own) {
+		copy = hf_page_alloc_reclaim(sys);
+		if (copy)
+			sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy),
+				      hf_page_data(sys, page), HF_PAGE_SIZE);
+		else
+			err = -HF_ENOMEM;
+	}
+	fault_lock(f);
+	f->again = !err && !hf_pte_none(f->pte);
+	if (!err && !f->again && index >= hf_file_pages(f->vma->file))
+		err = -HF_EFAULT; /* cut off meanwhile */
+	if (!err && !f->again && own) {
+		install_own(f, copy);
+		copy = NULL;
+	} else if (!err && !f->again) {
+		map_file_page(f, page);
+	}
+	fault_unlock(f);
+	if (copy)
+		hf_page_put(sys, copy);
+	hf_page_put(sys, page);
+	return err;
+}
+
+/* The first store since the page was written back: it is the file's, and dirty. */
+static void make_shared_writable(struct fault *f, struct hf_page *page)
+{
+	hf_page_set_dirty(page);
+	hf_or(f->ptep,
+	      HF_PTE_YOUNG | HF_PTE_DIRTY | (f->vma->prot & HF_PROT_WRITE ? HF_PTE_WRITE : 0),
+	      seq_cst);
+}
+
 /* ---- copy-on-write ---- */
 
 /* The page stays. A write makes the entry writable; an unshare has nothing left to do. */
@@ -260,8 +330,14 @@ static int wp_fault(struct fault *f)
 	if (hf_pte_special(f->pte))
 		return copy_page_fault(f, NULL);
 	page = hf_pfn_page(f->mm->sys, hf_pte_pfn(f->pte));
-	if (!try_reuse(f, page))
+	if (!hf_page_is_anon(page)) {
+		if (!is_shared(f))
+			return copy_page_fault(f, page);
+		if (f->flags & HF_FAULT_FLAG_WRITE)
+			make_shared_writable(f, page);
+	} else if (!try_reuse(f, page)) {
 		return copy_page_fault(f, page);
+	}
 	fault_unlock(f);
 	return 0;
 }
@@ -332,7 +408,7 @@ static int fault_once(struct fault *f)
 	fault_lock(f);
 	if (hf_pte_none(f->pte)) {
 		fault_unlock(f);
-		return anonymous_fault(f);
+		return f->vma->file ? file_fault(f) : anonymous_fault(f);
 	}
 	if (hf_pte_swap(f->pte))
 		return swap_fault(f);

@@ -87,6 +87,12 @@ static int unprotect_huge(struct hf_mm *mm, struct hf_table *table, uint64_t add
 static const struct hf_walk protect = { .leaf = protect_leaf, .huge = protect_huge };
 static const struct hf_walk unprotect = { .leaf = unprotect_leaf, .huge = unprotect_huge };
 
+/* Shared pages stay as they are. */
+static bool protects(const struct hf_vma *vma)
+{
+	return !(vma->flags & (HF_VM_DONTCOPY | HF_VM_WIPEONFORK | HF_VM_SHARED));
+}
+
 static bool copies_tables(const struct hf_vma *vma)
 {
 	return !(vma->flags & (HF_VM_DONTCOPY | HF_VM_WIPEONFORK));
@@ -95,7 +101,7 @@ static bool copies_tables(const struct hf_vma *vma)
 static void for_each_copied(struct hf_mm *mm, const struct hf_walk *walk)
 {
 	for (size_t i = 0; i < mm->nr_vmas; i++)
-		if (copies_tables(mm->vmas[i]))
+		if (protects(mm->vmas[i]))
 			hf_for_each_leaf(mm, mm->vmas[i]->start, mm->vmas[i]->end, walk, NULL);
 }
 
@@ -138,13 +144,28 @@ static int copy_early(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 	return 0;
 }
 
+static int fork_file_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst, hf_pte pte,
+			  struct hf_page *page)
+{
+	hf_page_get(page);
+	hf_page_add_rmap(f->child, page);
+	if (f->child_vma->flags & HF_VM_SHARED)
+		hf_st(dst, pte & ~(HF_PTE_YOUNG | HF_PTE_DIRTY), release);
+	else
+		share_entry(src, dst, pte);
+	return 0;
+}
+
 static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst, uint64_t addr,
 		     hf_pte pte)
 {
 	struct hf_system *sys = f->parent->sys;
 	struct hf_page *page = hf_pfn_page(sys, hf_pte_pfn(pte));
-	enum hf_fork_action action = sys->policy->fork_page(f->parent, page);
+	enum hf_fork_action action;
 
+	if (!hf_page_is_anon(page))
+		return fork_file_page(f, src, dst, pte, page);
+	action = sys->policy->fork_page(f->parent, page);
 	if (action == HF_FORK_REFUSE)
 		return -HF_EBUSY;
 	if (action == HF_FORK_OMIT) {
@@ -262,7 +283,7 @@ static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint6
 		return 0; /* reservations are not inherited */
 	}
 	head = hf_pfn_page(f->parent->sys, hf_pte_pfn(pmd));
-	switch (hugetlb_action(f, head)) {
+	switch (hf_page_is_anon(head) ? hugetlb_action(f, head) : HF_FORK_SHARE) {
 	case HF_FORK_REFUSE:
 		return -HF_EBUSY;
 	case HF_FORK_COPY:

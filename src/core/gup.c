@@ -31,10 +31,21 @@ static bool flags_ok(unsigned flags)
 	       !(flags & HF_FOLL_LONGTERM && !(flags & HF_FOLL_PIN));
 }
 
-static bool vma_allows(const struct hf_vma *vma, unsigned flags)
+/* Long-term, through a pin, behind the back of a file system that tracks stores. */
+static bool bypasses_tracking(const struct hf_mm *mm, const struct hf_vma *vma, unsigned flags)
 {
+	const unsigned all = HF_FOLL_PIN | HF_FOLL_LONGTERM | HF_FOLL_WRITE;
+
+	return mm->sys->policy->refuses_longterm_file_writes && (flags & all) == all &&
+	       vma->flags & HF_VM_SHARED && vma->file->backing;
+}
+
+static bool vma_allows(const struct hf_mm *mm, const struct hf_vma *vma, unsigned flags)
+{
+	if (bypasses_tracking(mm, vma, flags))
+		return false;
 	/* private mappings could always be written and read: FORCE takes them at that */
-	if (flags & HF_FOLL_FORCE)
+	if (flags & HF_FOLL_FORCE && !(vma->flags & HF_VM_SHARED))
 		return true;
 	return vma->prot & (flags & HF_FOLL_WRITE ? HF_PROT_WRITE : HF_PROT_READ);
 }
@@ -50,24 +61,25 @@ static int need_for_write(const struct gup *g, const struct hf_vma *vma, hf_pte 
 	if (hf_pte_write(pte))
 		return 0;
 	/* A forced write to a read-only mapping: COW was broken, the entry stays read-only. */
-	if (!(vma->prot & HF_PROT_WRITE) && !hf_pte_special(pte)) {
+	if (!(vma->prot & HF_PROT_WRITE) && !hf_pte_special(pte) && hf_page_is_anon(page)) {
 		if (g->mm->sys->policy->has_mark ? hf_page_exclusive(page) : g->write_faulted)
 			return 0;
 	}
 	return NEED_FAULT(HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_REMOTE);
 }
 
-static int need_for_read(const struct gup *g, hf_pte pte)
+static int need_for_read(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
 {
 	const struct hf_policy *policy = g->mm->sys->policy;
 	struct hf_page *page = hf_pfn_page(g->mm->sys, hf_pte_pfn(pte));
 	struct hf_gup_view view = {
-		.anon = !hf_pte_special(pte),
+		.anon = !hf_pte_special(pte) && hf_page_is_anon(page),
 		.exclusive = hf_page_exclusive(page),
 		.flags = g->taken,
 	};
 
-	if (hf_pte_write(pte))
+	/* nobody moves away from a page of a shared mapping */
+	if (hf_pte_write(pte) || vma->flags & HF_VM_SHARED)
 		return 0;
 	switch (policy->gup_read(&view)) {
 	case HF_GUP_UNSHARE:
@@ -91,7 +103,7 @@ static int need(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
 	if (hf_pte_none(pte) || pte == HF_PMD_RESERVED || hf_pte_swap(pte) || hf_pte_migration(pte))
 		return NEED_FAULT(HF_FAULT_FLAG_REMOTE |
 				  (g->taken & HF_FOLL_WRITE ? HF_FAULT_FLAG_WRITE : 0));
-	return g->taken & HF_FOLL_WRITE ? need_for_write(g, vma, pte) : need_for_read(g, pte);
+	return g->taken & HF_FOLL_WRITE ? need_for_write(g, vma, pte) : need_for_read(g, vma, pte);
 }
 
 void hf_ref_set(struct hf_ref *ref, struct hf_page *page, unsigned asked, unsigned taken)
@@ -115,7 +127,7 @@ static int grab(const struct gup *g, hf_pte pte, uint32_t huge, struct hf_ref *r
 	if (!hf_pte_special(pte) || huge != HF_NOT_HUGE) {
 		hf_assert(!(g->taken & HF_FOLL_PIN) || !sys->policy->has_mark ||
 			  sys->policy->pins_shared || hf_pte_special(pte) ||
-			  hf_page_exclusive(marked));
+			  !hf_page_is_anon(marked) || hf_page_exclusive(marked));
 		err = hf_page_try_grab(page, hf_gup_delta(sys, g->taken));
 		if (!err && g->taken & HF_FOLL_PIN)
 			hf_count(sys, HF_STAT_PINS_ACQUIRED, 1);
@@ -148,7 +160,7 @@ static int gup_one(struct gup *g, uint64_t addr, struct hf_ref *ref)
 {
 	struct hf_vma *vma = hf_vma_find(g->mm, addr);
 
-	if (!vma || !vma_allows(vma, g->taken))
+	if (!vma || !vma_allows(g->mm, vma, g->taken))
 		return -HF_EFAULT;
 	g->write_faulted = false;
 	for (;;) {

@@ -24,8 +24,12 @@ static bool entry_allows(hf_pte pte, unsigned taken)
 static bool mark_allows(const struct hf_system *sys, const struct hf_page *page, hf_pte pte,
 			unsigned taken)
 {
-	struct hf_gup_view view = { .anon = true, .flags = taken };
+	const unsigned longterm_write = HF_FOLL_LONGTERM | HF_FOLL_WRITE;
+	struct hf_gup_view view = { .anon = hf_page_is_anon(page), .flags = taken };
 
+	/* only the slow path knows whose file it is */
+	if (!view.anon && (taken & longterm_write) == longterm_write)
+		return false;
 	if (hf_pte_write(pte) || taken & HF_FOLL_WRITE)
 		return true;
 	view.exclusive = hf_page_exclusive(page);

@@ -270,7 +270,7 @@ static int huge_present_fault(struct huge_fault *f)
 
 static bool fits(const struct huge_fault *f)
 {
-	return f->vma->flags & HF_VM_HUGEPAGE &&
+	return f->vma->flags & HF_VM_HUGEPAGE && !f->vma->file &&
 	       hf_ld(&f->mm->sys->thp_orders, relaxed) >> HF_PMD_ORDER & 1 &&
 	       f->addr >= f->vma->start && f->addr + HF_PMD_SIZE <= f->vma->end;
 }

@@ -45,6 +45,11 @@ static struct hf_page *pool_alloc(struct hf_system *sys, bool reserved)
 	return head;
 }
 
+struct hf_page *hf_hugetlb_alloc(struct hf_system *sys)
+{
+	return pool_alloc(sys, false);
+}
+
 void hf_hugetlb_free(struct hf_system *sys, struct hf_page *head)
 {
 	hf_mutex_lock(sys, &sys->hugetlb.lock);
@@ -183,6 +188,37 @@ static void reuse(struct hugetlb_fault *f)
 	hf_count(f->vma->mm->sys, HF_STAT_COW_REUSES, 1);
 }
 
+/* A private mapping of a file shows the file until it is written. */
+static int map_file_folio(struct hugetlb_fault *f)
+{
+	struct hf_mm *mm = f->vma->mm;
+	uint64_t index = hf_file_index(f->vma, f->addr) / HF_PMD_PAGES;
+	bool mapped = false;
+	struct hf_page *head;
+	int err = hf_file_page(f->vma->file, index, &head);
+
+	if (err)
+		return err;
+	hf_mutex_lock(mm->sys, &f->table->ptl);
+	if (hf_ld(f->pmdp, relaxed) == f->pmd && index < hf_file_pages(f->vma->file)) {
+		if (f->pmd == HF_PMD_RESERVED)
+			hf_hugetlb_unreserve(mm->sys, 1);
+		hf_page_get(head);
+		hf_folio_add_pmd_rmap(mm, head);
+		hf_st(f->pmdp,
+		      hf_mk_pte(hf_page_pfn(mm->sys, head),
+				HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot)),
+		      seq_cst);
+		mapped = true;
+	}
+	hf_mutex_unlock(mm->sys, &f->table->ptl);
+	hf_page_put(mm->sys, head);
+	/* a write goes on to copy it */
+	return mapped && !(f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE))
+		       ? 0
+		       : HF_HUGE_AGAIN;
+}
+
 /* ptl is held, and dropped. */
 static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
 {
@@ -230,6 +266,8 @@ static int present_fault(struct hugetlb_fault *f)
 		return HF_HUGE_AGAIN;
 	}
 	head = hf_pfn_page(sys, hf_pte_pfn(f->pmd));
+	if (!hf_page_is_anon(head) && f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE))
+		return copy_folio(f, head);
 	if (hf_pte_write(f->pmd) || !(f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE)) ||
 	    (policy->has_mark && hf_page_exclusive(head))) {
 		reuse(f);
@@ -255,7 +293,9 @@ int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 	f.pmd = hf_ld(f.pmdp, acquire);
 	if (f.pmd == HF_PMD_ABSENT)
 		return -HF_EFAULT;
-	return hf_pte_present(f.pmd) ? present_fault(&f) : first_touch(&f);
+	if (hf_pte_present(f.pmd))
+		return present_fault(&f);
+	return vma->file ? map_file_folio(&f) : first_touch(&f);
 }
 
 /* The child's own copy of a pinned folio. */

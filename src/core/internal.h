@@ -68,8 +68,9 @@ struct hf_page {
 	_Atomic uint32_t generation; /* uses of the frame so far; tells stale references */
 	uint32_t order;              /* of the free block, under the buddy lock */
 	struct hf_anon_vma *_Atomic anon_vma;
-	uint64_t index;        /* virtual page number at birth; with anon_vma finds every mapping */
-	_Atomic uint32_t slot; /* of the swap cache, plus 1; 0: not in it. swap_lock */
+	struct hf_file *_Atomic file; /* a page of its cache */
+	uint64_t index; /* virtual page number at birth, or the file's; finds every mapping */
+	_Atomic uint32_t slot;       /* of the swap cache, plus 1; 0: not in it. swap_lock */
 	_Atomic uint32_t swap_users; /* of that slot */
 	struct hf_page *next, *prev; /* free lists */
 };
@@ -90,6 +91,7 @@ struct hf_anon_vma {
 #define HF_VM_WIPEONFORK (1u << 1)
 #define HF_VM_HUGEPAGE (1u << 2)
 #define HF_VM_HUGETLB (1u << 3)
+#define HF_VM_SHARED (1u << 4)
 
 struct hf_vma {
 	struct hf_mm *mm;
@@ -99,6 +101,21 @@ struct hf_vma {
 	unsigned flags;      /* HF_VM_* */
 	struct hf_anon_vma *anon_vma;
 	struct hf_vma *av_next, *av_prev;
+	struct hf_file *file; /* NULL: anonymous memory only */
+	uint64_t file_delta;  /* the file's page number of a page, less its index */
+	struct hf_vma *fm_next, *fm_prev;
+};
+
+struct hf_file {
+	struct hf_system *sys;
+	_Atomic uint32_t users;
+	struct hf_lock lock; /* the cache, the list, and start, end, pgoff of every VMA in it */
+	const struct hf_backing *backing;
+	bool hugetlb;
+	_Atomic size_t nr; /* pages of the file; its own size of page */
+	size_t cap;
+	struct hf_page **pages;
+	struct hf_vma *mappings;
 };
 
 /* One page-table page of any level. Upper entries: pointer | 1. Leaf entries: pte.h. */
@@ -460,7 +477,32 @@ int hf_folio_split(struct hf_system *sys, struct hf_page *page);
 void hf_owner_add(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
 void hf_owner_remove(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
 
+/* ---- file.c ---- */
+
+static inline size_t hf_file_pages(const struct hf_file *file)
+{
+	return hf_ld(&file->nr, seq_cst);
+}
+
+/* The file's page number at addr. */
+static inline uint64_t hf_file_index(const struct hf_vma *vma, uint64_t addr)
+{
+	return vma->pgoff + vma->file_delta + ((addr - vma->start) >> HF_PAGE_SHIFT);
+}
+
+void hf_file_get(struct hf_file *file);
+/* The list of mappings; file->lock held. */
+void hf_file_link(struct hf_vma *vma);
+void hf_file_unlink(struct hf_vma *vma);
+/* A page with a reference, read if need be. -EFAULT: beyond the end. -ENOMEM, or the backing's. */
+int hf_file_page(struct hf_file *file, uint64_t index, struct hf_page **page);
+/* As hf_rmap_walk(), of a page of a file. */
+int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg);
+
 /* ---- hugetlb.c ---- */
+
+/* A page that nobody has reserved, contents undefined. */
+struct hf_page *hf_hugetlb_alloc(struct hf_system *sys);
 
 /* A new mapping: reserves its pages. -ENOMEM. mmap_lock (write). */
 int hf_hugetlb_map(struct hf_vma *vma);

@@ -56,6 +56,8 @@ static int zap_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, ui
 		if (!hf_pte_present(pte) || hf_pte_special(pte))
 			continue;
 		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
+		if (pte & HF_PTE_DIRTY && !hf_page_is_anon(page))
+			hf_page_set_dirty(page);
 		hf_page_remove_rmap(mm, page);
 		gather_page(mm, g, page);
 	}
@@ -183,17 +185,24 @@ static int place(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned flags)
 	return 0;
 }
 
-static int mmap_locked(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags)
+static int mmap_locked(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags,
+		       struct hf_file *file, uint64_t file_page)
 {
-	struct hf_vma like = { .prot = prot & HF_PROT_WRITE ? prot | HF_PROT_READ : prot };
+	struct hf_vma like = {
+		.prot = prot & HF_PROT_WRITE ? prot | HF_PROT_READ : prot,
+		.file = file,
+	};
 	int err;
 
 	if (flags & HF_MAP_HUGETLB)
-		like.flags = HF_VM_HUGETLB;
+		like.flags |= HF_VM_HUGETLB;
+	if (flags & HF_MAP_SHARED)
+		like.flags |= HF_VM_SHARED;
 	like.anon_vma = hf_anon_vma_new(mm->sys);
 	if (!like.anon_vma)
 		return -HF_ENOMEM;
 	err = place(mm, addr, len, flags);
+	like.file_delta = file_page - (*addr >> HF_PAGE_SHIFT);
 	if (!err)
 		err = hf_vma_insert(mm, *addr, *addr + len, &like, *addr >> HF_PAGE_SHIFT);
 	if (!err && flags & HF_MAP_HUGETLB) {
@@ -205,13 +214,12 @@ static int mmap_locked(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned pr
 	return err;
 }
 
-int hf_mmap(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags)
+static int map(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags,
+	       struct hf_file *file, uint64_t file_page)
 {
-	const unsigned known =
-		HF_MAP_FIXED | HF_MAP_FIXED_NOREPLACE | HF_MAP_POPULATE | HF_MAP_HUGETLB;
 	int err;
 
-	if (!len || flags & ~known || prot & ~(HF_PROT_READ | HF_PROT_WRITE))
+	if (!len || prot & ~(HF_PROT_READ | HF_PROT_WRITE))
 		return -HF_EINVAL;
 	len = hf_page_align(len);
 	if (flags & HF_MAP_HUGETLB)
@@ -219,9 +227,27 @@ int hf_mmap(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigne
 	if (!len || len > HF_TASK_SIZE - HF_TASK_MIN)
 		return -HF_ENOMEM;
 	hf_mmap_write_lock(mm);
-	err = mmap_locked(mm, addr, len, prot, flags);
+	err = mmap_locked(mm, addr, len, prot, flags, file, file_page);
 	if (!err && flags & HF_MAP_POPULATE && prot)
 		hf_populate_locked(mm, *addr, *addr + len, prot & HF_PROT_WRITE);
 	hf_mmap_write_unlock(mm);
 	return err;
+}
+
+#define PLACEMENT (HF_MAP_FIXED | HF_MAP_FIXED_NOREPLACE | HF_MAP_POPULATE)
+
+int hf_mmap(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags)
+{
+	if (flags & ~(PLACEMENT | HF_MAP_HUGETLB))
+		return -HF_EINVAL;
+	return map(mm, addr, len, prot, flags, NULL, 0);
+}
+
+int hf_mmap_file(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags,
+		 struct hf_file *file, uint64_t pgoff)
+{
+	if (flags & ~(PLACEMENT | HF_MAP_SHARED) ||
+	    (file->hugetlb && (flags & HF_MAP_SHARED || pgoff % HF_PMD_PAGES)))
+		return -HF_EINVAL;
+	return map(mm, addr, len, prot, flags | (file->hugetlb ? HF_MAP_HUGETLB : 0), file, pgoff);
 }

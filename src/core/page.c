@@ -53,9 +53,17 @@ uint32_t hf_page_swap_users(const struct hf_page *page)
 	return hf_ld(&page->swap_users, relaxed);
 }
 
+/* While only PMDs map a folio, the first page's mark is every page's. */
 bool hf_page_exclusive(const struct hf_page *page)
 {
-	return hf_ld(&page->flags, acquire) & HF_PG_EXCLUSIVE;
+	const struct hf_page *head;
+
+	if (hf_ld(&page->flags, acquire) & HF_PG_EXCLUSIVE)
+		return true;
+	head = hf_folio(page);
+	return head != page && hf_ld(&head->entire_mapcount, relaxed) &&
+	       !hf_ld(&page->mapcount, relaxed) &&
+	       hf_ld(&head->flags, acquire) & HF_PG_EXCLUSIVE;
 }
 
 bool hf_page_maybe_pinned(const struct hf_page *page)
@@ -123,6 +131,7 @@ static void forget(struct hf_page *page, uint32_t compound)
 	hf_assert(hf_ld(&page->pins, relaxed) == 0);
 	hf_st(&page->flags, 0, relaxed);
 	hf_st(&page->anon_vma, NULL, relaxed);
+	hf_st(&page->file, NULL, relaxed);
 	hf_st(&page->compound, compound, relaxed);
 	hf_add(&page->generation, 1, release);
 }

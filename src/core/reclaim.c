@@ -201,7 +201,7 @@ static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, u
 			continue;
 		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
 		if (hf_page_mapcount(page) != 1 || hf_ld(&page->slot, relaxed) ||
-		    hf_folio_order(page))
+		    hf_folio_order(page) || !hf_page_is_anon(page))
 			continue;
 		hf_and(ptep, ~(HF_PTE_DIRTY | HF_PTE_YOUNG), seq_cst);
 		hf_and(&page->flags, ~HF_PG_DIRTY, relaxed);

@@ -77,9 +77,13 @@ static int check_entry(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf
 		return violate(w, HF_INV_TABLE, pfn, mm, addr);
 	if (!pfn)
 		return hf_pte_write(pte) ? violate(w, HF_I7_ZEROPAGE_UNTOUCHED, pfn, mm, addr) : 0;
-	if (hf_pte_write(pte) && w->sys->policy->has_mark &&
-	    !hf_page_exclusive(&w->sys->pages[pfn]))
+	if (!hf_page_is_anon(&w->sys->pages[pfn])) {
+		if (hf_pte_write(pte) && !(hf_vma_find(mm, addr)->flags & HF_VM_SHARED))
+			return violate(w, HF_INV_FILE, pfn, mm, addr);
+	} else if (hf_pte_write(pte) && w->sys->policy->has_mark &&
+		   !hf_page_exclusive(&w->sys->pages[pfn])) {
 		return violate(w, HF_I1_WRITABLE_IS_EXCLUSIVE, pfn, mm, addr);
+	}
 	w->mapped[pfn]++;
 	w->writable[pfn] |= hf_pte_write(pte);
 	return 0;
@@ -105,6 +109,8 @@ static int check_pmd(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf_p
 		return violate(w, HF_INV_TABLE, pfn, mm, addr);
 	if (hf_pte_special(pmd))
 		return hf_pte_write(pmd) ? violate(w, HF_I7_ZEROPAGE_UNTOUCHED, pfn, mm, addr) : 0;
+	if (hf_pte_write(pmd) && !hf_page_is_anon(head))
+		return violate(w, HF_INV_FILE, pfn, mm, addr);
 	if (hf_pte_write(pmd) && w->sys->policy->has_mark && !hf_page_exclusive(head))
 		return violate(w, HF_I1_WRITABLE_IS_EXCLUSIVE, pfn, mm, addr);
 	w->huge[pfn]++;
@@ -168,9 +174,25 @@ static int check_folio(struct walk *w, struct hf_page *head, uint64_t pfn)
 		return violate(w, HF_INV_FOLIO, pfn, NULL, 0);
 	if (hf_folio_pins(head) != pins)
 		return violate(w, HF_INV_FOLIO, pfn, NULL, 0);
-	if (hf_page_refs(head) < entries + pins + (hf_ld(&head->slot, relaxed) ? 1 : 0))
+	if (hf_page_refs(head) < entries + pins + (hf_ld(&head->slot, relaxed) ? 1 : 0) +
+					 (hf_ld(&head->file, relaxed) ? 1 : 0))
 		return violate(w, HF_INV_REFCOUNT, pfn, NULL, 0);
 	return 0;
+}
+
+static int check_file_page(struct walk *w, struct hf_page *page, uint64_t pfn, uint32_t mapped)
+{
+	const struct hf_file *file = hf_ld(&hf_folio(page)->file, relaxed);
+	uint32_t found = 0;
+
+	if (hf_page_exclusive(page) || (mapped && !file))
+		return violate(w, HF_INV_FILE, pfn, NULL, 0);
+	if (!file || file->hugetlb)
+		return 0;
+	if (page->index >= hf_file_pages(file) || file->pages[page->index] != page)
+		return violate(w, HF_INV_FILE, pfn, NULL, 0);
+	hf_file_rmap_walk(page, count_one, &found);
+	return found == mapped ? 0 : violate(w, HF_INV_RMAP, pfn, NULL, 0);
 }
 
 static int check_used_page(struct walk *w, struct hf_page *page, uint64_t pfn)
@@ -179,8 +201,7 @@ static int check_used_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 	struct hf_page *head = hf_folio(page);
 	uint32_t huge = w->huge[pfn - (uint64_t)(page - head)], mapped = w->mapped[pfn] + huge;
 	uint32_t pins = hf_page_pins(page), found = 0;
-	/* while only PMDs map the folio, the first page's mark counts */
-	bool fine = !w->mapped[pfn] && huge, exclusive = hf_page_exclusive(fine ? head : page);
+	bool exclusive = hf_page_exclusive(page);
 	int err = page == head ? check_folio(w, page, pfn) : 0;
 
 	if (err)
@@ -192,6 +213,8 @@ static int check_used_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 	if (pins && mapped && policy->has_mark && !policy->pins_shared && !exclusive &&
 	    hf_page_is_anon(page))
 		return violate(w, HF_I3_PINNED_IS_EXCLUSIVE, pfn, NULL, 0);
+	if (!hf_page_is_anon(page))
+		return check_file_page(w, page, pfn, mapped);
 	if (mapped > 1 && w->writable[pfn])
 		return violate(w, HF_I8_SHARED_IS_READ_ONLY, pfn, NULL, 0);
 	hf_page_rmap_walk(w->sys, page, count_one, &found);
@@ -308,6 +331,9 @@ const char *hf_invariant_text(enum hf_invariant invariant)
 		return "swap: a slot's users are the entries that name it; cache and page agree";
 	case HF_INV_RMAP:
 		return "rmap: the reverse map finds exactly the entries that map a page";
+	case HF_INV_FILE:
+		return "file: its pages are in its cache, without marks, and no private mapping "
+		       "can store to them";
 	case HF_INV_FOLIO:
 		return "folio: its pages agree on it, and its counts are the sums of theirs";
 	case HF_INV_FREE_PAGE:

@@ -26,6 +26,35 @@ struct hf_vma *hf_vma_find(const struct hf_mm *mm, uint64_t addr)
 	return i < mm->nr_vmas && mm->vmas[i]->start <= addr ? mm->vmas[i] : NULL;
 }
 
+/* What keeps the bounds of VMAs, for those who come by the file or by the family. */
+static void bounds_lock(struct hf_vma *vma)
+{
+	if (vma->file)
+		hf_mutex_lock(vma->mm->sys, &vma->file->lock);
+	hf_mutex_lock(vma->mm->sys, &vma->anon_vma->lock);
+}
+
+static void bounds_unlock(struct hf_vma *vma)
+{
+	hf_mutex_unlock(vma->mm->sys, &vma->anon_vma->lock);
+	if (vma->file)
+		hf_mutex_unlock(vma->mm->sys, &vma->file->lock);
+}
+
+static void link_vma(struct hf_anon_vma *av, struct hf_vma *vma)
+{
+	hf_anon_vma_link(av, vma);
+	if (vma->file)
+		hf_file_link(vma);
+}
+
+static void unlink_vma(struct hf_vma *vma)
+{
+	hf_anon_vma_unlink(vma);
+	if (vma->file)
+		hf_file_unlink(vma);
+}
+
 static int reserve_slot(struct hf_mm *mm)
 {
 	size_t cap = mm->cap_vmas ? mm->cap_vmas * 2 : 16;
@@ -74,7 +103,12 @@ static struct hf_vma *vma_new(struct hf_mm *mm, uint64_t start, uint64_t end,
 			.pgoff = pgoff,
 			.prot = like->prot,
 			.flags = like->flags,
+			.anon_vma = like->anon_vma,
+			.file = like->file,
+			.file_delta = like->file_delta,
 		};
+	if (vma && vma->file)
+		hf_file_get(vma->file);
 	return vma;
 }
 
@@ -85,18 +119,18 @@ int hf_vma_insert(struct hf_mm *mm, uint64_t start, uint64_t end, const struct h
 
 	if (!vma)
 		return -HF_ENOMEM;
-	hf_mutex_lock(mm->sys, &like->anon_vma->lock);
-	hf_anon_vma_link(like->anon_vma, vma);
-	hf_mutex_unlock(mm->sys, &like->anon_vma->lock);
+	bounds_lock(vma);
+	link_vma(like->anon_vma, vma);
+	bounds_unlock(vma);
 	array_insert(mm, vma);
 	return 0;
 }
 
 void hf_vma_set_end(struct hf_vma *vma, uint64_t end)
 {
-	hf_mutex_lock(vma->mm->sys, &vma->anon_vma->lock);
+	bounds_lock(vma);
 	vma->end = end;
-	hf_mutex_unlock(vma->mm->sys, &vma->anon_vma->lock);
+	bounds_unlock(vma);
 }
 
 int hf_vma_split(struct hf_mm *mm, uint64_t addr)
@@ -114,10 +148,10 @@ int hf_vma_split(struct hf_mm *mm, uint64_t addr)
 	if (!upper)
 		return -HF_ENOMEM;
 	/* in one step, so that a reverse-map walk sees each page once */
-	hf_mutex_lock(mm->sys, &vma->anon_vma->lock);
+	bounds_lock(vma);
 	vma->end = addr;
-	hf_anon_vma_link(vma->anon_vma, upper);
-	hf_mutex_unlock(mm->sys, &vma->anon_vma->lock);
+	link_vma(vma->anon_vma, upper);
+	bounds_unlock(vma);
 	array_insert(mm, upper);
 	return 0;
 }
@@ -132,6 +166,8 @@ static void array_remove(struct hf_mm *mm, size_t index)
 static void vma_free(struct hf_vma *vma)
 {
 	hf_anon_vma_put(vma->anon_vma);
+	if (vma->file)
+		hf_file_put(vma->file);
 	hf_free(vma->mm->sys, vma, sizeof(*vma));
 }
 
@@ -140,9 +176,9 @@ void hf_vma_remove(struct hf_mm *mm, size_t index)
 	struct hf_vma *vma = mm->vmas[index];
 
 	array_remove(mm, index);
-	hf_mutex_lock(mm->sys, &vma->anon_vma->lock);
-	hf_anon_vma_unlink(vma);
-	hf_mutex_unlock(mm->sys, &vma->anon_vma->lock);
+	bounds_lock(vma);
+	unlink_vma(vma);
+	bounds_unlock(vma);
 	vma_free(vma);
 }
 
@@ -151,7 +187,8 @@ static bool mergeable(const struct hf_vma *a, const struct hf_vma *b)
 	uint64_t pages = (a->end - a->start) >> HF_PAGE_SHIFT;
 
 	return a->end == b->start && a->prot == b->prot && a->flags == b->flags &&
-	       a->anon_vma == b->anon_vma && a->pgoff + pages == b->pgoff;
+	       a->anon_vma == b->anon_vma && a->pgoff + pages == b->pgoff && a->file == b->file &&
+	       a->file_delta == b->file_delta;
 }
 
 static void merge_with_next(struct hf_mm *mm, size_t index)
@@ -159,10 +196,10 @@ static void merge_with_next(struct hf_mm *mm, size_t index)
 	struct hf_vma *vma = mm->vmas[index], *upper = mm->vmas[index + 1];
 
 	array_remove(mm, index + 1);
-	hf_mutex_lock(mm->sys, &vma->anon_vma->lock);
+	bounds_lock(vma);
 	vma->end = upper->end;
-	hf_anon_vma_unlink(upper);
-	hf_mutex_unlock(mm->sys, &vma->anon_vma->lock);
+	unlink_vma(upper);
+	bounds_unlock(vma);
 	vma_free(upper);
 }
 

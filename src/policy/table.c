@@ -37,7 +37,8 @@
 	.has_mark = true, .mprotect_upgrades = true, .fork_one_instant = true,                     \
 	.may_reuse = hf_reuse_refcount, .large_reuse = hf_reuse_unshared_page,                     \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_folio_refcount,           \
-	.hugetlb_fork_copies = true, .users = USERS_DIRECT_PIN
+	.hugetlb_fork_copies = true, .refuses_longterm_file_writes = true,                         \
+	.users = USERS_DIRECT_PIN
 
 static const struct hf_policy policies[] = {
 	{
@@ -111,6 +112,7 @@ static const struct hf_policy policies[] = {
 		.name = "linux-6.12",
 		.summary = "6.5 to 6.14: long-term pins unshare the zeropage; O_DIRECT pins",
 		LINUX_EXCLUSIVE,
+		.refuses_longterm_file_writes = true,
 		.collapse_needs_write = true,
 		.large_reuse = hf_reuse_never,
 		.gup_read = hf_gup_unshare_longterm,
@@ -120,6 +122,7 @@ static const struct hf_policy policies[] = {
 		.name = "linux-6.18",
 		.summary = "6.15 and later: large folios know who owns them",
 		LINUX_EXCLUSIVE,
+		.refuses_longterm_file_writes = true,
 		.large_reuse = hf_reuse_owned_folio,
 		.gup_read = hf_gup_unshare_longterm,
 		.users = USERS_DIRECT_PIN,

@@ -30,8 +30,11 @@ static int tear_down(struct hf_engine_run *r)
 	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++)
 		if (r->mm[p])
 			hf_mm_put(r->mm[p]);
+	hf_engine_drop_file(r);
 	if (r->sys)
 		err = hf_system_destroy(r->sys);
+	if (r->backing_file)
+		fclose(r->backing_file);
 	if (r->swap.ctx)
 		hf_swap_device_close(&r->swap);
 	free(r);

@@ -7,6 +7,7 @@
 
 #include <holdfast/holdfast.h>
 #include <holdfast/hosted.h>
+#include <stdio.h>
 
 struct hf_engine_place {
 	uint64_t addr;
@@ -26,6 +27,9 @@ struct hf_engine_run {
 	const struct hf_kind_info *kind;
 	struct hf_system *sys;
 	struct hf_swap_device swap;
+	struct hf_file *file; /* that all buffers map, if the kind is of files */
+	struct hf_backing backing;
+	FILE *backing_file;
 	struct hf_mm *mm[HF_SCN_MAX_PROCS];
 	struct hf_engine_place place[HF_SCN_MAX_PROCS][HF_SCN_MAX_BUFS];
 	struct hf_engine_held held[HF_SCN_MAX_REFS];
@@ -34,6 +38,7 @@ struct hf_engine_run {
 
 /* Makes the machine. 0 or negative errno. */
 int hf_engine_set_up(struct hf_engine_run *r, const struct hf_policy *policy);
+void hf_engine_drop_file(struct hf_engine_run *r);
 /* How many bytes a step on [lo, hi) of a buffer acts on: a whole buffer is its whole mapping. */
 size_t hf_engine_reach(const struct hf_engine_run *r, const struct hf_step *st);
 int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st);

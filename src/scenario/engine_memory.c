@@ -29,6 +29,16 @@ static size_t enough_frames(const struct hf_engine_run *r)
 	return 64 + 2 * pages * r->scn->nr_procs + 2 * folio_size(r) / HF_PAGE_SIZE;
 }
 
+static bool is_zeropage(const struct hf_engine_run *r)
+{
+	return r->kind->memory == HF_MEM_ZEROPAGE;
+}
+
+static bool is_hugetlb(const struct hf_engine_run *r)
+{
+	return r->kind->memory == HF_MEM_HUGETLB || r->kind->memory == HF_MEM_MEMFD_HUGETLB;
+}
+
 static bool uses_swap(const struct hf_step *steps, size_t nr)
 {
 	for (size_t i = 0; i < nr; i++) {
@@ -51,6 +61,37 @@ static int turn_swap_on(struct hf_engine_run *r)
 	return err ? err : hf_swapon(r->sys, &r->swap);
 }
 
+static bool of_file(const struct hf_engine_run *r)
+{
+	return r->kind->memory == HF_MEM_MEMFD || r->kind->memory == HF_MEM_TMPFILE ||
+	       r->kind->memory == HF_MEM_MEMFD_HUGETLB;
+}
+
+static int make_file(struct hf_engine_run *r)
+{
+	size_t size = 0;
+
+	for (size_t b = 0; b < r->scn->nr_bufs; b++)
+		if (size < r->scn->bufs[b].max_pages * HF_PAGE_SIZE)
+			size = r->scn->bufs[b].max_pages * HF_PAGE_SIZE;
+	if (r->kind->memory == HF_MEM_TMPFILE) {
+		r->backing_file = tmpfile();
+		if (!r->backing_file)
+			return -errno;
+		r->backing = hf_backing_of(fileno(r->backing_file));
+	}
+	return hf_file_create(r->sys, size, r->backing_file ? &r->backing : NULL,
+			      r->kind->memory == HF_MEM_MEMFD_HUGETLB ? HF_FILE_HUGETLB : 0,
+			      &r->file);
+}
+
+void hf_engine_drop_file(struct hf_engine_run *r)
+{
+	if (r->file)
+		hf_file_put(r->file);
+	r->file = NULL;
+}
+
 int hf_engine_set_up(struct hf_engine_run *r, const struct hf_policy *policy)
 {
 	const struct hf_scenario *scn = r->scn;
@@ -65,8 +106,10 @@ int hf_engine_set_up(struct hf_engine_run *r, const struct hf_policy *policy)
 	r->next_place = BUF_BASE + HF_SCN_MAX_BUFS * BUF_SPACING;
 	if (!err && r->kind->order)
 		err = hf_system_set_thp(r->sys, 1u << r->kind->order);
-	if (!err && r->kind->memory == HF_MEM_HUGETLB)
+	if (!err && is_hugetlb(r))
 		hf_system_set_hugepages(r->sys, enough_frames(r) / 512 - 1);
+	if (!err && of_file(r))
+		err = make_file(r);
 	if (!err)
 		err = turn_swap_on(r);
 	for (size_t p = 0; p < scn->nr_procs && !err; p++)
@@ -101,18 +144,22 @@ int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st)
 
 	if (!p->addr)
 		p->addr = BUF_BASE + st->buf * BUF_SPACING;
-	err = hf_mmap(mm, &p->addr, extent, st->prot,
-		      HF_MAP_FIXED_NOREPLACE |
-			      (r->kind->memory == HF_MEM_HUGETLB ? HF_MAP_HUGETLB : 0));
-	if (!err && r->kind->order && r->kind->memory != HF_MEM_HUGETLB)
+	if (of_file(r))
+		err = hf_mmap_file(mm, &p->addr, extent, st->prot, HF_MAP_FIXED_NOREPLACE, r->file,
+				   0);
+	else
+		err = hf_mmap(mm, &p->addr, extent, st->prot,
+			      HF_MAP_FIXED_NOREPLACE |
+				      (r->kind->memory == HF_MEM_HUGETLB ? HF_MAP_HUGETLB : 0));
+	if (!err && !of_file(r) && !is_hugetlb(r) && r->kind->order)
 		err = hf_madvise(mm, p->addr, extent, HF_MADV_HUGEPAGE);
 	if (err)
 		return err;
 	p->size = size;
 	p->extent = extent;
 	p->shaped = false;
-	for (size_t at = 0; r->kind->memory == HF_MEM_ZEROPAGE && at < size && !err;
-	     at += HF_PAGE_SIZE)
+	/* the zeropage, or the file's page, is there when it is first written */
+	for (size_t at = 0; (is_zeropage(r) || of_file(r)) && at < size && !err; at += HF_PAGE_SIZE)
 		err = hf_load(mm, p->addr + at, &byte, 1);
 	return err;
 }

@@ -78,6 +78,11 @@ static bool is_single(const struct hf_kind_info *k)
 	return k->shape == HF_SHAPE_SINGLE && !k->swapped;
 }
 
+static bool is_partly(const struct hf_kind_info *k)
+{
+	return k->shape == HF_SHAPE_PARTLY;
+}
+
 static const struct {
 	const char *name, *about;
 	bool (*has)(const struct hf_kind_info *k);
@@ -89,6 +94,7 @@ static const struct {
 	  "folios of every size that leaf entries map, in memory, more than one page of "
 	  "them",
 	  is_large },
+	{ "partly", "folios of every size of which some pages were shared", is_partly },
 	{ "single", "one page of a folio of every size, in memory", is_single },
 };
 

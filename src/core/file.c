@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files: the page cache of each, its mappings, writeback, truncation.
+ *
+ * file->lock guards the cache, the list of mappings, and with the anon_vma lock their bounds. It
+ * nests inside page locks, and outside anon_vma locks and ptls.
+ */
+#include "internal.h"
+
+static size_t page_size(const struct hf_file *file)
+{
+	return file->hugetlb ? HF_PMD_SIZE : HF_PAGE_SIZE;
+}
+
+int hf_file_create(struct hf_system *sys, size_t size, const struct hf_backing *backing,
+		   unsigned flags, struct hf_file **out)
+{
+	struct hf_file *file;
+
+	*out = NULL;
+	if (!size || flags & ~HF_FILE_HUGETLB || (backing && flags & HF_FILE_HUGETLB))
+		return -HF_EINVAL;
+	file = hf_alloc(sys, sizeof(*file));
+	if (!file)
+		return -HF_ENOMEM;
+	*file = (struct hf_file){ .sys = sys, .backing = backing, .hugetlb = flags };
+	file->cap = (size + page_size(file) - 1) / page_size(file);
+	hf_st(&file->nr, file->cap, relaxed);
+	file->pages = hf_alloc(sys, file->cap * sizeof(*file->pages));
+	if (!file->pages) {
+		hf_free(sys, file, sizeof(*file));
+		return -HF_ENOMEM;
+	}
+	__builtin_memset(file->pages, 0, file->cap * sizeof(*file->pages));
+	sys->pf->lock_init(sys->pf->ctx, &file->lock);
+	atomic_init(&file->users, 1);
+	*out = file;
+	return 0;
+}
+
+void hf_file_get(struct hf_file *file)
+{
+	hf_add(&file->users, 1, relaxed);
+}
+
+static void drop_page(struct hf_file *file, struct hf_page *page)
+{
+	hf_st(&page->file, NULL, release);
+	hf_page_put(file->sys, page);
+}
+
+void hf_file_put(struct hf_file *file)
+{
+	struct hf_system *sys = file->sys;
+
+	if (hf_sub(&file->users, 1, acq_rel) != 1)
+		return;
+	hf_file_sync(file);
+	for (size_t i = 0; i < hf_file_pages(file); i++)
+		if (file->pages[i])
+			drop_page(file, file->pages[i]);
+	sys->pf->lock_destroy(sys->pf->ctx, &file->lock);
+	hf_free(sys, file->pages, file->cap * sizeof(*file->pages));
+	hf_free(sys, file, sizeof(*file));
+}
+
+/* ---- mappings ---- */
+
+void hf_file_link(struct hf_vma *vma)
+{
+	vma->fm_prev = NULL;
+	vma->fm_next = vma->file->mappings;
+	if (vma->fm_next)
+		vma->fm_next->fm_prev = vma;
+	vma->file->mappings = vma;
+}
+
+void hf_file_unlink(struct hf_vma *vma)
+{
+	if (vma->fm_prev)
+		vma->fm_prev->fm_next = vma->fm_next;
+	else
+		vma->file->mappings = vma->fm_next;
+	if (vma->fm_next)
+		vma->fm_next->fm_prev = vma->fm_prev;
+}
+
+/* The address of a page of the file in a mapping; 0: it is not in it. */
+static uint64_t address_in(const struct hf_vma *vma, uint64_t index)
+{
+	uint64_t at = index - vma->file_delta - vma->pgoff;
+
+	return at < (vma->end - vma->start) >> HF_PAGE_SHIFT ? vma->start + (at << HF_PAGE_SHIFT)
+							     : 0;
+}
+
+int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg)
+{
+	struct hf_file *file = hf_ld(&page->file, acquire);
+	struct hf_system *sys;
+	int ret = 0;
+
+	if (!file || file->hugetlb)
+		return 0;
+	sys = file->sys;
+	sys->pf->rcu_read_lock(sys->pf->ctx);
+	hf_mutex_lock(sys, &file->lock);
+	for (struct hf_vma *vma = file->mappings; vma && !ret; vma = vma->fm_next) {
+		uint64_t addr = address_in(vma, page->index);
+		struct hf_table *table;
+		uint32_t huge;
+		_Atomic uint64_t *ptep = addr ? hf_pte_lock(vma->mm, addr, &table, &huge) : NULL;
+		hf_pte pte;
+
+		if (!ptep)
+			continue;
+		pte = hf_ld(ptep, relaxed);
+		if (hf_pte_present(pte) && hf_pte_pfn(pte) == hf_page_pfn(sys, page))
+			ret = fn(vma->mm, addr, arg);
+		hf_mutex_unlock(sys, &table->ptl);
+	}
+	hf_mutex_unlock(sys, &file->lock);
+	sys->pf->rcu_read_unlock(sys->pf->ctx);
+	return ret;
+}
+
+/* ---- the cache ---- */
+
+/* The page, if it is there, with a reference. -EFAULT: beyond the end. 1: not there. */
+static int cached(struct hf_file *file, uint64_t index, struct hf_page **out)
+{
+	int ret = 1;
+
+	hf_mutex_lock(file->sys, &file->lock);
+	if (index >= hf_file_pages(file))
+		ret = -HF_EFAULT;
+	else if (file->pages[index])
+		ret = 0;
+	if (!ret) {
+		*out = file->pages[index];
+		hf_page_get(*out);
+	}
+	hf_mutex_unlock(file->sys, &file->lock);
+	return ret;
+}
+
+static int read_new(struct hf_file *file, uint64_t index, struct hf_page **out)
+{
+	struct hf_system *sys = file->sys;
+	struct hf_page *page = file->hugetlb ? hf_hugetlb_alloc(sys) : hf_page_alloc_reclaim(sys);
+	void *data = page ? hf_page_data(sys, page) : NULL;
+	int err = 0;
+
+	if (!page)
+		return -HF_ENOMEM;
+	if (file->backing)
+		err = file->backing->read(file->backing->ctx, index, data);
+	else
+		__builtin_memset(data, 0, page_size(file));
+	if (err)
+		hf_page_put(sys, page);
+	*out = page;
+	return err;
+}
+
+int hf_file_page(struct hf_file *file, uint64_t index, struct hf_page **out)
+{
+	struct hf_system *sys = file->sys;
+	struct hf_page *page;
+	int ret = cached(file, index, out);
+
+	if (ret <= 0)
+		return ret;
+	ret = read_new(file, index, &page);
+	if (ret)
+		return ret;
+	hf_mutex_lock(sys, &file->lock);
+	if (index < hf_file_pages(file) && !file->pages[index]) {
+		page->index = index;
+		hf_st(&page->file, file, release);
+		file->pages[index] = page;
+		hf_page_get(page); /* the cache's */
+	} else {
+		ret = 1; /* somebody was first, or it was cut off */
+	}
+	hf_mutex_unlock(sys, &file->lock);
+	*out = page;
+	if (!ret)
+		return 0;
+	hf_page_put(sys, page);
+	return hf_file_page(file, index, out);
+}
+
+static int access_file(struct hf_file *file, uint64_t offset, unsigned char *buf, size_t len,
+		       bool write)
+{
+	struct hf_system *sys = file->sys;
+
+	if (file->hugetlb || offset > hf_file_pages(file) * HF_PAGE_SIZE ||
+	    len > hf_file_pages(file) * HF_PAGE_SIZE - offset)
+		return -HF_EINVAL;
+	for (size_t n; len; offset += n, buf += n, len -= n) {
+		size_t at = offset & ~HF_PAGE_MASK;
+		struct hf_page *page;
+		int err = hf_file_page(file, offset >> HF_PAGE_SHIFT, &page);
+
+		if (err)
+			return err == -HF_EFAULT ? -HF_EINVAL : err;
+		n = HF_PAGE_SIZE - at < len ? HF_PAGE_SIZE - at : len;
+		if (write) {
+			sys->pf->copy(sys->pf->ctx, hf_page_data(sys, page) + at, buf, n);
+			hf_page_set_dirty(page);
+		} else {
+			sys->pf->copy(sys->pf->ctx, buf, hf_page_data(sys, page) + at, n);
+		}
+		hf_page_put(sys, page);
+	}
+	return 0;
+}
+
+int hf_file_read(struct hf_file *file, uint64_t offset, void *to, size_t len)
+{
+	return access_file(file, offset, to, len, false);
+}
+
+int hf_file_write(struct hf_file *file, uint64_t offset, const void *from, size_t len)
+{
+	return access_file(file, offset, (unsigned char *)(uintptr_t)from, len, true);
+}
+
+/* ---- writeback ---- */
+
+/* The next store takes a fault, and marks the page dirty again. */
+static int clean_entry(struct hf_mm *mm, uint64_t addr, void *arg)
+{
+	_Atomic uint64_t *ptep = &hf_leaf(mm, addr)->entry[hf_pte_index(addr)];
+	hf_pte pte = hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_DIRTY), seq_cst);
+
+	hf_tlb_flush(mm);
+	if (pte & HF_PTE_DIRTY)
+		hf_page_set_dirty(arg);
+	return 0;
+}
+
+static int write_page(struct hf_file *file, struct hf_page *page)
+{
+	struct hf_system *sys = file->sys;
+	int err;
+
+	hf_page_lock(sys, page);
+	hf_file_rmap_walk(page, clean_entry, page);
+	err = 0;
+	if (hf_and(&page->flags, ~HF_PG_DIRTY, seq_cst) & HF_PG_DIRTY) {
+		err = file->backing->write(file->backing->ctx, page->index,
+					   hf_page_data(sys, page));
+		if (err)
+			hf_page_set_dirty(page);
+	}
+	hf_page_unlock(page);
+	return err;
+}
+
+int hf_file_sync(struct hf_file *file)
+{
+	int first = 0;
+
+	for (size_t i = 0; file->backing; i++) {
+		struct hf_page *page;
+		int err = cached(file, i, &page);
+
+		if (err < 0)
+			break;
+		if (err > 0)
+			continue;
+		err = write_page(file, page);
+		hf_page_put(file->sys, page);
+		if (!first)
+			first = err;
+	}
+	return first;
+}
+
+/* ---- truncation ---- */
+
+/* Takes [start, end) of the VMA's file pages away; the caller holds file->lock, which keeps the
+ * VMA. */
+static void zap_mapping(struct hf_vma *vma, uint64_t from)
+{
+	uint64_t pages = (vma->end - vma->start) >> HF_PAGE_SHIFT;
+	uint64_t first = vma->pgoff + vma->file_delta; /* the file's page at `start` */
+	uint64_t skip = from > first ? from - first : 0;
+
+	if (skip < pages)
+		hf_zap_range(vma->mm, vma->start + (skip << HF_PAGE_SHIFT), vma->end);
+}
+
+int hf_file_truncate(struct hf_file *file, size_t size)
+{
+	struct hf_system *sys = file->sys;
+	size_t nr = (size + page_size(file) - 1) / page_size(file), was;
+
+	hf_mutex_lock(sys, &file->lock);
+	was = hf_file_pages(file);
+	if (nr >= was) {
+		hf_mutex_unlock(sys, &file->lock);
+		return -HF_EINVAL;
+	}
+	/* a fault that has its page already looks again under ptl */
+	hf_st(&file->nr, nr, seq_cst);
+	sys->pf->rcu_read_lock(sys->pf->ctx);
+	for (struct hf_vma *vma = file->mappings; vma; vma = vma->fm_next)
+		zap_mapping(vma, nr * (page_size(file) / HF_PAGE_SIZE));
+	sys->pf->rcu_read_unlock(sys->pf->ctx);
+	for (size_t i = nr; i < was; i++) {
+		if (file->pages[i])
+			drop_page(file, file->pages[i]);
+		file->pages[i] = NULL;
+	}
+	hf_mutex_unlock(sys, &file->lock);
+	return 0;
+}
