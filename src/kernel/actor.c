@@ -21,9 +21,13 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Newer than Debian 12's headers. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 #ifndef UFFD_FEATURE_WP_ASYNC
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
@@ -121,21 +125,44 @@ static int host_prot(unsigned prot)
 	return (prot & HF_PROT_READ ? PROT_READ : 0) | (prot & HF_PROT_WRITE ? PROT_WRITE : 0);
 }
 
-static int do_map(const struct hf_stage *stage, const struct hf_call_box *box)
+static bool is_hugetlb(const struct hf_kind_info *kind)
 {
+	return kind->memory == HF_MEM_HUGETLB || kind->memory == HF_MEM_MEMFD_HUGETLB;
+}
+
+/* The zeropage, or the file's page, is to be there when it is first written. */
+static bool is_read_first(const struct hf_stage *stage)
+{
+	return stage->kind->memory == HF_MEM_ZEROPAGE || stage->file >= 0;
+}
+
+static int no_memory(const struct hf_kind_info *kind, char *reason)
+{
+	if (errno != ENOMEM || !is_hugetlb(kind))
+		return -errno;
+	snprintf(reason, HF_REASON_LEN, "the hugetlb pool is empty");
+	return HF_OBS_SKIP;
+}
+
+static int do_map(const struct hf_stage *stage, struct hf_call_box *box)
+{
+	const struct hf_kind_info *kind = stage->kind;
+	int flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE | (stage->file < 0 ? MAP_ANONYMOUS : 0) |
+		    (kind->memory == HF_MEM_HUGETLB ? MAP_HUGETLB : 0);
 	uint8_t byte;
 	void *want = pointer(box->addr);
-	void *got = mmap(want, box->size, host_prot(box->step->prot),
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	void *got = mmap(want, box->size, host_prot(box->step->prot), flags, stage->file, 0);
 
 	if (got == MAP_FAILED)
-		return -errno;
+		return no_memory(kind, box->reason);
 	if (got != want) { /* a kernel that takes the address as a hint */
 		munmap(got, box->size);
 		return -EEXIST;
 	}
-	madvise(got, box->size, MADV_NOHUGEPAGE); /* fails where there are no huge pages to avoid */
-	for (size_t at = 0; stage->touch && at < box->size; at += HF_PAGE_SIZE)
+	/* fails where there are no huge pages to avoid */
+	madvise(got, box->size, kind->order && !is_hugetlb(kind) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	for (size_t at = 0; is_read_first(stage) && at < box->step->pages * HF_PAGE_SIZE;
+	     at += HF_PAGE_SIZE)
 		if (try_access(&byte, (char *)got + at, 1, true))
 			return -EFAULT;
 	return 0;
@@ -151,7 +178,7 @@ static int do_remap(const struct hf_call_box *box)
 		       : 0;
 }
 
-static int do_advise(const struct hf_step *st, uint64_t addr, char *reason)
+static int do_advise(const struct hf_step *st, uint64_t addr, size_t len, char *reason)
 {
 	static const int advice[] = {
 		[HF_MADV_DONTNEED] = MADV_DONTNEED,
@@ -161,17 +188,79 @@ static int do_advise(const struct hf_step *st, uint64_t addr, char *reason)
 		[HF_MADV_KEEPONFORK] = MADV_KEEPONFORK,
 		[HF_MADV_POPULATE_READ] = MADV_POPULATE_READ,
 		[HF_MADV_POPULATE_WRITE] = MADV_POPULATE_WRITE,
+		[HF_MADV_COLLAPSE] = MADV_COLLAPSE,
 	};
-	int err = result(madvise(pointer(addr), st->hi - st->lo, advice[st->advice]));
+	int err = result(madvise(pointer(addr), len, advice[st->advice]));
 
-	if (err == -EINVAL &&
-	    (st->advice == HF_MADV_POPULATE_READ || st->advice == HF_MADV_POPULATE_WRITE)) {
-		/* does the kernel know it at all? */
-		if (madvise(NULL, 0, advice[st->advice])) {
-			snprintf(reason, HF_REASON_LEN, "MADV_POPULATE_* needs Linux 5.14");
-			return HF_OBS_SKIP;
-		}
+	/* does the kernel know it at all? */
+	if (err == -EINVAL && madvise(NULL, 0, advice[st->advice])) {
+		snprintf(reason, HF_REASON_LEN,
+			 st->advice == HF_MADV_COLLAPSE ? "MADV_COLLAPSE needs Linux 6.1"
+							: "MADV_POPULATE_* needs Linux 5.14");
+		return HF_OBS_SKIP;
 	}
+	return err;
+}
+
+/* ---- shapes of folios ---- */
+
+/* A protection that only one page has splits the PMD. */
+static int map_by_leaf_entries(const struct hf_stage *stage, char *start)
+{
+	if (stage->kind->order < 9)
+		return 0;
+	return mprotect(start + HF_PAGE_SIZE, HF_PAGE_SIZE, PROT_READ) ||
+			       mprotect(start + HF_PAGE_SIZE, HF_PAGE_SIZE, PROT_READ | PROT_WRITE)
+		       ? -errno
+		       : 0;
+}
+
+static int move_half(struct hf_call_box *box)
+{
+	size_t half = box->size / 2;
+
+	if (box->buffer > half) {
+		snprintf(box->reason, HF_REASON_LEN,
+			 "the buffer needs more than half of its folio");
+		return HF_OBS_SKIP;
+	}
+	return mremap(pointer(box->addr + half), half, half, MREMAP_MAYMOVE | MREMAP_FIXED,
+		      pointer(box->to)) == MAP_FAILED
+		       ? -errno
+		       : 0;
+}
+
+static int share_partly(char *rest, size_t len)
+{
+	pid_t pid;
+
+	if (len && madvise(rest, len, MADV_DONTFORK))
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	if (pid < 0 || waitpid(pid, NULL, 0) < 0)
+		return -errno;
+	return len && madvise(rest, len, MADV_DOFORK) ? -errno : 0;
+}
+
+static int do_shape(const struct hf_stage *stage, struct hf_call_box *box)
+{
+	enum hf_shape shape = stage->kind->shape;
+	char *start = pointer(box->addr), *rest = start + box->buffer;
+	size_t len = box->size - box->buffer, size = box->size;
+	int err = shape == HF_SHAPE_WHOLE ? 0 : map_by_leaf_entries(stage, start);
+
+	if (!err && shape == HF_SHAPE_SINGLE && len)
+		err = result(madvise(rest, len, MADV_DONTNEED));
+	if (!err && shape == HF_SHAPE_HALF) {
+		err = move_half(box);
+		size /= 2;
+	}
+	if (!err && shape == HF_SHAPE_PARTLY)
+		err = share_partly(rest, len);
+	if (!err && stage->kind->swapped)
+		err = result(madvise(start, size, MADV_PAGEOUT));
 	return err;
 }
 
@@ -238,9 +327,9 @@ static int clear_soft_dirty(uint64_t addr, size_t len, char *reason)
 	return err;
 }
 
-static int do_wrprotect(const struct hf_step *st, uint64_t addr, char *reason)
+static int do_wrprotect(uint64_t addr, size_t len, char *reason)
 {
-	struct uffdio_range range = { .start = addr, .len = st->hi - st->lo };
+	struct uffdio_range range = { .start = addr, .len = len };
 	struct uffdio_register reg = { .range = range, .mode = UFFDIO_REGISTER_MODE_WP };
 	struct uffdio_writeprotect wp = { .range = range, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
 	int fd = wp_descriptor();
@@ -392,20 +481,20 @@ static int take_reference(struct hf_stage *stage, const struct hf_step *st, uint
 
 /* ---- steps ---- */
 
-int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t addr, uint8_t *data,
-		  char *reason)
+int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t addr, size_t len,
+		  uint8_t *data, char *reason)
 {
 	switch (st->verb) {
 	case HF_V_UNMAP:
-		return result(munmap(pointer(addr), st->hi - st->lo));
+		return result(munmap(pointer(addr), len));
 	case HF_V_PROTECT:
-		return result(mprotect(pointer(addr), st->hi - st->lo, host_prot(st->prot)));
+		return result(mprotect(pointer(addr), len, host_prot(st->prot)));
 	case HF_V_ADVISE:
-		return do_advise(st, addr, reason);
+		return do_advise(st, addr, len, reason);
 	case HF_V_WRPROTECT:
-		return do_wrprotect(st, addr, reason);
+		return do_wrprotect(addr, len, reason);
 	case HF_V_SWAPOUT:
-		return result(madvise(pointer(addr), st->hi - st->lo, MADV_PAGEOUT));
+		return result(madvise(pointer(addr), len, MADV_PAGEOUT));
 	case HF_V_READ:
 	case HF_V_CHECK:
 		return do_read(st, addr, data);
@@ -449,7 +538,7 @@ static int do_step(struct hf_stage *stage, struct hf_call_box *box)
 	case HF_V_PTRACE_WRITE:
 		return do_ptrace(box);
 	default:
-		return hf_actor_step(stage, st, box->addr, box->data, box->reason);
+		return hf_actor_step(stage, st, box->addr, box->size, box->data, box->reason);
 	}
 }
 
@@ -486,8 +575,8 @@ static void *run_arm(void *arg)
 				s->child = do_fork(t->stage, st);
 				s->status = s->child < 0 ? s->child : 0;
 			} else {
-				s->status =
-					hf_actor_step(t->stage, st, s->addr, s->data, s->reason);
+				s->status = hf_actor_step(t->stage, st, s->addr, s->size, s->data,
+							  s->reason);
 			}
 			if (s->status)
 				break;
@@ -539,8 +628,8 @@ static void serve(struct hf_stage *stage, int me)
 	case HF_CALL_STEP:
 		box->status = do_step(stage, box);
 		break;
-	case HF_CALL_PAGEOUT:
-		box->status = result(madvise(pointer(box->addr), box->size, MADV_PAGEOUT));
+	case HF_CALL_SHAPE:
+		box->status = do_shape(stage, box);
 		break;
 	case HF_CALL_OPEN_FILE:
 		box->status = open_file(&stage->wire[box->step->ref]);

@@ -11,7 +11,7 @@
 _Noreturn void hf_actor_main(struct hf_stage *stage, int me);
 /* Does step `step`, one that may stand in a par block and is not a fork, at `addr`. 0, negative
  * errno or HF_OBS_SKIP. */
-int hf_actor_step(struct hf_stage *stage, const struct hf_step *step, uint64_t addr, uint8_t *data,
-		  char *reason);
+int hf_actor_step(struct hf_stage *stage, const struct hf_step *step, uint64_t addr, size_t len,
+		  uint8_t *data, char *reason);
 
 #endif

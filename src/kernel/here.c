@@ -6,6 +6,7 @@
  */
 #include "pages.h"
 #include "run.h"
+#include "settings.h"
 
 #include <errno.h>
 #include <holdfast/mm.h>
@@ -14,11 +15,13 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 struct here {
 	struct hf_target t;
 	bool direct_io_pins;
 	struct hf_kernel_swap swap;
+	struct hf_settings settings;
 };
 
 static void here_step(void *run, const struct hf_step *st, struct hf_obs *obs)
@@ -71,11 +74,17 @@ static int here_begin(struct hf_target *t, const struct hf_scenario *scn, enum h
 		      void **out, struct hf_obs *obs)
 {
 	struct here *here = (struct here *)t;
+	const struct hf_kind_info *info = hf_kind_info(kind);
+	char why[HF_REASON_LEN];
 	struct hf_here_run *r;
 	int err;
 
-	if (kind == HF_KIND_SWAPPED && !hf_kernel_swap_on(&here->swap)) {
+	if (info->swapped && !hf_kernel_swap_on(&here->swap)) {
 		hf_say(obs, HF_OBS_SKIP, here->swap.why);
+		return -1;
+	}
+	if (!hf_settings_for(&here->settings, info, why, sizeof(why))) {
+		hf_say(obs, HF_OBS_SKIP, why);
 		return -1;
 	}
 	if (scn->frames || scn->unpin_check) {
@@ -84,8 +93,12 @@ static int here_begin(struct hf_target *t, const struct hf_scenario *scn, enum h
 				   : "the kernel's unpin check needs CONFIG_DEBUG_VM");
 		return -1;
 	}
+	if (info->memory == HF_MEM_TMPFILE && access("/var/tmp", W_OK)) {
+		hf_say(obs, HF_OBS_SKIP, "/var/tmp cannot be written to");
+		return -1;
+	}
 	r = calloc(1, sizeof(*r));
-	err = r ? hf_stage_open(&r->stage, scn, here->direct_io_pins) : -ENOMEM;
+	err = r ? hf_stage_open(&r->stage, scn, info, here->direct_io_pins) : -ENOMEM;
 	if (err) {
 		free(r);
 		obs->status = HF_OBS_ERROR;
@@ -95,8 +108,6 @@ static int here_begin(struct hf_target *t, const struct hf_scenario *scn, enum h
 	}
 	r->direct_io_pins = here->direct_io_pins;
 	r->scn = scn;
-	r->stage.touch = kind == HF_KIND_ZEROPAGE;
-	r->swaps = kind == HF_KIND_SWAPPED;
 	r->swap = &here->swap;
 	r->next_place = HF_HERE_BASE + HF_SCN_MAX_BUFS * HF_HERE_SPACING;
 	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++)
@@ -140,6 +151,7 @@ static void here_end(void *run, struct hf_obs *obs)
 static void here_free(struct hf_target *t)
 {
 	hf_kernel_swap_off(&((struct here *)t)->swap);
+	hf_settings_restore(&((struct here *)t)->settings);
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	free(t);
 }

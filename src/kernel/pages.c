@@ -13,6 +13,8 @@
 
 #define PAGEMAP_PFN ((1ull << 55) - 1)
 #define KPF_ANON 12
+#define KPF_COMPOUND_HEAD 15
+#define KPF_COMPOUND_TAIL 16
 #define KPF_ZERO_PAGE 24
 #define KPF_OWNER_2 34
 
@@ -64,4 +66,21 @@ int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state)
 	if (!state->zeropage && !read_entry("/proc/kpagecount", state->pfn, &count))
 		state->mapcount = (int)count;
 	return 0;
+}
+
+int hf_kernel_folio_order(pid_t pid, uint64_t addr)
+{
+	uint64_t entry, flags, pfn, pages = 1;
+	int err = hf_kernel_pagemap(pid, addr, &entry);
+
+	pfn = entry & PAGEMAP_PFN;
+	if (err || !(entry & HF_PAGEMAP_PRESENT) || !pfn)
+		return err ? err : -EPERM;
+	err = read_entry("/proc/kpageflags", pfn, &flags);
+	if (err || !(flags >> KPF_COMPOUND_HEAD & 1))
+		return err;
+	while (!read_entry("/proc/kpageflags", pfn + pages, &flags) &&
+	       flags >> KPF_COMPOUND_TAIL & 1)
+		pages++;
+	return __builtin_ctzll(pages);
 }

@@ -17,4 +17,7 @@ int hf_kernel_pagemap(pid_t pid, uint64_t addr, uint64_t *entry);
  * mark stay unknown. */
 int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state);
 
+/* The order of the folio whose first page is mapped at addr. Negative errno: it cannot be told. */
+int hf_kernel_folio_order(pid_t pid, uint64_t addr);
+
 #endif

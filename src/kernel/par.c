@@ -66,6 +66,8 @@ static void place_arms(struct hf_here_run *r, const struct hf_par *par)
 			if (st->buf >= 0)
 				shared->arm_step[n].addr =
 					r->place[st->target][st->buf].addr + st->lo;
+			if (st->buf >= 0)
+				shared->arm_step[n].size = hf_here_reach(r, st);
 			if (st->ref >= 0 && st->buf >= 0) {
 				r->stage.wire[st->ref].maker = st;
 				r->stage.wire[st->ref].addr = shared->arm_step[n].addr;

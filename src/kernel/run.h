@@ -25,13 +25,13 @@ struct hf_process {
 
 struct hf_place {
 	uint64_t addr;
-	size_t size;
-	bool written; /* kind swapped: its first write has been moved out */
+	size_t size;   /* the buffer's */
+	size_t extent; /* of the mapping: whole folios */
+	bool shaped;   /* what the kind does after the first write was done */
 };
 
 struct hf_here_run {
 	bool direct_io_pins;         /* Linux 6.5 */
-	bool swaps;                  /* kind swapped */
 	struct hf_kernel_swap *swap; /* the target's */
 	const struct hf_scenario *scn;
 	struct hf_stage stage;
@@ -68,6 +68,8 @@ void hf_harness_failed(struct hf_here_run *r, int proc, int err, struct hf_obs *
 
 /* ---- call.c ---- */
 
+/* How many bytes a step acts on: a whole buffer is its whole mapping. */
+size_t hf_here_reach(const struct hf_here_run *r, const struct hf_step *st);
 void hf_fill_box(struct hf_here_run *r, const struct hf_step *st, struct hf_call_box *box);
 /* What the box says came out. */
 void hf_report(const struct hf_call_box *box, struct hf_obs *obs);

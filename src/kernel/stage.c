@@ -192,11 +192,32 @@ static void choose_cpus(struct hf_stage *stage)
 	CPU_SET(cpu, &stage->one_cpu);
 }
 
-int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn, bool direct_io_pins)
+/* The file of a kind; -1: it has none, or none can be had, which its mappings will say. */
+static int open_file_of(const struct hf_kind_info *kind)
+{
+	bool memory = kind->memory == HF_MEM_MEMFD || kind->memory == HF_MEM_MEMFD_HUGETLB;
+	int fd = -1;
+
+	if (memory)
+		fd = memfd_create("holdfast",
+				  MFD_CLOEXEC | (kind->memory == HF_MEM_MEMFD ? 0 : MFD_HUGETLB));
+	else if (kind->memory == HF_MEM_TMPFILE)
+		fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	else
+		return -1;
+	if (fd >= 0 && !ftruncate(fd, HF_SCN_MAX_PAGES * 4096))
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn,
+		  const struct hf_kind_info *kind, bool direct_io_pins)
 {
 	char why[HF_REASON_LEN];
 
-	*stage = (struct hf_stage){ .scn = scn };
+	*stage = (struct hf_stage){ .scn = scn, .kind = kind, .file = open_file_of(kind) };
 	memset(stage->control, 0xff, sizeof(stage->control));
 	for (size_t i = 0; i < HF_SCN_MAX_REFS; i++)
 		stage->wire[i] = (struct hf_wire){ .pipe = { -1, -1 },
@@ -232,6 +253,7 @@ void hf_stage_close(struct hf_stage *stage)
 		close_fd(&stage->control[p][0]);
 		close_fd(&stage->control[p][1]);
 	}
+	close_fd(&stage->file);
 	if (stage->shared)
 		munmap(stage->shared, sizeof(*stage->shared));
 	stage->shared = NULL;

@@ -42,7 +42,7 @@ struct hf_wire {
 
 enum hf_call {
 	HF_CALL_STEP,
-	HF_CALL_PAGEOUT,   /* of the buffer at addr, size */
+	HF_CALL_SHAPE,     /* what the kind makes of a buffer at addr, buffer, size */
 	HF_CALL_OPEN_FILE, /* of the step's reference */
 	HF_CALL_ARMS,      /* of a par block: all that belong to the process */
 };
@@ -51,9 +51,10 @@ enum hf_call {
 struct hf_call_box {
 	enum hf_call call;
 	const struct hf_step *step;
-	uint64_t addr;    /* of the step's range; map, remap: of the buffer */
-	uint64_t to;      /* remap: where to */
-	size_t size;      /* map: bytes; remap: old size */
+	uint64_t addr;    /* of the step's range; map, remap, shape: of the buffer */
+	uint64_t to;      /* remap, shape: where to */
+	size_t size;      /* of the range; map, remap, shape: of the mapping */
+	size_t buffer;    /* shape: bytes of the buffer */
 	pid_t target_pid; /* process_vm, ptrace */
 	int status;       /* 0, negative errno, or HF_OBS_SKIP with a reason */
 	pid_t child;      /* fork */
@@ -63,6 +64,7 @@ struct hf_call_box {
 
 struct hf_arm_step {
 	uint64_t addr;
+	size_t size;
 	int status;
 	pid_t child;
 	_Alignas(8) uint8_t data[8];
@@ -84,14 +86,15 @@ struct hf_stage {
 	int control[HF_SCN_MAX_PROCS][2]; /* [0] the runner's end, [1] the process's; -1 none */
 	struct hf_wire wire[HF_SCN_MAX_REFS];
 	cpu_set_t all_cpus, one_cpu;
-	bool touch; /* every page of a new mapping is read once: the shared zeropage is wanted there
-		     */
+	const struct hf_kind_info *kind;
+	int file; /* that all buffers map, if the kind is of files; else -1 */
 };
 
 /* How this kernel can make the reference; HF_MEANS_NONE: `why` says why not. */
 enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, bool direct_io_pins, char *why);
 /* 0 or negative errno. Wires that cannot be had are no failure: their `error` says so. */
-int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn, bool direct_io_pins);
+int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn,
+		  const struct hf_kind_info *kind, bool direct_io_pins);
 void hf_stage_close(struct hf_stage *stage);
 /* In a process: lets go of what only the runner may hold. */
 void hf_stage_leave_runner(struct hf_stage *stage);
