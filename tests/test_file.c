@@ -60,9 +60,9 @@ static void map_file(struct hf_mm *m, uint64_t addr, size_t pages, unsigned flag
 {
 	uint64_t at = addr;
 
-	assert_int_equal(hf_mmap_file(m, &at, pages * P, RW, HF_MAP_FIXED_NOREPLACE | flags, file,
-				      pgoff),
-			 0);
+	assert_int_equal(
+		hf_mmap_file(m, &at, pages * P, RW, HF_MAP_FIXED_NOREPLACE | flags, file, pgoff),
+		0);
 }
 
 static uint8_t file_byte(struct hf_file *file, uint64_t offset)
@@ -256,9 +256,9 @@ static void mappings_are_cut_and_moved_like_others(void **state)
 		put_byte(file, i * P, (uint8_t)(i + 1));
 	map_file(mm, A, 6, HF_MAP_SHARED, file, 0);
 	assert_int_equal(hf_mprotect(mm, A + 2 * P, P, HF_PROT_READ), 0);
-	assert_int_equal(hf_mremap(mm, A + 3 * P, 3 * P, 3 * P, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED,
-				   &to),
-			 0);
+	assert_int_equal(
+		hf_mremap(mm, A + 3 * P, 3 * P, 3 * P, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to),
+		0);
 	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(load(mm, A + i * P), i + 1);
 		assert_int_equal(load(mm, to + i * P), i + 4);

@@ -62,8 +62,7 @@ bool hf_page_exclusive(const struct hf_page *page)
 		return true;
 	head = hf_folio(page);
 	return head != page && hf_ld(&head->entire_mapcount, relaxed) &&
-	       !hf_ld(&page->mapcount, relaxed) &&
-	       hf_ld(&head->flags, acquire) & HF_PG_EXCLUSIVE;
+	       !hf_ld(&page->mapcount, relaxed) && hf_ld(&head->flags, acquire) & HF_PG_EXCLUSIVE;
 }
 
 bool hf_page_maybe_pinned(const struct hf_page *page)
