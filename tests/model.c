@@ -287,6 +287,24 @@ static void op_collapse(struct model *m, struct model_input *in)
 	hf_madvise(p->mm, address(m, slot), span(m, 4), HF_MADV_COLLAPSE);
 }
 
+/* Merging, and its undoing; nobody sees either. */
+static void op_merge(struct model *m, struct model_input *in)
+{
+	struct proc *p = pick_proc(m, in);
+	unsigned slot, nr, how = pick(in, 4);
+	int64_t got;
+
+	pick_range(in, &slot, &nr, MODEL_SLOTS);
+	doing(m, "P%d: merge %u+%u, %u", number(m, p), slot, nr, how);
+	hf_madvise(p->mm, address(m, slot), span(m, nr),
+		   how ? HF_MADV_MERGEABLE : HF_MADV_UNMERGEABLE);
+	if (how < 2)
+		return;
+	got = hf_ksm_scan(m->sys, how == 2 ? HF_KSM_USE_ZERO_PAGES : 0);
+	if (got < 0)
+		came_out(m, got, -ENOMEM);
+}
+
 /* Moves frames, and nobody sees it. */
 static void op_migrate(struct model *m, struct model_input *in)
 {
@@ -643,7 +661,7 @@ bool model_step(struct model *m, struct model_input *in)
 		op_fork,    op_fork,    op_exit,    op_take,     op_take,      op_take,
 		op_release, op_device,  op_device,  op_map,      op_unmap,     op_remap,
 		op_fault,   op_remote,  op_protect, op_advise,   op_wrprotect, op_pageout,
-		op_pageout, op_migrate, op_migrate, op_hugepage, op_collapse,
+		op_pageout, op_migrate, op_migrate, op_hugepage, op_collapse,  op_merge,
 	};
 
 	if (in->at >= in->end)

@@ -395,11 +395,11 @@ static void test_crowd(const struct hf_policy *policy, size_t frames, size_t slo
 		hf_swap_device_close(&swap);
 	printf("ok %u - %zu operations of %d process trees with a meddler, policy %s, %zu frames, "
 	       "%zu slots, %u pages a slot of the model, %llu pages out and %llu in, %llu huge "
-	       "faults, %llu splits, %llu collapses\n",
+	       "faults, %llu splits, %llu collapses, %llu merges\n",
 	       test_number, operations, MODELS, policy->name, frames, slots, stride,
 	       (unsigned long long)stats.swap_outs, (unsigned long long)stats.swap_ins,
 	       (unsigned long long)stats.thp_faults, (unsigned long long)stats.thp_splits,
-	       (unsigned long long)stats.collapses);
+	       (unsigned long long)stats.collapses, (unsigned long long)stats.ksm_merges);
 }
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 
 #include <holdfast/file.h>
 #include <holdfast/gup.h>
+#include <holdfast/ksm.h>
 #include <holdfast/migrate.h>
 #include <holdfast/mm.h>
 #include <holdfast/platform.h>

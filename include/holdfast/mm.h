@@ -58,6 +58,7 @@ struct hf_system_stats {
 	uint64_t migrations;             /* folios */
 	uint64_t thp_faults, thp_splits; /* PMDs mapped by a fault, and split */
 	uint64_t collapses;
+	uint64_t ksm_merges; /* pages merged away */
 };
 
 /* Errors: -EINVAL (config), -ENOMEM. */
@@ -158,6 +159,8 @@ enum hf_advice {
 	HF_MADV_FREE,           /* contents may be dropped, until the next store to the page */
 	HF_MADV_HUGEPAGE,       /* faults use large folios, as hf_system_set_thp() allows */
 	HF_MADV_NOHUGEPAGE,     /* undo HUGEPAGE */
+	HF_MADV_MERGEABLE,      /* hf_ksm_scan() may merge pages that are alike */
+	HF_MADV_UNMERGEABLE,    /* undo MERGEABLE; what was merged is copied */
 	HF_MADV_COLLAPSE,       /* small pages become folios that PMDs map, now */
 };
 
@@ -216,6 +219,7 @@ struct hf_page_info {
 	bool zeropage, anon, exclusive;
 	bool absent;             /* omitted by fork: access fails */
 	bool swapped;            /* on the swap device */
+	bool ksm;                /* merged */
 	bool pmd;                /* mapped by a PMD */
 	unsigned order;          /* of its folio: 2^order pages */
 	uint32_t refs;           /* of the folio */

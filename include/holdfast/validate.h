@@ -20,6 +20,7 @@ enum hf_invariant {
 	HF_I2_EXCLUSIVE_MAPPED_ONCE, /* the mark means at most one mapping */
 	HF_I3_PINNED_IS_EXCLUSIVE,   /* a pinned page that is mapped carries the mark */
 	HF_I4_SWAP_EXCLUSIVE_ONCE,   /* an exclusive swap entry is the only user of its slot */
+	HF_I6_KSM_NEVER_EXCLUSIVE,   /* a merged page is never exclusive */
 	HF_I7_ZEROPAGE_UNTOUCHED,  /* the zeropage is never anonymous, exclusive, counted or written
 				    */
 	HF_I8_SHARED_IS_READ_ONLY, /* no entry of a page mapped twice is writable */

@@ -243,6 +243,8 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 	hf_pte orig = f->pte;
 	bool kept;
 
+	if (hf_page_ksm(page))
+		return false;
 	/* The mark is all that counts: no look at references, pins or the lock. */
 	if (policy->has_mark && hf_page_exclusive(page)) {
 		reuse(f);

@@ -369,6 +369,7 @@ static int fork_once(struct hf_mm *parent, struct hf_mm **child)
 	if (!f.child)
 		return -HF_ENOMEM;
 	fork_begin(parent);
+	hf_mmap_write_lock(f.child); /* swapoff and KSM find it already */
 	if (one_instant) {
 		for_each_copied(parent, &protect);
 		hf_tlb_flush(parent);
@@ -380,6 +381,7 @@ static int fork_once(struct hf_mm *parent, struct hf_mm **child)
 	/* Linux flushes at the end: until then CPUs may store to pages that are shared already. */
 	if (!one_instant)
 		hf_tlb_flush(parent);
+	hf_mmap_write_unlock(f.child);
 	fork_end(parent);
 	if (err)
 		hf_mm_put(f.child);

@@ -135,7 +135,7 @@ static struct hf_page *huge_zeropage(struct hf_system *sys)
 	if (hf_cas(&sys->huge_zeropage, &head, made, acq_rel))
 		return made;
 	hf_page_put(sys, made);
-	return head;
+	return hf_ld(&sys->huge_zeropage, acquire);
 }
 
 static hf_pte own_pmd(const struct huge_fault *f, uint64_t pfn)

@@ -46,6 +46,7 @@
 #define HF_PG_LAZYFREE (1u << 7) /* MADV_FREE: dropped rather than moved out, if still clean */
 #define HF_PG_CACHED (1u << 6)   /* free, in a per-thread cache */
 #define HF_PG_HUGETLB (1u << 8)  /* of the hugetlb pool */
+#define HF_PG_KSM (1u << 9)      /* a stable page: index is its checksum, next and prev its list */
 
 #define HF_COMPOUND(order, offset) ((uint32_t)(order) << 16 | (offset))
 
@@ -92,6 +93,9 @@ struct hf_anon_vma {
 #define HF_VM_HUGEPAGE (1u << 2)
 #define HF_VM_HUGETLB (1u << 3)
 #define HF_VM_SHARED (1u << 4)
+#define HF_VM_MERGEABLE (1u << 5)
+
+#define HF_KSM_BUCKETS 256
 
 struct hf_vma {
 	struct hf_mm *mm;
@@ -164,6 +168,7 @@ enum hf_stat {
 	HF_STAT_THP_FAULTS,
 	HF_STAT_THP_SPLITS,
 	HF_STAT_COLLAPSES,
+	HF_STAT_KSM_MERGES,
 	HF_NR_STATS,
 };
 
@@ -187,6 +192,10 @@ struct hf_system {
 		struct hf_page *free; /* by next */
 		size_t nr, nr_free, nr_reserved;
 	} hugetlb;
+	struct {
+		struct hf_lock lock;
+		struct hf_page *stable[HF_KSM_BUCKETS];
+	} ksm;
 	_Atomic uint32_t thp_orders; /* bit set: sizes that huge page faults may use */
 	struct hf_lock buddy_lock;
 	struct hf_page *free[HF_MAX_ORDER + 1];
@@ -519,6 +528,18 @@ static inline bool hf_page_hugetlb(const struct hf_page *page)
 	return hf_ld(&hf_folio(page)->flags, relaxed) & HF_PG_HUGETLB;
 }
 
+/* ---- ksm.c ---- */
+
+static inline bool hf_page_ksm(const struct hf_page *page)
+{
+	return hf_ld(&page->flags, relaxed) & HF_PG_KSM;
+}
+
+/* The last reference is gone. */
+void hf_ksm_forget(struct hf_system *sys, struct hf_page *page);
+/* Copies for all stable pages of a part of a VMA. mmap_lock held. */
+int hf_unmerge_range(struct hf_vma *vma, uint64_t start, uint64_t end);
+
 /* ---- collapse.c ---- */
 
 /* Each PMD that lies in the range. mmap_lock (write). -EINVAL, -ENOMEM, -EAGAIN: somebody holds one
@@ -546,6 +567,9 @@ int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags);
 
 /* ---- vma.c: mmap_lock held, for write where the array or a VMA changes ---- */
 
+/* What keeps the bounds of VMAs, for those who come by the file or by the family. */
+void hf_bounds_lock(struct hf_vma *vma);
+void hf_bounds_unlock(struct hf_vma *vma);
 /* Index of the first VMA that ends after addr (nr_vmas if none). */
 size_t hf_vma_index(const struct hf_mm *mm, uint64_t addr);
 /* The VMA that holds addr, or NULL. */
@@ -625,6 +649,8 @@ void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end);
 struct hf_mm *hf_mm_new(struct hf_system *sys);
 /* One more user, if there is one. */
 bool hf_mm_tryget(struct hf_mm *mm);
+/* The mm after `mm` (NULL: the first), with a user taken; `mm`'s is dropped. */
+struct hf_mm *hf_next_mm(struct hf_system *sys, struct hf_mm *mm);
 /* The anonymous page that is mapped at addr, with a reference, or NULL. mmap_lock held. */
 struct hf_page *hf_page_at(struct hf_mm *mm, uint64_t addr);
 

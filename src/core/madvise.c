@@ -20,8 +20,25 @@ static int set_vma_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigne
 	return err;
 }
 
+static int unmerge(struct hf_mm *mm, uint64_t start, uint64_t end)
+{
+	int err = 0;
+
+	for (size_t i = hf_vma_index(mm, start); i < mm->nr_vmas && !err; i++) {
+		struct hf_vma *vma = mm->vmas[i];
+
+		if (vma->start >= end)
+			break;
+		err = hf_unmerge_range(vma, vma->start > start ? vma->start : start,
+				       vma->end < end ? vma->end : end);
+	}
+	return err;
+}
+
 static int advise_vmas(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_advice advice)
 {
+	int err;
+
 	switch (advice) {
 	case HF_MADV_DONTFORK:
 		return set_vma_flags(mm, start, end, 0, HF_VM_DONTCOPY);
@@ -33,6 +50,11 @@ static int advise_vmas(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_a
 		return set_vma_flags(mm, start, end, 0, HF_VM_HUGEPAGE);
 	case HF_MADV_NOHUGEPAGE:
 		return set_vma_flags(mm, start, end, HF_VM_HUGEPAGE, 0);
+	case HF_MADV_MERGEABLE:
+		return set_vma_flags(mm, start, end, 0, HF_VM_MERGEABLE);
+	case HF_MADV_UNMERGEABLE:
+		err = unmerge(mm, start, end);
+		return err ? err : set_vma_flags(mm, start, end, HF_VM_MERGEABLE, 0);
 	default:
 		return set_vma_flags(mm, start, end, HF_VM_WIPEONFORK, 0);
 	}
@@ -90,6 +112,8 @@ int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advic
 	case HF_MADV_KEEPONFORK:
 	case HF_MADV_HUGEPAGE:
 	case HF_MADV_NOHUGEPAGE:
+	case HF_MADV_MERGEABLE:
+	case HF_MADV_UNMERGEABLE:
 		hf_mmap_write_lock(mm);
 		err = advise_vmas(mm, addr, end, advice);
 		hf_mmap_write_unlock(mm);

@@ -107,6 +107,20 @@ void hf_mm_put(struct hf_mm *mm)
 		mm_teardown(mm);
 }
 
+struct hf_mm *hf_next_mm(struct hf_system *sys, struct hf_mm *mm)
+{
+	struct hf_mm *next;
+
+	hf_mutex_lock(sys, &sys->mms_lock);
+	next = mm ? mm->next : sys->mms;
+	while (next && !hf_mm_tryget(next))
+		next = next->next;
+	hf_mutex_unlock(sys, &sys->mms_lock);
+	if (mm)
+		hf_mm_put(mm);
+	return next;
+}
+
 struct hf_page *hf_page_at(struct hf_mm *mm, uint64_t addr)
 {
 	struct hf_table *table;
@@ -149,6 +163,7 @@ int hf_mm_page_info(struct hf_mm *mm, uint64_t addr, struct hf_page_info *info)
 			info->pfn = hf_page_pfn(mm->sys, page);
 			info->order = hf_folio_order(page);
 			info->anon = hf_page_is_anon(page);
+			info->ksm = hf_page_ksm(page);
 			info->refs = hf_page_refs(page);
 			info->pins = hf_page_pins(page);
 			info->mapcount = hf_page_mapcount(page);

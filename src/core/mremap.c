@@ -9,37 +9,34 @@ struct move {
 	size_t old_len, new_len;
 };
 
+/* In between, the entry is nowhere: mmap_lock keeps faults away, the bounds lock reverse-map walks. */
 static void move_entry(struct hf_mm *mm, uint64_t old, uint64_t new)
 {
-	struct hf_table *from_table, *to_table = hf_leaf(mm, new);
+	struct hf_table *table;
 	uint32_t huge;
-	_Atomic uint64_t *from = hf_pte_lock(mm, old, &from_table, &huge), *to;
+	_Atomic uint64_t *ptep = hf_pte_lock(mm, old, &table, &huge);
+	hf_pte pte;
 
-	if (!from)
+	if (!ptep)
 		return;
-	/* Two ptls of one mm: only mremap nests them, and it holds mmap_lock for write. */
-	if (to_table != from_table)
-		hf_mutex_lock(mm->sys, &to_table->ptl);
-	to = &to_table->entry[hf_pte_index(new)];
-	hf_st(to, hf_xchg(from, 0, seq_cst), seq_cst);
-	if (to_table != from_table)
-		hf_mutex_unlock(mm->sys, &to_table->ptl);
-	hf_mutex_unlock(mm->sys, &from_table->ptl);
+	pte = hf_xchg(ptep, 0, seq_cst);
+	hf_mutex_unlock(mm->sys, &table->ptl);
+	ptep = hf_pte_lock(mm, new, &table, &huge);
+	hf_st(ptep, pte, seq_cst);
+	hf_mutex_unlock(mm->sys, &table->ptl);
 }
 
 /* The tables of the destination exist, and its VMA. */
 static void move_entries(const struct move *m)
 {
-	struct hf_lock *rmap_lock = &m->vma->anon_vma->lock;
-
 	for (uint64_t addr = m->old; addr < m->old + m->old_len;
 	     addr = hf_leaf_end(addr, UINT64_MAX))
 		hf_split_huge_pmd_at(m->mm, addr);
 	/* a reverse-map walk must not look at the new place before, and at the old one after */
-	hf_mutex_lock(m->mm->sys, rmap_lock);
+	hf_bounds_lock(m->vma);
 	for (size_t off = 0; off < m->old_len && off < m->new_len; off += HF_PAGE_SIZE)
 		move_entry(m->mm, m->old + off, m->new + off);
-	hf_mutex_unlock(m->mm->sys, rmap_lock);
+	hf_bounds_unlock(m->vma);
 	hf_tlb_flush(m->mm);
 }
 

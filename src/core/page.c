@@ -144,6 +144,8 @@ static void folio_last_put(struct hf_system *sys, struct hf_page *head)
 	hf_assert(hf_ld(&head->entire_mapcount, relaxed) == 0);
 	hf_assert(hf_ld(&head->large_mapcount, relaxed) == 0);
 	if (!order) {
+		if (hf_page_ksm(head))
+			hf_ksm_forget(sys, head);
 		forget(head, 0);
 		hf_page_free(sys, head);
 		return;

@@ -107,7 +107,7 @@ int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young)
 {
 	int err;
 
-	if (!hf_page_is_anon(page) || hf_page_hugetlb(page))
+	if (!hf_page_is_anon(page) || hf_page_hugetlb(page) || hf_page_ksm(page))
 		return -HF_EINVAL;
 	if (!hf_page_trylock(page))
 		return -HF_EBUSY;
@@ -201,7 +201,7 @@ static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, u
 			continue;
 		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
 		if (hf_page_mapcount(page) != 1 || hf_ld(&page->slot, relaxed) ||
-		    hf_folio_order(page) || !hf_page_is_anon(page))
+		    hf_folio_order(page) || !hf_page_is_anon(page) || hf_page_ksm(page))
 			continue;
 		hf_and(ptep, ~(HF_PTE_DIRTY | HF_PTE_YOUNG), seq_cst);
 		hf_and(&page->flags, ~HF_PG_DIRTY, relaxed);

@@ -289,21 +289,6 @@ static int bring_back(struct hf_mm *mm)
 	return err;
 }
 
-/* The next mm after `mm` (NULL: the first), with a user taken; `mm`'s is dropped. */
-static struct hf_mm *next_mm(struct hf_system *sys, struct hf_mm *mm)
-{
-	struct hf_mm *next;
-
-	hf_mutex_lock(sys, &sys->mms_lock);
-	next = mm ? mm->next : sys->mms;
-	while (next && !hf_mm_tryget(next))
-		next = next->next;
-	hf_mutex_unlock(sys, &sys->mms_lock);
-	if (mm)
-		hf_mm_put(mm);
-	return next;
-}
-
 static bool in_use(struct hf_system *sys)
 {
 	for (size_t i = 0; i < sys->nr_slots; i++)
@@ -320,7 +305,7 @@ int hf_swapoff(struct hf_system *sys)
 	if (!sys->swap)
 		return -HF_EINVAL;
 	hf_st(&sys->swapping, false, seq_cst);
-	while (!err && (mm = next_mm(sys, mm)))
+	while (!err && (mm = hf_next_mm(sys, mm)))
 		err = bring_back(mm);
 	if (mm)
 		hf_mm_put(mm);

@@ -71,6 +71,7 @@ int hf_system_create(const struct hf_system_config *config, struct hf_system **o
 	pf->lock_init(pf->ctx, &sys->swap_lock);
 	pf->lock_init(pf->ctx, &sys->owner_lock);
 	pf->lock_init(pf->ctx, &sys->hugetlb.lock);
+	pf->lock_init(pf->ctx, &sys->ksm.lock);
 	atomic_init(&sys->swapping, true);
 	init_frames(sys);
 	*out = sys;
@@ -95,6 +96,7 @@ int hf_system_destroy(struct hf_system *sys)
 	pf->lock_destroy(pf->ctx, &sys->swap_lock);
 	pf->lock_destroy(pf->ctx, &sys->owner_lock);
 	pf->lock_destroy(pf->ctx, &sys->hugetlb.lock);
+	pf->lock_destroy(pf->ctx, &sys->ksm.lock);
 	hf_swap_release(sys);
 	free_arrays(sys);
 	return 0;
@@ -135,6 +137,7 @@ void hf_system_stats(struct hf_system *sys, struct hf_system_stats *stats)
 		.thp_faults = hf_ld(&s[HF_STAT_THP_FAULTS], relaxed),
 		.thp_splits = hf_ld(&s[HF_STAT_THP_SPLITS], relaxed),
 		.collapses = hf_ld(&s[HF_STAT_COLLAPSES], relaxed),
+		.ksm_merges = hf_ld(&s[HF_STAT_KSM_MERGES], relaxed),
 	};
 	hf_mutex_lock(sys, &sys->mms_lock);
 	stats->nr_mms = sys->nr_mms;

@@ -85,6 +85,7 @@ static struct hf_table *table_below(struct hf_table *table, unsigned index)
 	if (hf_cas(&table->entry[index], &entry, hf_mk_table_entry(made), acq_rel))
 		return made;
 	hf_table_free(made);
+	entry = hf_ld(&table->entry[index], acquire); /* the failed exchange read it relaxed */
 	return hf_pmd_huge(entry) ? table : hf_entry_table(entry);
 }
 

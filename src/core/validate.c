@@ -217,6 +217,8 @@ static int check_used_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 		return check_file_page(w, page, pfn, mapped);
 	if (mapped > 1 && w->writable[pfn])
 		return violate(w, HF_I8_SHARED_IS_READ_ONLY, pfn, NULL, 0);
+	if (hf_page_ksm(page)) /* never marked, and not found by families */
+		return exclusive ? violate(w, HF_I6_KSM_NEVER_EXCLUSIVE, pfn, NULL, 0) : 0;
 	hf_page_rmap_walk(w->sys, page, count_one, &found);
 	return found == mapped ? 0 : violate(w, HF_INV_RMAP, pfn, NULL, 0);
 }
@@ -318,6 +320,8 @@ const char *hf_invariant_text(enum hf_invariant invariant)
 		return "I3: a pinned page that is mapped is exclusive";
 	case HF_I4_SWAP_EXCLUSIVE_ONCE:
 		return "I4: an exclusive swap entry is the only user of its slot";
+	case HF_I6_KSM_NEVER_EXCLUSIVE:
+		return "I6: a merged page is never exclusive";
 	case HF_I7_ZEROPAGE_UNTOUCHED:
 		return "I7: the zeropage is never anonymous, exclusive, counted or written";
 	case HF_I8_SHARED_IS_READ_ONLY:

@@ -26,15 +26,14 @@ struct hf_vma *hf_vma_find(const struct hf_mm *mm, uint64_t addr)
 	return i < mm->nr_vmas && mm->vmas[i]->start <= addr ? mm->vmas[i] : NULL;
 }
 
-/* What keeps the bounds of VMAs, for those who come by the file or by the family. */
-static void bounds_lock(struct hf_vma *vma)
+void hf_bounds_lock(struct hf_vma *vma)
 {
 	if (vma->file)
 		hf_mutex_lock(vma->mm->sys, &vma->file->lock);
 	hf_mutex_lock(vma->mm->sys, &vma->anon_vma->lock);
 }
 
-static void bounds_unlock(struct hf_vma *vma)
+void hf_bounds_unlock(struct hf_vma *vma)
 {
 	hf_mutex_unlock(vma->mm->sys, &vma->anon_vma->lock);
 	if (vma->file)
@@ -119,18 +118,18 @@ int hf_vma_insert(struct hf_mm *mm, uint64_t start, uint64_t end, const struct h
 
 	if (!vma)
 		return -HF_ENOMEM;
-	bounds_lock(vma);
+	hf_bounds_lock(vma);
 	link_vma(like->anon_vma, vma);
-	bounds_unlock(vma);
+	hf_bounds_unlock(vma);
 	array_insert(mm, vma);
 	return 0;
 }
 
 void hf_vma_set_end(struct hf_vma *vma, uint64_t end)
 {
-	bounds_lock(vma);
+	hf_bounds_lock(vma);
 	vma->end = end;
-	bounds_unlock(vma);
+	hf_bounds_unlock(vma);
 }
 
 int hf_vma_split(struct hf_mm *mm, uint64_t addr)
@@ -148,10 +147,10 @@ int hf_vma_split(struct hf_mm *mm, uint64_t addr)
 	if (!upper)
 		return -HF_ENOMEM;
 	/* in one step, so that a reverse-map walk sees each page once */
-	bounds_lock(vma);
+	hf_bounds_lock(vma);
 	vma->end = addr;
 	link_vma(vma->anon_vma, upper);
-	bounds_unlock(vma);
+	hf_bounds_unlock(vma);
 	array_insert(mm, upper);
 	return 0;
 }
@@ -176,9 +175,9 @@ void hf_vma_remove(struct hf_mm *mm, size_t index)
 	struct hf_vma *vma = mm->vmas[index];
 
 	array_remove(mm, index);
-	bounds_lock(vma);
+	hf_bounds_lock(vma);
 	unlink_vma(vma);
-	bounds_unlock(vma);
+	hf_bounds_unlock(vma);
 	vma_free(vma);
 }
 
@@ -196,10 +195,10 @@ static void merge_with_next(struct hf_mm *mm, size_t index)
 	struct hf_vma *vma = mm->vmas[index], *upper = mm->vmas[index + 1];
 
 	array_remove(mm, index + 1);
-	bounds_lock(vma);
+	hf_bounds_lock(vma);
 	vma->end = upper->end;
 	unlink_vma(upper);
-	bounds_unlock(vma);
+	hf_bounds_unlock(vma);
 	vma_free(upper);
 }
 
