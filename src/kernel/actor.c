@@ -493,6 +493,8 @@ int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t add
 		return do_advise(st, addr, len, reason);
 	case HF_V_WRPROTECT:
 		return do_wrprotect(addr, len, reason);
+	case HF_V_MERGE:
+		return result(madvise(pointer(addr), len, MADV_MERGEABLE));
 	case HF_V_SWAPOUT:
 		return result(madvise(pointer(addr), len, MADV_PAGEOUT));
 	case HF_V_READ:

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 struct here {
@@ -23,6 +24,36 @@ struct here {
 	struct hf_kernel_swap swap;
 	struct hf_settings settings;
 };
+
+#define SCANS "/sys/kernel/mm/ksm/full_scans"
+
+/* A page is merged when its second scan finds it unchanged, and a partner for it; three are enough.
+ */
+static void wait_for_scans(struct hf_obs *obs)
+{
+	const struct timespec pause = { .tv_nsec = 2000000 };
+	long goal = hf_read_number(SCANS) + 4;
+
+	for (int i = 0; i < 5000; i++) {
+		if (hf_read_number(SCANS) >= goal)
+			return;
+		nanosleep(&pause, NULL);
+	}
+	hf_say(obs, HF_OBS_SKIP, "KSM did not scan all memory within ten seconds");
+}
+
+static void step_merge(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	char why[HF_REASON_LEN];
+
+	if (!hf_settings_for_merging(r->settings, why, sizeof(why))) {
+		hf_say(obs, HF_OBS_SKIP, why);
+		return;
+	}
+	hf_call_step(r, st, obs);
+	if (!obs->status)
+		wait_for_scans(obs);
+}
 
 static void here_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 {
@@ -58,6 +89,9 @@ static void here_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 			hf_call_step(r, st, obs);
 		else
 			hf_say(obs, HF_OBS_SKIP, r->swap->why);
+		break;
+	case HF_V_MERGE:
+		step_merge(r, st, obs);
 		break;
 	case HF_V_MIGRATE:
 		hf_say(obs, HF_OBS_SKIP,
@@ -109,6 +143,7 @@ static int here_begin(struct hf_target *t, const struct hf_scenario *scn, enum h
 	r->direct_io_pins = here->direct_io_pins;
 	r->scn = scn;
 	r->swap = &here->swap;
+	r->settings = &here->settings;
 	r->next_place = HF_HERE_BASE + HF_SCN_MAX_BUFS * HF_HERE_SPACING;
 	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++)
 		r->proc[p].pidfd = -1;

@@ -18,6 +18,8 @@ static const char *cannot_run(const struct hf_here_run *r, const struct hf_arm *
 			       "kernel";
 		if (st->verb == HF_V_MIGRATE)
 			return HF_NO_MIGRATION;
+		if (st->verb == HF_V_MERGE)
+			return "when KSM merges cannot be told to the step";
 		if (st->ref >= 0 &&
 		    (r->stage.wire[st->ref].means != HF_MEANS_RING || r->stage.wire[st->ref].error))
 			return "only registered buffers can take part in a par block on a real "

@@ -9,6 +9,7 @@
 
 #include "../scenario/target.h"
 #include "stage.h"
+#include "settings.h"
 #include "swap.h"
 
 /* Buffers lie here, far from everything else in a process. */
@@ -33,6 +34,7 @@ struct hf_place {
 struct hf_here_run {
 	bool direct_io_pins;         /* Linux 6.5 */
 	struct hf_kernel_swap *swap; /* the target's */
+	struct hf_settings *settings;
 	const struct hf_scenario *scn;
 	struct hf_stage stage;
 	struct hf_process proc[HF_SCN_MAX_PROCS];

@@ -71,6 +71,16 @@ static int step_migrate(struct hf_mm *mm, uint64_t addr, size_t len)
 	return moved < 0 ? (int)moved : 0;
 }
 
+static int step_merge(struct hf_engine_run *r, struct hf_mm *mm, uint64_t addr, size_t len)
+{
+	int64_t merged = 0;
+	int err = hf_madvise(mm, addr, len, HF_MADV_MERGEABLE);
+
+	if (!err)
+		merged = hf_ksm_scan(r->sys, 0);
+	return err ? err : merged < 0 ? (int)merged : 0;
+}
+
 static int step_fork(struct hf_engine_run *r, const struct hf_step *st)
 {
 	int err = hf_mm_fork(r->mm[st->proc], &r->mm[st->child]);
@@ -299,6 +309,8 @@ static int do_step(struct hf_engine_run *r, const struct hf_step *st, struct hf_
 		return hf_madvise(mm, addr, reach, HF_MADV_PAGEOUT);
 	case HF_V_MIGRATE:
 		return step_migrate(mm, addr, reach);
+	case HF_V_MERGE:
+		return step_merge(r, mm, addr, reach);
 	case HF_V_FORK:
 		return step_fork(r, st);
 	case HF_V_EXIT:
