@@ -305,6 +305,40 @@ static void op_merge(struct model *m, struct model_input *in)
 		came_out(m, got, -ENOMEM);
 }
 
+static void op_track(struct model *m, struct model_input *in)
+{
+	struct proc *p = pick_proc(m, in);
+	unsigned slot, nr, how = pick(in, 3);
+
+	pick_range(in, &slot, &nr, 4);
+	doing(m, "P%d: track %u+%u, %u", number(m, p), slot, nr, how);
+	if (how)
+		hf_uffd_writeprotect(p->mm, address(m, slot), span(m, nr), how == 1);
+	else
+		hf_clear_soft_dirty(p->mm);
+}
+
+/* One page; what was never touched has no page to move. */
+static void op_move(struct model *m, struct model_input *in)
+{
+	struct proc *p = pick_proc(m, in);
+	unsigned from = pick(in, MODEL_SLOTS), to = pick(in, MODEL_SLOTS);
+	struct slot *src = &p->slot[from], *dst = &p->slot[to];
+	int64_t got;
+
+	if (from == to || !src->bytes || !dst->bytes)
+		return;
+	doing(m, "P%d: move %u to %u", number(m, p), from, to);
+	got = hf_uffd_move(p->mm, address(m, to), address(m, from), HF_PAGE_SIZE);
+	if (got < 0)
+		return; /* many reasons; nothing has happened */
+	if (got != HF_PAGE_SIZE)
+		complain(m, "got %lld", (long long)got);
+	bytes_put(&dst->bytes);
+	dst->bytes = src->bytes;
+	src->bytes = bytes_new(NULL);
+}
+
 /* Moves frames, and nobody sees it. */
 static void op_migrate(struct model *m, struct model_input *in)
 {
@@ -662,6 +696,7 @@ bool model_step(struct model *m, struct model_input *in)
 		op_release, op_device,  op_device,  op_map,      op_unmap,     op_remap,
 		op_fault,   op_remote,  op_protect, op_advise,   op_wrprotect, op_pageout,
 		op_pageout, op_migrate, op_migrate, op_hugepage, op_collapse,  op_merge,
+		op_track,   op_move,
 	};
 
 	if (in->at >= in->end)

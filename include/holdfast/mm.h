@@ -180,6 +180,28 @@ int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advic
  */
 int hf_wrprotect(struct hf_mm *mm, uint64_t addr, size_t len);
 
+/*
+ * Write tracking. Soft-dirty, as /proc/PID/clear_refs and pagemap: the bits of all pages are
+ * cleared, and a store sets its page's again (hf_page_info.soft_dirty). Under the Linux policies a
+ * writable page that looks pinned keeps its bit.
+ */
+void hf_clear_soft_dirty(struct hf_mm *mm);
+/*
+ * Userfaultfd's write-protection in its asynchronous mode: what is mapped is marked
+ * (hf_page_info.uffd_wp) until it is stored to. Copies that are made without a store (unshare,
+ * fork) stay marked. Errors: -EINVAL (range), -ENOMEM (a hole).
+ */
+int hf_uffd_writeprotect(struct hf_mm *mm, uint64_t addr, size_t len, bool protect);
+
+/*
+ * UFFDIO_MOVE: the pages of [src, src + len) move to dst, where nothing may be mapped, without
+ * copying. Both ranges lie in anonymous mappings that can be written to. Small pages only: -EBUSY
+ * for one that is pinned, shared, or of a large folio; -EEXIST: something is at its destination;
+ * -EAGAIN: somebody is at work on it; -EINVAL (ranges, mappings). Pages that were never touched are
+ * passed over. What lies before the error has moved; returns how many bytes were done, if any.
+ */
+int64_t hf_uffd_move(struct hf_mm *mm, uint64_t dst, uint64_t src, size_t len);
+
 /* ---- access: what a CPU does ---- */
 
 /*
@@ -216,6 +238,7 @@ int hf_handle_mm_fault(struct hf_mm *mm, uint64_t addr, unsigned flags);
 struct hf_page_info {
 	uint64_t pfn; /* HF_PFN_NONE when nothing is mapped */
 	bool present, writable, dirty, young;
+	bool soft_dirty, uffd_wp; /* of entries that are away, too */
 	bool zeropage, anon, exclusive;
 	bool absent;             /* omitted by fork: access fails */
 	bool swapped;            /* on the swap device */

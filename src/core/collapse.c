@@ -15,6 +15,7 @@ struct collapse {
 	uint64_t addr;
 	struct hf_table *pmds, *leaf;
 	struct hf_page *head;
+	bool soft_dirty; /* one of the pages is */
 };
 
 static _Atomic uint64_t *entry(const struct collapse *c, unsigned i)
@@ -40,7 +41,10 @@ static int bring_in(struct collapse *c)
 		if (hf_pte_present(pte) && !hf_pte_special(pte) &&
 		    !hf_page_is_anon(hf_pfn_page(c->mm->sys, hf_pte_pfn(pte))))
 			return -HF_EINVAL;
+		if (pte & HF_PTE_UFFD_WP)
+			return -HF_EINVAL; /* the folio's entry could not keep it for one page */
 		any |= !hf_pte_none(pte);
+		c->soft_dirty |= pte & HF_PTE_SOFT_DIRTY;
 		writable |= hf_pte_present(pte) && hf_pte_write(pte);
 	}
 	if (!err && (!any || (policy->collapse_needs_write && !writable)))
@@ -93,8 +97,11 @@ static void copy_page(struct collapse *c, unsigned i)
 static void map_folio(struct collapse *c)
 {
 	uint64_t flags = HF_PTE_HUGE | HF_PTE_YOUNG | HF_PTE_DIRTY | hf_prot_flags(c->vma->prot) |
-			 (c->vma->prot & HF_PROT_WRITE ? HF_PTE_WRITE : 0);
+			 (c->soft_dirty ? HF_PTE_SOFT_DIRTY : 0);
 	struct hf_system *sys = c->mm->sys;
+
+	if (c->vma->prot & HF_PROT_WRITE && !hf_pte_tracks(flags, hf_wants_soft_dirty(c->vma)))
+		flags |= HF_PTE_WRITE;
 
 	if (sys->policy->has_mark)
 		hf_or(&c->head->flags, HF_PG_EXCLUSIVE, release);

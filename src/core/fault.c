@@ -40,11 +40,10 @@ static hf_pte own_pte(const struct fault *f, uint64_t pfn)
 {
 	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
 
-	if (f->flags & HF_FAULT_FLAG_WRITE) {
-		flags |= HF_PTE_DIRTY;
-		if (f->vma->prot & HF_PROT_WRITE)
-			flags |= HF_PTE_WRITE;
-	}
+	if (f->flags & HF_FAULT_FLAG_WRITE)
+		flags |= hf_written_flags(f->vma);
+	else
+		flags |= f->pte & HF_PTE_TRACK; /* an unshare stores nothing */
 	return hf_mk_pte(pfn, flags);
 }
 
@@ -163,7 +162,7 @@ static void map_file_page(struct fault *f, struct hf_page *page)
 	if (is_shared(f) && f->vma->prot & HF_PROT_WRITE && (write || !f->vma->file->backing))
 		flags |= HF_PTE_WRITE;
 	if (is_shared(f) && write) {
-		flags |= HF_PTE_DIRTY;
+		flags |= hf_written_flags(f->vma);
 		hf_page_set_dirty(page);
 	}
 	hf_page_get(page);
@@ -211,9 +210,8 @@ static int file_fault(struct fault *f)
 static void make_shared_writable(struct fault *f, struct hf_page *page)
 {
 	hf_page_set_dirty(page);
-	hf_or(f->ptep,
-	      HF_PTE_YOUNG | HF_PTE_DIRTY | (f->vma->prot & HF_PROT_WRITE ? HF_PTE_WRITE : 0),
-	      seq_cst);
+	hf_and(f->ptep, ~HF_PTE_UFFD_WP, relaxed);
+	hf_or(f->ptep, hf_written_flags(f->vma), seq_cst);
 }
 
 /* ---- copy-on-write ---- */
@@ -221,14 +219,12 @@ static void make_shared_writable(struct fault *f, struct hf_page *page)
 /* The page stays. A write makes the entry writable; an unshare has nothing left to do. */
 static void reuse(struct fault *f)
 {
-	uint64_t set = HF_PTE_YOUNG;
-
 	if (f->flags & HF_FAULT_FLAG_WRITE) {
-		set |= HF_PTE_DIRTY;
-		if (f->vma->prot & HF_PROT_WRITE)
-			set |= HF_PTE_WRITE;
+		hf_and(f->ptep, ~HF_PTE_UFFD_WP, relaxed);
+		hf_or(f->ptep, hf_written_flags(f->vma), seq_cst);
+	} else {
+		hf_or(f->ptep, HF_PTE_YOUNG, seq_cst);
 	}
-	hf_or(f->ptep, set, seq_cst);
 	hf_count(f->mm->sys, HF_STAT_COW_REUSES, 1);
 }
 
@@ -371,8 +367,11 @@ static void map_swapped(struct fault *f, struct hf_page *page, size_t slot)
 	if (keep && sys->policy->has_mark)
 		hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
 	if (keep && write)
-		flags |= HF_PTE_DIRTY;
-	if (keep && f->vma->prot & HF_PROT_WRITE && (write || sys->policy->has_mark))
+		flags |= hf_written_flags(f->vma);
+	else
+		flags |= f->pte & HF_PTE_TRACK;
+	if (keep && !write && f->vma->prot & HF_PROT_WRITE && sys->policy->has_mark &&
+	    !hf_pte_tracks(f->pte, hf_wants_soft_dirty(f->vma)))
 		flags |= HF_PTE_WRITE;
 	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(sys, page), flags), seq_cst);
 }
@@ -427,7 +426,7 @@ static int fault_once(struct fault *f)
 	if (wants_own_page(f) && !hf_pte_write(f->pte))
 		return wp_fault(f);
 	if (f->flags & HF_FAULT_FLAG_WRITE)
-		set |= HF_PTE_DIRTY;
+		set |= HF_PTE_DIRTY | HF_PTE_SOFT_DIRTY;
 	hf_or(f->ptep, set, relaxed);
 	fault_unlock(f);
 	return 0;

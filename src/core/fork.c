@@ -136,7 +136,9 @@ static int copy_early(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 		return -HF_ENOMEM;
 	sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, page), HF_PAGE_SIZE);
 	give_back(src, pte);
-	if (f->child_vma->prot & HF_PROT_WRITE)
+	flags |= pte & HF_PTE_TRACK;
+	if (f->child_vma->prot & HF_PROT_WRITE &&
+	    !hf_pte_tracks(pte, hf_wants_soft_dirty(f->child_vma)))
 		flags |= HF_PTE_WRITE;
 	hf_page_add_new_rmap(copy, f->child_vma, addr, sys->policy->has_mark);
 	hf_st(dst, hf_mk_pte(hf_page_pfn(sys, copy), flags), release);
@@ -259,7 +261,9 @@ static int copy_hugetlb(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t 
 	if (!copy)
 		return -HF_ENOMEM;
 	give_back(src, pmd);
-	if (f->child_vma->prot & HF_PROT_WRITE)
+	flags |= pmd & HF_PTE_TRACK;
+	if (f->child_vma->prot & HF_PROT_WRITE &&
+	    !hf_pte_tracks(pmd, hf_wants_soft_dirty(f->child_vma)))
 		flags |= HF_PTE_WRITE;
 	if (sys->policy->has_mark)
 		hf_or(&copy->flags, HF_PG_EXCLUSIVE, release);

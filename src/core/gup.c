@@ -62,7 +62,10 @@ static int need_for_write(const struct gup *g, const struct hf_vma *vma, hf_pte 
 		return 0;
 	/* A forced write to a read-only mapping: COW was broken, the entry stays read-only. */
 	if (!(vma->prot & HF_PROT_WRITE) && !hf_pte_special(pte) && hf_page_is_anon(page)) {
-		if (g->mm->sys->policy->has_mark ? hf_page_exclusive(page) : g->write_faulted)
+		bool broken =
+			g->mm->sys->policy->has_mark ? hf_page_exclusive(page) : g->write_faulted;
+
+		if (broken && !hf_pte_tracks(pte, hf_wants_soft_dirty(vma)))
 			return 0;
 	}
 	return NEED_FAULT(HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_REMOTE);

@@ -142,11 +142,8 @@ static hf_pte own_pmd(const struct huge_fault *f, uint64_t pfn)
 {
 	uint64_t flags = HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
 
-	if (f->flags & HF_FAULT_FLAG_WRITE) {
-		flags |= HF_PTE_DIRTY;
-		if (f->vma->prot & HF_PROT_WRITE)
-			flags |= HF_PTE_WRITE;
-	}
+	if (f->flags & HF_FAULT_FLAG_WRITE)
+		flags |= hf_written_flags(f->vma);
 	return hf_mk_pte(pfn, flags);
 }
 
@@ -198,14 +195,12 @@ static int huge_anonymous_fault(struct huge_fault *f)
 
 static void reuse(struct huge_fault *f)
 {
-	uint64_t set = HF_PTE_YOUNG;
-
 	if (f->flags & HF_FAULT_FLAG_WRITE) {
-		set |= HF_PTE_DIRTY;
-		if (f->vma->prot & HF_PROT_WRITE)
-			set |= HF_PTE_WRITE;
+		hf_and(f->pmdp, ~HF_PTE_UFFD_WP, relaxed);
+		hf_or(f->pmdp, hf_written_flags(f->vma), seq_cst);
+	} else {
+		hf_or(f->pmdp, HF_PTE_YOUNG, seq_cst);
 	}
-	hf_or(f->pmdp, set, seq_cst);
 	hf_count(f->mm->sys, HF_STAT_COW_REUSES, 1);
 }
 

@@ -143,7 +143,9 @@ static hf_pte own_pmd(const struct hugetlb_fault *f, uint64_t pfn)
 	uint64_t flags = HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
 
 	if (f->flags & HF_FAULT_FLAG_WRITE)
-		flags |= HF_PTE_DIRTY | (f->vma->prot & HF_PROT_WRITE ? HF_PTE_WRITE : 0);
+		flags |= hf_written_flags(f->vma);
+	else
+		flags |= f->pmd & HF_PTE_TRACK; /* an unshare stores nothing */
 	return hf_mk_pte(pfn, flags);
 }
 
@@ -180,11 +182,12 @@ static int first_touch(struct hugetlb_fault *f)
 
 static void reuse(struct hugetlb_fault *f)
 {
-	uint64_t set = HF_PTE_YOUNG;
-
-	if (f->flags & HF_FAULT_FLAG_WRITE)
-		set |= HF_PTE_DIRTY | (f->vma->prot & HF_PROT_WRITE ? HF_PTE_WRITE : 0);
-	hf_or(f->pmdp, set, seq_cst);
+	if (f->flags & HF_FAULT_FLAG_WRITE) {
+		hf_and(f->pmdp, ~HF_PTE_UFFD_WP, relaxed);
+		hf_or(f->pmdp, hf_written_flags(f->vma), seq_cst);
+	} else {
+		hf_or(f->pmdp, HF_PTE_YOUNG, seq_cst);
+	}
 	hf_count(f->vma->mm->sys, HF_STAT_COW_REUSES, 1);
 }
 

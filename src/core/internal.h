@@ -94,6 +94,7 @@ struct hf_anon_vma {
 #define HF_VM_HUGETLB (1u << 3)
 #define HF_VM_SHARED (1u << 4)
 #define HF_VM_MERGEABLE (1u << 5)
+#define HF_VM_TRACK_SOFTDIRTY (1u << 6) /* soft-dirty bits were cleared */
 
 #define HF_KSM_BUCKETS 256
 
@@ -609,6 +610,18 @@ int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags);
 static inline uint64_t hf_prot_flags(unsigned prot)
 {
 	return prot & (HF_PROT_READ | HF_PROT_WRITE) ? 0 : HF_PTE_PROTNONE;
+}
+
+static inline bool hf_wants_soft_dirty(const struct hf_vma *vma)
+{
+	return vma->flags & HF_VM_TRACK_SOFTDIRTY;
+}
+
+/* What a write fault makes of an entry of a page that is the process's own. */
+static inline uint64_t hf_written_flags(const struct hf_vma *vma)
+{
+	return HF_PTE_YOUNG | HF_PTE_DIRTY | HF_PTE_SOFT_DIRTY |
+	       (vma->prot & HF_PROT_WRITE ? HF_PTE_WRITE : 0);
 }
 
 /* ---- swap.c ---- */

@@ -116,7 +116,7 @@ static void replace(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_page *pa
 		    struct hf_page *stable)
 {
 	struct hf_system *sys = mm->sys;
-	uint64_t flags = hf_ld(ptep, relaxed) & HF_PTE_PROTNONE;
+	uint64_t flags = hf_ld(ptep, relaxed) & (HF_PTE_PROTNONE | HF_PTE_TRACK);
 
 	hf_xchg(ptep, 0, seq_cst);
 	hf_tlb_flush(mm);

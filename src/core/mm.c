@@ -174,6 +174,8 @@ int hf_mm_page_info(struct hf_mm *mm, uint64_t addr, struct hf_page_info *info)
 	info->present = hf_pte_present(pte);
 	info->writable = info->present && hf_pte_write(pte);
 	info->dirty = info->present && pte & HF_PTE_DIRTY;
+	info->soft_dirty = pte & HF_PTE_SOFT_DIRTY;
+	info->uffd_wp = pte & HF_PTE_UFFD_WP;
 	info->young = info->present && pte & HF_PTE_YOUNG;
 	info->zeropage = info->present && hf_pte_special(pte);
 	info->absent = hf_pte_absent(pte);

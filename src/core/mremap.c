@@ -9,7 +9,8 @@ struct move {
 	size_t old_len, new_len;
 };
 
-/* In between, the entry is nowhere: mmap_lock keeps faults away, the bounds lock reverse-map walks. */
+/* In between, the entry is nowhere: mmap_lock keeps faults away, the bounds lock reverse-map walks.
+ */
 static void move_entry(struct hf_mm *mm, uint64_t old, uint64_t new)
 {
 	struct hf_table *table;
@@ -22,7 +23,8 @@ static void move_entry(struct hf_mm *mm, uint64_t old, uint64_t new)
 	pte = hf_xchg(ptep, 0, seq_cst);
 	hf_mutex_unlock(mm->sys, &table->ptl);
 	ptep = hf_pte_lock(mm, new, &table, &huge);
-	hf_st(ptep, pte, seq_cst);
+	/* what moved has changed, for those who look at addresses */
+	hf_st(ptep, pte && !hf_pte_absent(pte) ? pte | HF_PTE_SOFT_DIRTY : pte, seq_cst);
 	hf_mutex_unlock(mm->sys, &table->ptl);
 }
 

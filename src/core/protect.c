@@ -3,6 +3,7 @@
 #include "internal.h"
 
 struct change {
+	const struct hf_vma *vma;
 	unsigned prot;
 	bool upgrade; /* make entries of marked pages writable at once */
 	bool flush;
@@ -15,6 +16,7 @@ static hf_pte changed_pte(struct hf_mm *mm, hf_pte pte, const struct change *c)
 	if (!(c->prot & HF_PROT_WRITE))
 		return new & ~HF_PTE_WRITE;
 	if (c->upgrade && !hf_pte_special(pte) &&
+	    !hf_pte_tracks(pte, hf_wants_soft_dirty(c->vma)) &&
 	    hf_page_exclusive(hf_pfn_page(mm->sys, hf_pte_pfn(pte))))
 		new |= HF_PTE_WRITE;
 	return new;
@@ -65,6 +67,7 @@ static const struct hf_walk change = { .leaf = change_leaf, .huge = change_huge 
 static void protect_vma(struct hf_mm *mm, struct hf_vma *vma, struct change *c)
 {
 	vma->prot = c->prot;
+	c->vma = vma;
 	hf_for_each_leaf(mm, vma->start, vma->end, &change, c);
 }
 
@@ -147,4 +150,105 @@ int hf_wrprotect(struct hf_mm *mm, uint64_t addr, size_t len)
 		hf_tlb_flush(mm);
 	hf_mmap_read_unlock(mm);
 	return 0;
+}
+
+/* ---- write tracking ---- */
+
+/* Linux leaves out what looks pinned and is writable: it would be copied on the next store, once.
+ */
+static bool stays_soft_dirty(struct hf_mm *mm, hf_pte pte)
+{
+	return mm->sys->policy->estimates_pins && hf_pte_write(pte) && !hf_pte_special(pte) &&
+	       hf_mm_has_pinned(mm) && hf_page_maybe_pinned(hf_pfn_page(mm->sys, hf_pte_pfn(pte)));
+}
+
+static void clear_soft_dirty(struct hf_mm *mm, _Atomic uint64_t *ptep)
+{
+	hf_pte pte = hf_ld(ptep, relaxed);
+
+	if (hf_pte_present(pte) && !stays_soft_dirty(mm, pte))
+		hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_SOFT_DIRTY), seq_cst);
+	else if (hf_pte_swap(pte))
+		hf_and(ptep, ~HF_PTE_SOFT_DIRTY, seq_cst);
+	else if (hf_pte_migration(pte))
+		hf_and(ptep, ~(HF_PTE_MIG_WRITE | HF_PTE_SOFT_DIRTY), seq_cst);
+}
+
+static int clear_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+		      void *arg)
+{
+	(void)arg;
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
+		clear_soft_dirty(mm, &table->entry[hf_pte_index(addr)]);
+	return 0;
+}
+
+static int clear_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
+{
+	(void)arg;
+	clear_soft_dirty(mm, hf_pmd_entry(table, addr));
+	return 0;
+}
+
+void hf_clear_soft_dirty(struct hf_mm *mm)
+{
+	static const struct hf_walk clear = { .leaf = clear_leaf, .huge = clear_huge };
+
+	hf_mmap_write_lock(mm);
+	for (size_t i = 0; i < mm->nr_vmas; i++)
+		mm->vmas[i]->flags |= HF_VM_TRACK_SOFTDIRTY;
+	hf_for_each_leaf(mm, 0, HF_TASK_SIZE, &clear, NULL);
+	hf_tlb_flush(mm);
+	hf_mmap_write_unlock(mm);
+}
+
+static void uffd_wp_entry(_Atomic uint64_t *ptep, bool protect)
+{
+	hf_pte pte = hf_ld(ptep, relaxed);
+
+	if (!hf_pte_present(pte) && !hf_pte_swap(pte) && !hf_pte_migration(pte))
+		return;
+	if (!protect) {
+		hf_and(ptep, ~HF_PTE_UFFD_WP, seq_cst);
+		return;
+	}
+	hf_or(ptep, HF_PTE_UFFD_WP, relaxed);
+	if (hf_pte_present(pte))
+		hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
+	else if (hf_pte_migration(pte))
+		hf_and(ptep, ~HF_PTE_MIG_WRITE, seq_cst);
+}
+
+static int uffd_wp_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
+			void *arg)
+{
+	(void)mm;
+	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
+		uffd_wp_entry(&table->entry[hf_pte_index(addr)], *(const bool *)arg);
+	return 0;
+}
+
+static int uffd_wp_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
+{
+	(void)mm;
+	uffd_wp_entry(hf_pmd_entry(table, addr), *(const bool *)arg);
+	return 0;
+}
+
+int hf_uffd_writeprotect(struct hf_mm *mm, uint64_t addr, size_t len, bool protect)
+{
+	static const struct hf_walk walk = { .leaf = uffd_wp_leaf, .huge = uffd_wp_huge };
+	int err = 0;
+
+	len = hf_page_align(len);
+	if (!hf_range_ok(addr, len))
+		return -HF_EINVAL;
+	hf_mmap_read_lock(mm);
+	if (hf_vma_covers(mm, addr, addr + len))
+		hf_for_each_leaf(mm, addr, addr + len, &walk, &protect);
+	else
+		err = -HF_ENOMEM;
+	hf_tlb_flush(mm);
+	hf_mmap_read_unlock(mm);
+	return err;
 }

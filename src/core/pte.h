@@ -25,10 +25,14 @@ typedef uint64_t hf_pte;
 #define HF_PTE_WRITE (1ull << 1)
 #define HF_PTE_DIRTY (1ull << 2)
 #define HF_PTE_YOUNG (1ull << 3)
-#define HF_PTE_SPECIAL (1ull << 4)    /* the shared zeropage */
-#define HF_PTE_PROTNONE (1ull << 5)   /* present, no access at all */
-#define HF_PTE_FORK_WRITE (1ull << 6) /* writable before the fork under way protected it */
-#define HF_PTE_HUGE (1ull << 10)      /* tables are aligned, so that their pointers lack it */
+#define HF_PTE_SPECIAL (1ull << 4)     /* the shared zeropage */
+#define HF_PTE_PROTNONE (1ull << 5)    /* present, no access at all */
+#define HF_PTE_FORK_WRITE (1ull << 6)  /* writable before the fork under way protected it */
+#define HF_PTE_HUGE (1ull << 10)       /* tables are aligned, so that their pointers lack it */
+#define HF_PTE_SOFT_DIRTY (1ull << 12) /* stored to since soft-dirty bits were cleared */
+#define HF_PTE_UFFD_WP (1ull << 13)    /* write-protected by userfaultfd */
+#define HF_PTE_TRACK (HF_PTE_SOFT_DIRTY | HF_PTE_UFFD_WP) /* swap and migration entries keep them  \
+							   */
 #define HF_PTE_FLAGS 0xffffull
 #define HF_PTE_PFN_SHIFT 16
 #define HF_TABLE_ALIGN 2048
@@ -86,7 +90,8 @@ static inline hf_pte hf_mk_pte_migration(hf_pte pte, bool exclusive)
 	       (pte & HF_PTE_WRITE ? HF_PTE_MIG_WRITE : 0) |
 	       (exclusive ? HF_PTE_MIG_EXCLUSIVE : 0) |
 	       (pte & HF_PTE_DIRTY ? HF_PTE_MIG_DIRTY : 0) |
-	       (pte & HF_PTE_PROTNONE ? HF_PTE_MIG_PROTNONE : 0) | (pte & ~HF_PTE_FLAGS);
+	       (pte & HF_PTE_PROTNONE ? HF_PTE_MIG_PROTNONE : 0) | (pte & HF_PTE_TRACK) |
+	       (pte & ~HF_PTE_FLAGS);
 }
 
 static inline bool hf_pte_migration(hf_pte pte)
@@ -96,7 +101,8 @@ static inline bool hf_pte_migration(hf_pte pte)
 
 static inline hf_pte hf_pte_from_migration(hf_pte pte, uint64_t pfn)
 {
-	return hf_mk_pte(pfn, HF_PTE_YOUNG | (pte & HF_PTE_MIG_WRITE ? HF_PTE_WRITE : 0) |
+	return hf_mk_pte(pfn, HF_PTE_YOUNG | (pte & HF_PTE_TRACK) |
+				      (pte & HF_PTE_MIG_WRITE ? HF_PTE_WRITE : 0) |
 				      (pte & HF_PTE_MIG_DIRTY ? HF_PTE_DIRTY : 0) |
 				      (pte & HF_PTE_MIG_PROTNONE ? HF_PTE_PROTNONE : 0));
 }
@@ -139,6 +145,12 @@ static inline bool hf_pte_absent(hf_pte pte)
 static inline uint64_t hf_pte_pfn(hf_pte pte)
 {
 	return pte >> HF_PTE_PFN_SHIFT;
+}
+
+/* A store must fault first, to be noticed. */
+static inline bool hf_pte_tracks(hf_pte pte, bool soft_dirty_wanted)
+{
+	return pte & HF_PTE_UFFD_WP || (soft_dirty_wanted && !(pte & HF_PTE_SOFT_DIRTY));
 }
 
 /* The same mapping, but for what the CPU may have set meanwhile. */

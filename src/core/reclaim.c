@@ -27,7 +27,7 @@ static int unmap_one(struct hf_mm *mm, uint64_t addr, void *arg)
 	if (pte & HF_PTE_DIRTY)
 		hf_or(&u->page->flags, HF_PG_DIRTY, relaxed);
 	hf_slot_get(sys, u->slot);
-	hf_st(ptep, hf_mk_pte_swap(u->slot, exclusive), seq_cst);
+	hf_st(ptep, hf_mk_pte_swap(u->slot, exclusive) | (pte & HF_PTE_TRACK), seq_cst);
 	hf_page_remove_rmap(mm, u->page);
 	hf_page_put(sys, u->page);
 	return 0;
