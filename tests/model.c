@@ -339,6 +339,13 @@ static void op_move(struct model *m, struct model_input *in)
 	src->bytes = bytes_new(NULL);
 }
 
+static void op_compact(struct model *m, struct model_input *in)
+{
+	(void)in;
+	doing(m, "compact");
+	hf_compact(m->sys);
+}
+
 /* Moves frames, and nobody sees it. */
 static void op_migrate(struct model *m, struct model_input *in)
 {
@@ -696,7 +703,7 @@ bool model_step(struct model *m, struct model_input *in)
 		op_release, op_device,  op_device,  op_map,      op_unmap,     op_remap,
 		op_fault,   op_remote,  op_protect, op_advise,   op_wrprotect, op_pageout,
 		op_pageout, op_migrate, op_migrate, op_hugepage, op_collapse,  op_merge,
-		op_track,   op_move,
+		op_track,   op_move,    op_compact,
 	};
 
 	if (in->at >= in->end)

@@ -114,6 +114,76 @@ static void arguments_are_checked(void **state)
 	assert_int_equal(load(mm, A), 1);
 }
 
+static void machine_with_movable(size_t frames, size_t movable)
+{
+	struct hf_system_config config = {
+		.platform = hf_platform_hosted(),
+		.nr_frames = frames,
+		.nr_movable = movable,
+		.flags = HF_SYSTEM_DEBUG,
+	};
+
+	finish();
+	assert_int_equal(hf_system_create(&config, &sys), 0);
+	assert_int_equal(hf_mm_create(sys, &mm), 0);
+}
+
+static bool in_movable(uint64_t addr)
+{
+	return pfn(mm, addr) >= sys->movable_start;
+}
+
+static void long_term_pins_leave_the_movable_zone(void **state)
+{
+	struct hf_ref longterm, brief, get;
+
+	(void)state;
+	machine_with_movable(256, 128);
+	map(A, 3, RW);
+	for (int i = 0; i < 3; i++)
+		store(mm, A + i * P, (uint8_t)(i + 1));
+	assert_true(in_movable(A) && in_movable(A + P) && in_movable(A + 2 * P));
+	brief = pin(A, HF_FOLL_WRITE);
+	assert_true(in_movable(A));
+	longterm = pin(A + P, HF_FOLL_WRITE | HF_FOLL_LONGTERM);
+	assert_false(in_movable(A + P));
+	assert_int_equal(pfn(mm, A + P), hf_ref_pfn(sys, &longterm));
+	assert_true(info(mm, A + P).exclusive && info(mm, A + P).pins == 1);
+	assert_int_equal(load(mm, A + P), 2);
+	/* somebody holds it there: it cannot move, so it cannot be pinned for long */
+	assert_int_equal(hf_pin_user_pages(mm, A, 1, HF_FOLL_LONGTERM, &get), -EBUSY);
+	assert_int_equal(
+		hf_pin_user_pages_fast(mm, A, 1, HF_FOLL_LONGTERM | HF_FOLL_FAST_ONLY, &get), 0);
+	unpin(&brief);
+	unpin(&longterm);
+	longterm = pin(A, HF_FOLL_LONGTERM);
+	assert_false(in_movable(A));
+	unpin(&longterm);
+}
+
+static void compaction_makes_whole_blocks(void **state)
+{
+	struct hf_system_stats before;
+
+	(void)state;
+	restart("holdfast", 4096);
+	map(A, 2048, RW);
+	for (int i = 0; i < 2048; i++)
+		store(mm, A + i * P, (uint8_t)(i % 250 + 1));
+	for (int i = 0; i < 2048; i++) /* one page in eight stays, in every block */
+		if (i % 8)
+			assert_int_equal(hf_madvise(mm, A + i * P, P, HF_MADV_DONTNEED), 0);
+	before = stats();
+	assert_true(hf_compact(sys) >= 2);
+	assert_true(stats().migrations > before.migrations);
+	assert_int_equal(stats().nr_free, before.nr_free);
+	for (int i = 0; i < 2048; i += 8) {
+		assert_int_equal(load(mm, A + i * P), i % 250 + 1);
+		assert_true(info(mm, A + i * P).exclusive);
+	}
+	assert_int_equal(hf_validate(sys, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -122,6 +192,8 @@ int main(void)
 		t(what_is_held_stays),
 		t(swap_cache_pages_move_too),
 		t(arguments_are_checked),
+		t(long_term_pins_leave_the_movable_zone),
+		t(compaction_makes_whole_blocks),
 	};
 
 	return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);

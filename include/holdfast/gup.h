@@ -45,7 +45,9 @@ struct hf_ref {
  *
  * Returns how many pages were referenced, fewer than `nr` when a later page failed, or the error
  * when the first did: -EINVAL (flags, range, nr 0), -EFAULT (no mapping, protection, NOFAULT would
- * have to fault, the policy fails the pin), -ENOMEM, -EOVERFLOW (the page's counters are full).
+ * have to fault, the policy fails the pin), -ENOMEM, -EOVERFLOW (the page's counters are full),
+ * -EBUSY (LONGTERM: the page is in the movable zone and somebody holds it there). A long-term pin
+ * may move the page inside the call; after it, the page is where it is.
  */
 int64_t hf_get_user_pages(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags,
 			  struct hf_ref *refs);

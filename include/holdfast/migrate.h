@@ -22,6 +22,12 @@ extern "C" {
  */
 int64_t hf_migrate_pages(struct hf_mm *mm, uint64_t addr, size_t len);
 
+/*
+ * Compaction: moves pages together until blocks of 512 frames are free. Returns how many such
+ * blocks it made.
+ */
+size_t hf_compact(struct hf_system *sys);
+
 #ifdef __cplusplus
 }
 #endif

@@ -42,8 +42,10 @@ struct hf_system;
 struct hf_system_config {
 	const struct hf_platform *platform; /* must outlive the system */
 	const struct hf_policy *policy;     /* NULL: hf_policy_default() */
-	size_t nr_frames; /* frames of the machine, 1 of them the zeropage; at least 16 */
-	unsigned flags;   /* HF_SYSTEM_* */
+	size_t nr_frames;  /* frames of the machine, 1 of them the zeropage; at least 16 */
+	size_t nr_movable; /* the last so many of them are the movable zone: a page there is moved
+			      away by a long-term pin; at most nr_frames - 16 */
+	unsigned flags;    /* HF_SYSTEM_* */
 };
 
 struct hf_system_stats {

@@ -40,29 +40,34 @@ static struct hf_page *list_pop(struct hf_page **head)
 	return page;
 }
 
+static enum hf_zone zone_of(const struct hf_system *sys, const struct hf_page *page)
+{
+	return hf_page_longterm_pinnable(sys, page) ? HF_ZONE_NORMAL : HF_ZONE_MOVABLE;
+}
+
 static void block_add(struct hf_system *sys, struct hf_page *page, unsigned order)
 {
 	page->order = order;
 	hf_or(&page->flags, HF_PG_BUDDY, relaxed);
-	list_add(&sys->free[order], page);
+	list_add(&sys->free[zone_of(sys, page)][order], page);
 }
 
 static void block_del(struct hf_system *sys, struct hf_page *page)
 {
 	hf_and(&page->flags, ~HF_PG_BUDDY, relaxed);
-	list_del(&sys->free[page->order], page);
+	list_del(&sys->free[zone_of(sys, page)][page->order], page);
 }
 
-static struct hf_page *block_alloc(struct hf_system *sys, unsigned order)
+static struct hf_page *zone_alloc(struct hf_system *sys, enum hf_zone zone, unsigned order)
 {
 	unsigned found = order;
 	struct hf_page *page;
 
-	while (found <= HF_MAX_ORDER && !sys->free[found])
+	while (found <= HF_MAX_ORDER && !sys->free[zone][found])
 		found++;
 	if (found > HF_MAX_ORDER)
 		return NULL;
-	page = sys->free[found];
+	page = sys->free[zone][found];
 	block_del(sys, page);
 	while (found > order) {
 		found--;
@@ -70,6 +75,14 @@ static struct hf_page *block_alloc(struct hf_system *sys, unsigned order)
 	}
 	sys->nr_buddy_free -= 1ul << order;
 	return page;
+}
+
+/* What can be moved goes where it must be movable, as long as there is room. */
+static struct hf_page *block_alloc(struct hf_system *sys, unsigned order)
+{
+	struct hf_page *page = zone_alloc(sys, HF_ZONE_MOVABLE, order);
+
+	return page ? page : zone_alloc(sys, HF_ZONE_NORMAL, order);
 }
 
 static void block_free(struct hf_system *sys, struct hf_page *page, unsigned order)
@@ -82,6 +95,7 @@ static void block_free(struct hf_system *sys, struct hf_page *page, unsigned ord
 		struct hf_page *buddy = &sys->pages[buddy_pfn];
 
 		if (buddy_pfn + (1ul << order) > sys->nr_frames ||
+		    zone_of(sys, buddy) != zone_of(sys, page) ||
 		    !(hf_ld(&buddy->flags, relaxed) & HF_PG_BUDDY) || buddy->order != order)
 			break;
 		block_del(sys, buddy);
@@ -111,12 +125,12 @@ static void page_prep(struct hf_system *sys, struct hf_page *page)
 	hf_st(&page->counts, HF_COUNT_REF, release);
 }
 
-static struct hf_page *buddy_alloc(struct hf_system *sys, unsigned order)
+static struct hf_page *buddy_alloc(struct hf_system *sys, unsigned order, bool normal)
 {
 	struct hf_page *page;
 
 	hf_mutex_lock(sys, &sys->buddy_lock);
-	page = block_alloc(sys, order);
+	page = normal ? zone_alloc(sys, HF_ZONE_NORMAL, order) : block_alloc(sys, order);
 	hf_mutex_unlock(sys, &sys->buddy_lock);
 	return page;
 }
@@ -213,16 +227,13 @@ struct hf_page *hf_page_alloc(struct hf_system *sys)
 	return page;
 }
 
-struct hf_page *hf_folio_alloc(struct hf_system *sys, unsigned order)
+static struct hf_page *folio_alloc(struct hf_system *sys, unsigned order, bool normal)
 {
-	struct hf_page *head;
+	struct hf_page *head = buddy_alloc(sys, order, normal);
 
-	if (!order)
-		return hf_page_alloc(sys);
-	head = buddy_alloc(sys, order);
 	if (!head) {
 		drain_all(sys);
-		head = buddy_alloc(sys, order);
+		head = buddy_alloc(sys, order, normal);
 	}
 	if (!head)
 		return NULL;
@@ -234,6 +245,49 @@ struct hf_page *hf_folio_alloc(struct hf_system *sys, unsigned order)
 	}
 	hf_st(&head->counts, HF_COUNT_REF, release);
 	return head;
+}
+
+struct hf_page *hf_folio_alloc(struct hf_system *sys, unsigned order)
+{
+	return order ? folio_alloc(sys, order, false) : hf_page_alloc(sys);
+}
+
+struct hf_page *hf_folio_alloc_normal(struct hf_system *sys, unsigned order)
+{
+	return folio_alloc(sys, order, true);
+}
+
+struct hf_page *hf_buddy_isolate(struct hf_system *sys, uint64_t pfn, uint64_t end)
+{
+	struct hf_page *list = NULL;
+
+	drain_all(sys);
+	hf_mutex_lock(sys, &sys->buddy_lock);
+	for (uint64_t i = pfn; i < end; i++) {
+		struct hf_page *page = &sys->pages[i];
+
+		if (!(hf_ld(&page->flags, relaxed) & HF_PG_BUDDY))
+			continue;
+		block_del(sys, page);
+		sys->nr_buddy_free -= 1ul << page->order;
+		page->next = list;
+		list = page;
+	}
+	hf_mutex_unlock(sys, &sys->buddy_lock);
+	return list;
+}
+
+void hf_buddy_unisolate(struct hf_system *sys, struct hf_page *list)
+{
+	drain_all(sys);
+	hf_mutex_lock(sys, &sys->buddy_lock);
+	while (list) {
+		struct hf_page *page = list;
+
+		list = page->next;
+		block_free(sys, page, page->order);
+	}
+	hf_mutex_unlock(sys, &sys->buddy_lock);
 }
 
 void hf_page_free(struct hf_system *sys, struct hf_page *page)

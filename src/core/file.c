@@ -144,10 +144,20 @@ static int cached(struct hf_file *file, uint64_t index, struct hf_page **out)
 	return ret;
 }
 
+/* Files' pages do not migrate. */
+static struct hf_page *alloc_normal(struct hf_system *sys)
+{
+	struct hf_page *page = hf_folio_alloc_normal(sys, 0);
+
+	for (int tries = 0; !page && tries < 16 && hf_reclaim(sys, 8); tries++)
+		page = hf_folio_alloc_normal(sys, 0);
+	return page;
+}
+
 static int read_new(struct hf_file *file, uint64_t index, struct hf_page **out)
 {
 	struct hf_system *sys = file->sys;
-	struct hf_page *page = file->hugetlb ? hf_hugetlb_alloc(sys) : hf_page_alloc_reclaim(sys);
+	struct hf_page *page = file->hugetlb ? hf_hugetlb_alloc(sys) : alloc_normal(sys);
 	void *data = page ? hf_page_data(sys, page) : NULL;
 	int err = 0;
 

@@ -159,6 +159,36 @@ static int follow(struct gup *g, struct hf_vma *vma, uint64_t addr, struct hf_re
 	return ret;
 }
 
+/* The page is in the movable zone: gives the pin up, and moves it. -ENOMEM, -EBUSY. */
+static int move_off(struct gup *g, struct hf_ref *ref)
+{
+	struct hf_system *sys = g->mm->sys;
+	struct hf_page *old = hf_folio(ref->page), *new;
+	int err = -HF_ENOMEM;
+
+	hf_page_get(old);
+	hf_page_release(sys, ref->page, hf_gup_delta(sys, ref->taken));
+	hf_count(sys, HF_STAT_PINS_RELEASED, 1);
+	*ref = (struct hf_ref){ .page = NULL };
+	new = hf_folio_alloc_normal(sys, hf_folio_order(old));
+	if (!new &&hf_reclaim(sys, 8))
+		new = hf_folio_alloc_normal(sys, hf_folio_order(old));
+	if (new) {
+		err = hf_migrate_folio(sys, old, new);
+		hf_page_put(sys, new);
+	}
+	hf_page_put(sys, old);
+	return err == -HF_EAGAIN ? -HF_EBUSY : err;
+}
+
+static bool misplaced(const struct gup *g, const struct hf_ref *ref)
+{
+	return g->taken & HF_FOLL_LONGTERM && g->taken & HF_FOLL_PIN &&
+	       !hf_page_longterm_pinnable(g->mm->sys, ref->page);
+}
+
+#define MOVES 100 /* others may hold the page for a moment */
+
 static int gup_one(struct gup *g, uint64_t addr, struct hf_ref *ref)
 {
 	struct hf_vma *vma = hf_vma_find(g->mm, addr);
@@ -166,9 +196,17 @@ static int gup_one(struct gup *g, uint64_t addr, struct hf_ref *ref)
 	if (!vma || !vma_allows(g->mm, vma, g->taken))
 		return -HF_EFAULT;
 	g->write_faulted = false;
-	for (;;) {
+	for (int moves = 0;;) {
 		int ret = follow(g, vma, addr, ref), err;
 
+		if (!ret && misplaced(g, ref)) {
+			err = move_off(g, ref);
+			if (err && (err != -HF_EBUSY || ++moves == MOVES))
+				return err;
+			if (err)
+				g->mm->sys->pf->relax(g->mm->sys->pf->ctx);
+			continue;
+		}
 		if (ret <= 0)
 			return ret;
 		if (g->taken & HF_FOLL_NOFAULT)

@@ -58,6 +58,8 @@ static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned t
 		return false;
 	marked = hf_pfn_page(sys, hf_pte_pfn(pte));
 	page = hf_pmd_huge(pmd) ? marked + hf_pte_index(addr) : marked;
+	if (taken & HF_FOLL_LONGTERM && !hf_page_longterm_pinnable(sys, page))
+		return false;
 	if (hf_page_try_grab(page, delta))
 		return false;
 	if (hf_pmd_table(mm, addr) == pmds && hf_ld(pmdp, seq_cst) == pmd &&

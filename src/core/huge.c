@@ -127,7 +127,7 @@ static struct hf_page *huge_zeropage(struct hf_system *sys)
 
 	if (head)
 		return head;
-	made = hf_folio_alloc(sys, HF_PMD_ORDER);
+	made = hf_folio_alloc_normal(sys, HF_PMD_ORDER);
 	if (!made)
 		return NULL;
 	__builtin_memset(hf_page_data(sys, made), 0, HF_PMD_SIZE);

@@ -91,7 +91,7 @@ size_t hf_system_set_hugepages(struct hf_system *sys, size_t nr)
 	struct hf_page *head;
 
 	hf_mutex_lock(sys, &sys->hugetlb.lock);
-	while (sys->hugetlb.nr < nr && (head = hf_folio_alloc(sys, HF_PMD_ORDER))) {
+	while (sys->hugetlb.nr < nr && (head = hf_folio_alloc_normal(sys, HF_PMD_ORDER))) {
 		hf_st(&head->counts, 0, relaxed);
 		pool_push(sys, head);
 		sys->hugetlb.nr++;

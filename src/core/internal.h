@@ -147,6 +147,9 @@ struct hf_mm {
 
 /* ---- the machine ---- */
 
+/* Long-term pins are for frames of the first zone only, so that the second can be emptied. */
+enum hf_zone { HF_ZONE_NORMAL, HF_ZONE_MOVABLE, HF_NR_ZONES };
+
 struct hf_pcp {
 	_Alignas(64) struct hf_lock lock;
 	struct hf_page *list;
@@ -199,7 +202,8 @@ struct hf_system {
 	} ksm;
 	_Atomic uint32_t thp_orders; /* bit set: sizes that huge page faults may use */
 	struct hf_lock buddy_lock;
-	struct hf_page *free[HF_MAX_ORDER + 1];
+	struct hf_page *free[HF_NR_ZONES][HF_MAX_ORDER + 1];
+	uint64_t movable_start; /* frames from here on are the movable zone */
 	size_t nr_buddy_free;
 	struct hf_pcp *pcp; /* HF_NR_PCP */
 	struct hf_lock mms_lock;
@@ -356,6 +360,18 @@ struct hf_page *hf_page_alloc(struct hf_system *sys);
 void hf_page_free(struct hf_system *sys, struct hf_page *page);
 /* A folio of 2^order pages, with one reference, contents undefined; NULL when there is none. */
 struct hf_page *hf_folio_alloc(struct hf_system *sys, unsigned order);
+/* The same, of the normal zone. */
+struct hf_page *hf_folio_alloc_normal(struct hf_system *sys, unsigned order);
+/* Takes the free frames of [pfn, end) away from allocation, and gives them back. The list goes by
+ * next; the blocks keep their orders. */
+struct hf_page *hf_buddy_isolate(struct hf_system *sys, uint64_t pfn, uint64_t end);
+void hf_buddy_unisolate(struct hf_system *sys, struct hf_page *list);
+
+static inline bool hf_page_longterm_pinnable(const struct hf_system *sys,
+					     const struct hf_page *page)
+{
+	return hf_page_pfn(sys, page) < sys->movable_start;
+}
 void hf_buddy_free(struct hf_system *sys, struct hf_page *page, unsigned order);
 size_t hf_nr_free(struct hf_system *sys);
 
@@ -656,6 +672,12 @@ void hf_cold_range(struct hf_mm *mm, uint64_t start, uint64_t end);
 void hf_free_range(struct hf_mm *mm, uint64_t start, uint64_t end);
 /* Pages that only this mm maps. mmap_lock held. */
 void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end);
+
+/* ---- migrate.c ---- */
+
+/* Moves a folio into a new one of the same order; the caller holds one reference of each, and no
+ * lock but mmap_lock. -EBUSY, -EAGAIN: it stays where it is. */
+int hf_migrate_folio(struct hf_system *sys, struct hf_page *old, struct hf_page *new);
 
 /* ---- mm.c ---- */
 

@@ -31,8 +31,9 @@ typedef uint64_t hf_pte;
 #define HF_PTE_HUGE (1ull << 10)       /* tables are aligned, so that their pointers lack it */
 #define HF_PTE_SOFT_DIRTY (1ull << 12) /* stored to since soft-dirty bits were cleared */
 #define HF_PTE_UFFD_WP (1ull << 13)    /* write-protected by userfaultfd */
-#define HF_PTE_TRACK (HF_PTE_SOFT_DIRTY | HF_PTE_UFFD_WP) /* swap and migration entries keep them  \
-							   */
+#define HF_PTE_TRACK                                                                               \
+	(HF_PTE_SOFT_DIRTY | HF_PTE_UFFD_WP) /* swap and migration entries keep them               \
+					      */
 #define HF_PTE_FLAGS 0xffffull
 #define HF_PTE_PFN_SHIFT 16
 #define HF_TABLE_ALIGN 2048

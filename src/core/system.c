@@ -48,7 +48,8 @@ int hf_system_create(const struct hf_system_config *config, struct hf_system **o
 	struct hf_system *sys;
 
 	*out = NULL;
-	if (!pf || config->nr_frames < 16 || config->nr_frames > SIZE_MAX / HF_PAGE_SIZE ||
+	if (!pf || config->nr_frames < 16 || config->nr_movable > config->nr_frames - 16 ||
+	    config->nr_frames > SIZE_MAX / HF_PAGE_SIZE ||
 	    config->flags & ~(HF_SYSTEM_DEBUG | HF_SYSTEM_UNPIN_CHECK))
 		return -HF_EINVAL;
 	sys = pf->alloc(pf->ctx, sizeof(*sys), 64);
@@ -59,6 +60,7 @@ int hf_system_create(const struct hf_system_config *config, struct hf_system **o
 		.policy = config->policy ? config->policy : hf_policy_default(),
 		.flags = config->flags,
 		.nr_frames = config->nr_frames,
+		.movable_start = config->nr_frames - config->nr_movable,
 		.next_asid = 1,
 		.thp_orders = 1u << HF_PMD_ORDER,
 	};

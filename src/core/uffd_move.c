@@ -81,11 +81,11 @@ static int move_one(struct move *m)
 	int err = -HF_EAGAIN;
 
 	m->to_table = hf_leaf_alloc(m->mm, m->dst);
-	m->from_table = hf_leaf(m->mm, m->src);
-	if (!m->to_table)
+	m->from_table = page && hf_folio_order(page) ? NULL : hf_leaf_alloc(m->mm, m->src);
+	if (page && hf_folio_order(page))
+		err = -HF_EBUSY;
+	else if (!m->to_table || !m->from_table)
 		err = -HF_ENOMEM;
-	else if (!m->from_table)
-		err = page ? -HF_EBUSY : 0;
 	else if (!page || hf_page_trylock(page)) {
 		lock_both(m);
 		err = move_entry(m, page);
