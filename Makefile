@@ -4,7 +4,7 @@ TARGETS := linux-4.19,linux-5.10,linux-6.1,linux-6.12,holdfast,here
 THREAD_TARGETS := linux-4.19,linux-5.8,linux-5.10,linux-5.18,linux-6.1,linux-6.12,linux-6.18,holdfast,fail-pin,ro-pin-exempt,two-counters,ro-short-get,refuse-fork,wired-copy,copy-referenced,dont-fork
 PREFIX ?= /usr/local
 
-.PHONY: all deps demo check bench thread-table format install clean help
+.PHONY: all deps demo check mutants bench thread-table format install clean help
 
 all: deps
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
@@ -15,6 +15,10 @@ deps:
 
 demo: all
 	@$(BUILD)/holdfast run --on $(TARGETS) $$(cat scenarios/demo)
+
+mutants: all
+	@scripts/install-deps check
+	@sh tests/mutants.sh | scripts/count-mutants
 
 check:
 	@scripts/install-deps check

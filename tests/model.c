@@ -619,8 +619,9 @@ static void op_take(struct model *m, struct model_input *in)
 	got = take(m, p, bits >> 5 & 3, slot, nr, flags, pin, r->ref);
 	while (want < nr && slot_allows(&p->slot[slot + want], flags))
 		want++;
-	/* memory may be short, and policies fail or lack pages */
-	exact = m->windows && got != -ENOMEM && !(got >= 0 && got < want);
+	/* memory may be short, a page held in the movable zone, and policies fail or lack pages */
+	exact = m->windows && got != -ENOMEM && !(got == -EBUSY && flags & HF_FOLL_LONGTERM) &&
+		!(got >= 0 && got < want);
 	if (exact && got != (want ? (int64_t)want : -EFAULT))
 		complain(m, "got %lld, want %u", (long long)got, want);
 	if (got > (int64_t)want)

@@ -259,12 +259,88 @@ static void test_instant(void)
 	must(!hf_unpin_user_pages(in.sys, kept, KEPT));
 	hf_mm_put(in.parent);
 	hf_system_stats(in.sys, &stats);
+	must(!stats.unpin_check_failures);
 	end_system(in.sys);
 	hf_swap_device_close(&swap);
 	printf("ok %u - fork shows one instant while threads store, pin, protect and page out "
 	       "(%u forks, %llu rounds of stores, %llu pages out)\n",
 	       test_number, 300 * scale, (unsigned long long)w[0].rounds,
 	       (unsigned long long)stats.swap_outs);
+}
+
+/* ---- lockless pins while PMDs and leaf tables take each other's place ---- */
+
+static void *count_up(void *arg)
+{
+	struct instant *in = arg;
+
+	for (uint64_t v = 1; !atomic_load(&in->stop); v++)
+		for (unsigned page = 0; page < PAGES; page++)
+			must(!hf_store(in->parent, place(0, 2 * page), &v, 8));
+	return NULL;
+}
+
+/* What the CPU saw before, the device sees; what the device sees, the CPU sees after. */
+static void *pin_fast_and_check(void *arg)
+{
+	struct instant *in = arg;
+	uint64_t random = 123456789ull;
+
+	while (!atomic_load(&in->stop)) {
+		unsigned page = next_random(&random) % PAGES;
+		struct hf_ref ref;
+
+		must(hf_pin_user_pages_fast(in->parent, BASE + page * HF_PAGE_SIZE, 1,
+					    next_random(&random) & 1 ? HF_FOLL_WRITE : 0,
+					    &ref) == 1);
+		check_window(in, &ref, page, 0);
+		must(!hf_unpin_user_pages(in->sys, &ref, 1));
+	}
+	return NULL;
+}
+
+static void *collapse_and_split(void *arg)
+{
+	struct instant *in = arg;
+	const uint64_t last = BASE + 511 * HF_PAGE_SIZE;
+
+	for (unsigned i = 0; i < 1500 * scale; i++) {
+		int err = hf_madvise(in->parent, BASE, 512 * HF_PAGE_SIZE, HF_MADV_COLLAPSE);
+
+		must(!err || err == -EAGAIN);
+		must(!hf_mprotect(in->parent, last, HF_PAGE_SIZE, HF_PROT_READ));
+		must(!hf_mprotect(in->parent, last, HF_PAGE_SIZE, HF_PROT_READ | HF_PROT_WRITE));
+	}
+	atomic_store(&in->stop, true);
+	return NULL;
+}
+
+static void test_collapse(void)
+{
+	struct instant in = { .sys = make_system(hf_policy_default(), 4096) };
+	pthread_t writer, pinners[2], collapser;
+	uint64_t addr = BASE;
+	struct hf_system_stats stats;
+
+	must(!hf_mm_create(in.sys, &in.parent));
+	must(!hf_mmap(in.parent, &addr, 512 * HF_PAGE_SIZE, HF_PROT_READ | HF_PROT_WRITE,
+		      HF_MAP_FIXED));
+	start(&writer, count_up, &in);
+	for (unsigned i = 0; i < 2; i++)
+		start(&pinners[i], pin_fast_and_check, &in);
+	start(&collapser, collapse_and_split, &in);
+	pthread_join(collapser, NULL);
+	pthread_join(writer, NULL);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(pinners[i], NULL);
+	hf_mm_put(in.parent);
+	hf_system_stats(in.sys, &stats);
+	must(!stats.unpin_check_failures);
+	end_system(in.sys);
+	printf("ok %u - pins stay windows while pages collapse and split (%llu collapses, %llu "
+	       "pins)\n",
+	       test_number, (unsigned long long)stats.collapses,
+	       (unsigned long long)stats.pins_acquired);
 }
 
 /* ---- many models on one system, and somebody who meddles ---- */
@@ -410,6 +486,8 @@ int main(int argc, char **argv)
 		scale = (unsigned)strtoul(argv[1], NULL, 0);
 	test_number = 1;
 	test_instant();
+	test_number++;
+	test_collapse();
 	for (size_t i = 0; (policy = hf_policy_at(i)); i++) {
 		test_number++;
 		test_crowd(policy, 512, 0, 1);

@@ -336,6 +336,19 @@ static void mappings_reserve_their_pages(void **state)
 	assert_int_equal(hf_mprotect(mm, H, P, HF_PROT_READ), -EINVAL);
 }
 
+static void reservations_are_the_parents(void **state)
+{
+	struct hf_mm *child;
+
+	(void)state;
+	assert_int_equal(hf_system_set_hugepages(sys, 1), 1);
+	assert_int_equal(map_hugetlb(H, M), 0);
+	child = fork_mm();
+	assert_int_equal(try_store(child, H), -ENOMEM); /* the one page is spoken for */
+	store(mm, H, 1);
+	hf_mm_put(child);
+}
+
 static void children_take_what_is_left(void **state)
 {
 	struct hf_mm *child, *another;
@@ -461,6 +474,7 @@ int main(void)
 		f(mappings_are_cut_and_moved_like_others),
 		f(arguments_are_checked),
 		h(mappings_reserve_their_pages),
+		h(reservations_are_the_parents),
 		h(children_take_what_is_left),
 		h(linux_reuses_what_is_mapped_once),
 		h(pinned_hugetlb_is_copied_by_fork),

@@ -175,8 +175,12 @@ static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *ds
 		hf_st(dst, hf_mk_pte_marker(HF_PTE_MARKER_ABSENT), release);
 		return 0;
 	}
-	if (action == HF_FORK_COPY || hf_page_try_share(sys, page))
+	if (action == HF_FORK_COPY)
 		return copy_early(f, src, dst, addr, pte, page);
+	/* who goes by estimates has asked for the flag besides; pins are excluded by the sequence */
+	hf_assert(!sys->policy->has_mark || sys->policy->pins_shared || !hf_page_pins(page) ||
+		  !hf_page_exclusive(page));
+	hf_and(&page->flags, ~HF_PG_EXCLUSIVE, release);
 	hf_page_get(page);
 	hf_page_add_rmap(f->child, page);
 	share_entry(src, dst, pte);

@@ -223,12 +223,16 @@ static struct candidate *seen_before(struct scan *s, uint64_t sum)
 	return c;
 }
 
-/* The page's checksum, and whether it is all zeros. False: it is not for merging. */
+/* The page's checksum. False: it is not for merging. */
 static bool look_at(struct hf_mm *mm, uint64_t addr, uint64_t *sum)
 {
-	struct hf_page *page = hf_page_at(mm, addr);
-	bool fine = page && mergeable_page(page);
+	struct hf_page *page;
+	bool fine;
 
+	hf_mmap_read_lock(mm);
+	page = hf_page_at(mm, addr);
+	hf_mmap_read_unlock(mm);
+	fine = page && mergeable_page(page);
 	if (fine)
 		*sum = checksum(mm->sys, page);
 	if (page)
