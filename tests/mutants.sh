@@ -175,6 +175,8 @@ mutant "trap 17: a read fault maps a swapped page of ours read-only" core/fault.
 	'if (keep && !write && f->vma->prot & HF_PROT_WRITE && sys->policy->has_mark &&' 'if (0 &&'
 mutant "trap 18: swap-in drops the mark although nothing is being written back" core/fault.c \
 	'keep = f->pte & HF_PTE_SWP_EXCLUSIVE;' 'keep = false;'
+mutant "trap 19: a write fault drains every CPU's batch" core/fault.c 'hf_lru_drain(sys);' 'hf_lru_drain_all(sys);'
+mutant "trap 19: a write fault drains no batch" core/fault.c 'hf_lru_drain(sys);' ';'
 mutant "trap 20: a small page whose lock is busy is waited for" core/fault.c \
 	'if (!policy->reuse_sleeps)' 'if (0)'
 mutant "trap 20: a folio whose lock is busy is copied" core/huge.c \

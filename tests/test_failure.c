@@ -130,6 +130,72 @@ static void huge_history(struct hf_system *sys, struct hf_mm *mm)
 	done(sys, hf_munmap(mm, A + 100 * P, P));
 }
 
+static int no_read(void *ctx, uint64_t index, void *page)
+{
+	(void)ctx;
+	(void)index;
+	memset(page, 0, HF_PAGE_SIZE);
+	return 0;
+}
+
+static int no_write(void *ctx, uint64_t index, const void *page)
+{
+	(void)ctx;
+	(void)index;
+	(void)page;
+	return 0;
+}
+
+/* Files, hugetlb, merging, moving, compaction. */
+static void other_history(struct hf_system *sys, struct hf_mm *mm)
+{
+	static const struct hf_backing backing = { .read = no_read, .write = no_write };
+	uint64_t addr = A, word = 5, huge = A + (1ul << 30);
+	struct hf_mm *child = NULL;
+	struct hf_file *file = NULL;
+	struct hf_ref ref;
+	int64_t got;
+
+	if (done(sys, hf_file_create(sys, 4 * P, &backing, 0, &file))) {
+		done(sys, hf_mmap_file(mm, &addr, 4 * P, RW, HF_MAP_FIXED, file, 0));
+		addr = A + 8 * P;
+		done(sys,
+		     hf_mmap_file(mm, &addr, 4 * P, RW, HF_MAP_FIXED | HF_MAP_SHARED, file, 0));
+		done(sys, hf_store(mm, A, &word, 8));
+		done(sys, hf_store(mm, A + 9 * P, &word, 8));
+		done(sys, hf_file_write(file, 2 * P, &word, 8));
+		done(sys, hf_file_sync(file));
+		done(sys, hf_mremap(mm, A + 8 * P, 2 * P, 3 * P, HF_MREMAP_MAYMOVE, &addr));
+	}
+	addr = A + 16 * P;
+	done(sys, hf_mmap(mm, &addr, 8 * P, RW, HF_MAP_FIXED));
+	for (int i = 0; i < 4; i++)
+		done(sys, hf_store(mm, addr + i * P, &word, 8));
+	done(sys, hf_madvise(mm, addr, 4 * P, HF_MADV_MERGEABLE));
+	done(sys, hf_ksm_scan(sys, 0));
+	got = hf_pin_user_pages(mm, addr, 1, HF_FOLL_LONGTERM, &ref);
+	done(sys, got);
+	if (got > 0)
+		assert_int_equal(hf_unpin_user_pages(sys, &ref, 1), 0);
+	hf_uffd_move(mm, addr + 4 * P, addr, P);
+	validate(sys);
+	hf_system_set_hugepages(sys, 2);
+	done(sys, hf_mmap(mm, &huge, 1, RW, HF_MAP_FIXED | HF_MAP_HUGETLB));
+	done(sys, hf_store(mm, huge, &word, 8));
+	done(sys, hf_mm_fork(mm, &child));
+	if (child) {
+		done(sys, hf_store(child, huge, &word, 8));
+		done(sys, hf_store(child, A, &word, 8));
+		hf_mm_put(child);
+	}
+	hf_compact(sys);
+	validate(sys);
+	if (file) {
+		done(sys, hf_file_truncate(file, P));
+		hf_file_put(file);
+	}
+}
+
 typedef void (*history_fn)(struct hf_system *sys, struct hf_mm *mm);
 
 static void run_once(const struct hf_policy *policy, history_fn history, size_t frames)
@@ -172,8 +238,15 @@ static void each_allocation(const struct hf_policy *policy, history_fn history, 
 
 static void every_allocation_fails_once(void **state)
 {
+	static const char *const some[] = { "linux-5.10", "linux-6.18", "holdfast", "dont-fork" };
+
 	each_allocation(*state, history, 64);
-	each_allocation(*state, huge_history, 2048);
+	for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
+		if (*state != hf_policy_find(some[i]))
+			continue;
+		each_allocation(*state, huge_history, 2048);
+		each_allocation(*state, other_history, 2048);
+	}
 }
 
 /* The same with frames: the machine has 16, 17, 18 ... of them. */

@@ -167,6 +167,39 @@ static void a_busy_page_is_copied(void **state)
 	hf_page_put(sys, page);
 }
 
+static void *touch(void *arg)
+{
+	store(arg, A, 1);
+	return NULL;
+}
+
+/* The batch of the CPU that made the page holds a reference: the faulting CPU drains its own. */
+static void only_ones_own_batch_is_drained(void **state)
+{
+	static const struct {
+		const char *policy;
+		unsigned copies[2]; /* made here, and by another thread */
+	} want[] = { { "linux-5.10", { 1, 1 } },
+		     { "linux-6.12", { 0, 1 } },
+		     { "holdfast", { 0, 0 } } };
+	pthread_t thread;
+
+	(void)state;
+	for (int i = 0; i < 6; i++) {
+		restart(want[i / 2].policy, 256);
+		map(A, 1, RW);
+		if (i % 2) {
+			assert_int_equal(pthread_create(&thread, NULL, touch, mm), 0);
+			pthread_join(thread, NULL);
+		} else {
+			store(mm, A, 1);
+		}
+		hf_mm_put(fork_mm());
+		store(mm, A, 2);
+		assert_int_equal(stats().cow_copies, want[i / 2].copies[i % 2]);
+	}
+}
+
 /* A read of a swapped page that is ours alone maps it writable, at once. */
 static void swap_in_maps_writable(void **state)
 {
@@ -209,6 +242,7 @@ int main(void)
 		t(many_references_look_like_a_pin),
 		t(a_busy_folio_is_waited_for),
 		t(a_busy_page_is_copied),
+		t(only_ones_own_batch_is_drained),
 		t(swap_in_maps_writable),
 		t(short_reads_take_the_zeropage_on_linux),
 	};

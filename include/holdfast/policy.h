@@ -96,6 +96,9 @@ struct hf_policy {
 	/* Long-term write pins of shared mappings are refused where the file tracks stores (6.5).
 	 */
 	bool refuses_longterm_file_writes;
+	/* New pages wait in a batch of their CPU, which holds a reference; a write fault drains its
+	 * own CPU's batch before it counts (5.18), not those of others. */
+	bool lru_batches, drains_lru_batch;
 	/* A write fault sleeps for the page lock and looks again; otherwise a busy lock means copy.
 	 */
 	bool reuse_sleeps;

@@ -191,6 +191,7 @@ static void pcp_drain(struct hf_system *sys, struct hf_pcp *pcp, uint32_t keep)
 
 static void drain_all(struct hf_system *sys)
 {
+	hf_lru_drain_all(sys);
 	for (size_t i = 0; i < HF_NR_PCP; i++) {
 		struct hf_pcp *pcp = &sys->pcp[i];
 

@@ -164,6 +164,7 @@ static int collapse_at(struct hf_vma *vma, uint64_t addr)
 	if (!c.leaf) /* nothing there, or a PMD maps it already */
 		return c.pmds && hf_ld(hf_pmd_entry(c.pmds, addr), relaxed) ? 0 : -HF_EINVAL;
 	err = bring_in(&c);
+	hf_lru_drain_all(c.mm->sys);
 	return err ? err : collapse_pmd(&c);
 }
 

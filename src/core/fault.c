@@ -54,6 +54,7 @@ static void install_own(struct fault *f, struct hf_page *page)
 	hf_page_add_new_rmap(page, f->vma, f->addr, sys->policy->has_mark);
 	/* release: GUP-fast, which reads the entry first, then sees the mark and the contents */
 	hf_st(f->ptep, own_pte(f, hf_page_pfn(sys, page)), seq_cst);
+	hf_lru_add(sys, page);
 }
 
 /* ---- new pages ---- */
@@ -261,6 +262,9 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 		}
 		hf_page_put(sys, page);
 	}
+	/* another CPU's batch is not looked at: then the page is copied, needlessly */
+	if (policy->drains_lru_batch && hf_ld(&page->flags, relaxed) & HF_PG_BATCHED)
+		hf_lru_drain(sys);
 	kept = hf_folio_order(page) ? policy->large_reuse(f->mm, page) : policy->may_reuse(page);
 	if (kept) {
 		if (policy->has_mark)

@@ -25,6 +25,7 @@
 #define HF_PMD_SIZE 0x200000ull
 #define HF_PMD_MASK (~(HF_PMD_SIZE - 1))
 #define HF_NR_PCP 64
+#define HF_LRU_BATCH 15
 #define HF_MAX_MAP_COUNT 65530
 #define HF_POISON 0x6b /* fills free frames in debug systems */
 
@@ -47,6 +48,7 @@
 #define HF_PG_CACHED (1u << 6)   /* free, in a per-thread cache */
 #define HF_PG_HUGETLB (1u << 8)  /* of the hugetlb pool */
 #define HF_PG_KSM (1u << 9)      /* a stable page: index is its checksum, next and prev its list */
+#define HF_PG_BATCHED (1u << 10) /* in an LRU batch, which holds a reference */
 
 #define HF_COMPOUND(order, offset) ((uint32_t)(order) << 16 | (offset))
 
@@ -154,6 +156,8 @@ struct hf_pcp {
 	_Alignas(64) struct hf_lock lock;
 	struct hf_page *list;
 	_Atomic uint32_t count;
+	struct hf_page *batch[HF_LRU_BATCH]; /* new pages on their way to the LRU */
+	unsigned nr_batch;
 };
 
 enum hf_stat {
@@ -678,6 +682,14 @@ void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end);
 /* Moves a folio into a new one of the same order; the caller holds one reference of each, and no
  * lock but mmap_lock. -EBUSY, -EAGAIN: it stays where it is. */
 int hf_migrate_folio(struct hf_system *sys, struct hf_page *old, struct hf_page *new);
+
+/* ---- lru.c ---- */
+
+/* A new small page goes to the batch of this CPU, where there are batches. */
+void hf_lru_add(struct hf_system *sys, struct hf_page *page);
+/* This CPU's batch, and all, give their references back. */
+void hf_lru_drain(struct hf_system *sys);
+void hf_lru_drain_all(struct hf_system *sys);
 
 /* ---- mm.c ---- */
 

@@ -320,6 +320,7 @@ int64_t hf_ksm_scan(struct hf_system *sys, unsigned flags)
 	__builtin_memset(s, 0, sizeof(*s));
 	s->sys = sys;
 	s->flags = flags;
+	hf_lru_drain_all(sys);
 	while (!err && (mm = hf_next_mm(sys, mm)))
 		err = scan_mm(s, mm);
 	if (mm)

@@ -52,6 +52,7 @@ int hf_migrate_folio(struct hf_system *sys, struct hf_page *old, struct hf_page 
 	struct hf_anon_vma *av;
 	int err = -HF_EBUSY;
 
+	hf_lru_drain_all(sys);
 	if (!hf_page_trylock(old))
 		return -HF_EBUSY;
 	av = hf_page_get_anon_vma(sys, old);

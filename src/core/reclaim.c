@@ -109,6 +109,7 @@ int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young)
 
 	if (!hf_page_is_anon(page) || hf_page_hugetlb(page) || hf_page_ksm(page))
 		return -HF_EINVAL;
+	hf_lru_drain_all(sys);
 	if (!hf_page_trylock(page))
 		return -HF_EBUSY;
 	err = swap_out_locked(sys, page, spare_young);

@@ -83,9 +83,10 @@ int hf_system_create(const struct hf_system_config *config, struct hf_system **o
 int hf_system_destroy(struct hf_system *sys)
 {
 	const struct hf_platform *pf = sys->pf;
+	size_t zero;
 
-	size_t zero =
-		sys->huge_zeropage && hf_page_refs(sys->huge_zeropage) == 1 ? HF_PMD_PAGES : 0;
+	hf_lru_drain_all(sys);
+	zero = sys->huge_zeropage && hf_page_refs(sys->huge_zeropage) == 1 ? HF_PMD_PAGES : 0;
 
 	if (sys->mms ||
 	    hf_nr_free(sys) + zero + sys->hugetlb.nr_free * HF_PMD_PAGES != sys->nr_frames - 1)

@@ -30,7 +30,7 @@
 	.has_mark = true, .unpin_check = true, .mprotect_upgrades = true, .estimates_pins = true,  \
 	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount,                       \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_mapped_once,              \
-	.hugetlb_fork_copies = true
+	.hugetlb_fork_copies = true, .lru_batches = true, .drains_lru_batch = true
 
 /* What the default has in common with the alternatives that vary one of its rules. */
 #define MARK_AND_EXACT_PINS                                                                        \
@@ -44,6 +44,7 @@ static const struct hf_policy policies[] = {
 	{
 		.name = "linux-4.19",
 		.estimates_pins = true,
+		.lru_batches = true,
 		.collapse_needs_write = true,
 		.summary = "up to 5.7: mapcount decides, no pins",
 		.reuse_sleeps = true,
@@ -59,6 +60,7 @@ static const struct hf_policy policies[] = {
 	{
 		.name = "linux-5.8",
 		.estimates_pins = true,
+		.lru_batches = true,
 		.collapse_needs_write = true,
 		.summary = "mapcount decides; GUP breaks COW first",
 		.reuse_sleeps = true,
@@ -73,6 +75,7 @@ static const struct hf_policy policies[] = {
 	{
 		.name = "linux-5.10",
 		.estimates_pins = true,
+		.lru_batches = true,
 		.collapse_needs_write = true,
 		.summary = "5.9 to 5.17: refcount decides; fork copies what looks pinned",
 		.fork_page = hf_fork_copy_maybe_pinned,
@@ -86,6 +89,8 @@ static const struct hf_policy policies[] = {
 	{
 		.name = "linux-5.18",
 		.estimates_pins = true,
+		.lru_batches = true,
+		.drains_lru_batch = true,
 		.collapse_needs_write = true,
 		.summary = "refcount decides, for huge and swapped pages too",
 		.swap_in_counts_refs = true,
