@@ -39,7 +39,13 @@ static uint64_t checksum(const struct hf_system *sys, const struct hf_page *page
 static bool same_bytes(const struct hf_system *sys, const struct hf_page *a,
 		       const struct hf_page *b)
 {
-	return !__builtin_memcmp(hf_page_data(sys, a), hf_page_data(sys, b), HF_PAGE_SIZE);
+	const uint64_t *x = (const void *)hf_page_data(sys, a);
+	const uint64_t *y = (const void *)hf_page_data(sys, b);
+	size_t i = 0;
+
+	while (i < HF_PAGE_SIZE / sizeof(*x) && x[i] == y[i])
+		i++;
+	return i == HF_PAGE_SIZE / sizeof(*x);
 }
 
 /* ---- stable pages ---- */

@@ -8,8 +8,8 @@
 #define HF_KERNEL_RUN_H
 
 #include "../scenario/target.h"
-#include "stage.h"
 #include "settings.h"
+#include "stage.h"
 #include "swap.h"
 
 /* Buffers lie here, far from everything else in a process. */

@@ -111,7 +111,8 @@ static int parse_kind_list(struct hf_parser *p, hf_kinds *kinds)
 			return err;
 		i = hf_parse_find(p, &name, kind_at);
 		if (i < 0)
-			return hf_parse_unknown(p, &name, "kind", kind_at, NULL);
+			return hf_parse_unknown(p, &name, "kind", kind_at,
+						"see 'holdfast list kinds'");
 		*kinds |= hf_kinds_named((size_t)i);
 	} while (p->lx.tok.kind != HF_T_END);
 	return 0;
