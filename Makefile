@@ -45,6 +45,7 @@ help:
 	@echo 'make              build build/holdfast, the library and the tests'
 	@echo 'make demo         build, then the table of telling scenarios'
 	@echo 'make check        build and run all tests (plain, ASan+UBSan, TSan)'
+	@echo 'make mutants      take the guards away one at a time: all must be noticed'
 	@echo 'make bench        single-thread figures of the engine'
 	@echo 'make thread-table rewrite the table of docs/design.md'
 	@echo 'make format       clang-format all sources'

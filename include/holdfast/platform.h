@@ -13,8 +13,8 @@
  * Besides this, a freestanding build needs what compilers take for granted: memcpy, memmove and
  * memset.
  *
- * Lock order inside the core: mmap_lock (rw) -> page lock -> anon_vma lock -> ptl -> leaf locks
- * (allocator).
+ * Lock order inside the core: mmap_lock (rw; in fork parent's, then child's) -> page lock -> file
+ * lock -> anon_vma lock -> ptl -> leaf locks (allocator, swap slots, hugetlb pool, KSM, owners).
  */
 #ifndef HOLDFAST_PLATFORM_H
 #define HOLDFAST_PLATFORM_H
