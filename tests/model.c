@@ -40,6 +40,7 @@ struct model {
 	struct hf_system *sys;
 	bool windows, omits;
 	unsigned stride;      /* pages of a slot; its bytes are in the first */
+	struct hf_file *file; /* full of zeros, so a private mapping of it is like fresh memory */
 	pthread_mutex_t lock; /* of proc[].mm, for borrowers */
 	struct proc proc[MODEL_PROCS];
 	struct reference reference[MODEL_REFS];
@@ -168,7 +169,7 @@ static void op_map(struct model *m, struct model_input *in)
 	struct proc *p = pick_proc(m, in);
 	unsigned slot, nr, prot = prots[pick(in, 4)];
 	uint64_t addr;
-	bool huge;
+	bool huge, from_file;
 
 	pick_range(in, &slot, &nr, 4);
 	huge = pick(in, 2);
@@ -177,8 +178,14 @@ static void op_map(struct model *m, struct model_input *in)
 		nr = 4;
 	}
 	addr = address(m, slot);
-	doing(m, "P%d: map %u+%u prot %u", number(m, p), slot, nr, prot);
-	if (!came_out(m, hf_mmap(p->mm, &addr, span(m, nr), prot, HF_MAP_FIXED), 0))
+	from_file = pick(in, 4) == 0 && m->file;
+	doing(m, "P%d: map %u+%u prot %u%s", number(m, p), slot, nr, prot,
+	      from_file ? ", of the file" : "");
+	if (!came_out(m,
+		      from_file ? hf_mmap_file(p->mm, &addr, span(m, nr), prot, HF_MAP_FIXED,
+					       m->file, slot)
+				: hf_mmap(p->mm, &addr, span(m, nr), prot, HF_MAP_FIXED),
+		      0))
 		return;
 	for (unsigned i = slot; i < slot + nr; i++) {
 		bytes_put(&p->slot[i].bytes);
@@ -717,6 +724,7 @@ bool model_step(struct model *m, struct model_input *in)
 struct model *model_new(struct hf_system *sys, bool windows, unsigned stride)
 {
 	struct model *m = calloc(1, sizeof(*m));
+	struct hf_system_stats stats;
 	uint64_t addr = MODEL_BASE;
 	int err;
 
@@ -728,6 +736,10 @@ struct model *model_new(struct hf_system *sys, bool windows, unsigned stride)
 	m->omits = !strcmp(hf_system_policy(sys)->name, "dont-fork");
 	pthread_mutex_init(&m->lock, NULL);
 	err = hf_mm_create(sys, &m->proc[0].mm);
+	hf_system_stats(sys, &stats);
+	/* files' pages stay in memory: not where it is scarce */
+	if (!err && stride == 1 && stats.nr_frames >= 128)
+		err = hf_file_create(sys, MODEL_SLOTS * HF_PAGE_SIZE, NULL, 0, &m->file);
 	if (!err)
 		err = hf_mmap(m->proc[0].mm, &addr, span(m, MODEL_SLOTS / 2),
 			      HF_PROT_READ | HF_PROT_WRITE, HF_MAP_FIXED);
@@ -750,6 +762,8 @@ void model_free(struct model *m)
 	for (unsigned i = 0; i < MODEL_PROCS; i++)
 		if (m->proc[i].mm)
 			end_process(m, &m->proc[i]);
+	if (m->file)
+		hf_file_put(m->file);
 	pthread_mutex_destroy(&m->lock);
 	free(m);
 }
