@@ -14,6 +14,7 @@ as_expected() {
 	"$HOLDFAST" run --kinds "$kinds" --on "$all" scenarios >"$out" 2>&1
 	status=$?
 	grep UNEXPECTED "$out"
+	[ $status -eq 0 ] || tail -n 20 "$out"
 	return $status
 }
 

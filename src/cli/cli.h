@@ -18,6 +18,7 @@
 extern volatile sig_atomic_t hf_interrupted;
 
 int hf_cmd_run(int argc, char **argv);
+int hf_cmd_check(int argc, char **argv);
 int hf_cmd_list(int argc, char **argv);
 
 /* scenarios.c: all *.hf files of a list of files and folders, sorted, parsed. */

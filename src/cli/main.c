@@ -13,6 +13,8 @@ static const char usage[] =
 	"  holdfast run [--on TARGET[,TARGET...]] [--format table|json|tap|markdown] [--trace] "
 	"FILE|DIR...\n"
 	"        run scenarios and say who loses data, who leaks it, who refuses, who is right\n"
+	"  holdfast check --histories [--policy P] [--processes N] [--pages N] [--depth N] ...\n"
+	"        try every short history, and print the shortest that breaks the policy\n"
 	"  holdfast list policies|scenarios|kinds [DIR...]\n"
 	"  holdfast --version\n"
 	"  holdfast --help\n"
@@ -55,6 +57,8 @@ static int dispatch(int argc, char **argv)
 	}
 	if (!strcmp(cmd, "run"))
 		return hf_cmd_run(argc - 1, argv + 1);
+	if (!strcmp(cmd, "check"))
+		return hf_cmd_check(argc - 1, argv + 1);
 	if (!strcmp(cmd, "list"))
 		return hf_cmd_list(argc - 1, argv + 1);
 	fprintf(stderr, "holdfast: '%s' is not a command; see 'holdfast --help'\n", cmd);

@@ -177,10 +177,7 @@ static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *ds
 	}
 	if (action == HF_FORK_COPY)
 		return copy_early(f, src, dst, addr, pte, page);
-	/* who goes by estimates has asked for the flag besides; pins are excluded by the sequence
-	 */
-	hf_assert(!sys->policy->has_mark || sys->policy->pins_shared || !hf_page_pins(page) ||
-		  !hf_page_exclusive(page));
+	/* a pin that GUP-fast takes this moment is thrown away again, by the sequence count */
 	hf_and(&page->flags, ~HF_PG_EXCLUSIVE, release);
 	hf_page_get(page);
 	hf_page_add_rmap(f->child, page);

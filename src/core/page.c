@@ -53,16 +53,19 @@ uint32_t hf_page_swap_users(const struct hf_page *page)
 	return hf_ld(&page->swap_users, relaxed);
 }
 
-/* While only PMDs map a folio, the first page's mark is every page's. */
+/*
+ * While only PMDs map a folio, the first page's mark is every page's. A split may be under way: it
+ * sets the page's own mark before it counts the page's own mapping.
+ */
 bool hf_page_exclusive(const struct hf_page *page)
 {
-	const struct hf_page *head;
+	const struct hf_page *head = hf_folio(page);
+	bool by_pmd = head != page && hf_ld(&head->entire_mapcount, acquire) &&
+		      !hf_ld(&page->mapcount, acquire);
 
 	if (hf_ld(&page->flags, acquire) & HF_PG_EXCLUSIVE)
 		return true;
-	head = hf_folio(page);
-	return head != page && hf_ld(&head->entire_mapcount, relaxed) &&
-	       !hf_ld(&page->mapcount, relaxed) && hf_ld(&head->flags, acquire) & HF_PG_EXCLUSIVE;
+	return by_pmd && hf_ld(&head->flags, acquire) & HF_PG_EXCLUSIVE;
 }
 
 bool hf_page_maybe_pinned(const struct hf_page *page)

@@ -604,6 +604,11 @@ struct hf_oracle *hf_oracle_new(const struct hf_scenario *scn)
 	return o;
 }
 
+const struct hf_state *hf_oracle_state(const struct hf_oracle *o)
+{
+	return &o->states[0];
+}
+
 void hf_oracle_free(struct hf_oracle *o)
 {
 	if (!o)

@@ -15,6 +15,8 @@ struct round {
 	const struct hf_scenario *scn;
 	struct hf_cell *cell;
 	bool trace;
+	hf_watch_fn watch; /* NULL: nobody */
+	void *watch_arg;
 	void *run;
 	struct hf_oracle *oracle;
 	bool void_ref[HF_SCN_MAX_REFS];
@@ -119,7 +121,8 @@ static char *describe_result(const struct hf_obs *obs)
 static void record(struct round *r, const struct hf_step *st, char *result)
 {
 	struct hf_cell *cell = r->cell;
-	struct hf_cell_step *grown = realloc(cell->steps, (cell->nr_steps + 1) * sizeof(*grown));
+	struct hf_cell_step *grown =
+		r->watch ? NULL : realloc(cell->steps, (cell->nr_steps + 1) * sizeof(*grown));
 	struct hf_cell_step *s;
 
 	if (!grown) {
@@ -263,6 +266,8 @@ static void run_round(struct round *r, enum hf_kind kind)
 		set_verdict(r->cell, obs.status == HF_OBS_SKIP ? HF_SKIP : HF_ERROR, obs.reason);
 	} else {
 		run_steps(r);
+		if (r->watch && r->cell->verdict == HF_OK)
+			r->watch(r->run, r->oracle, r->watch_arg);
 		obs = (struct hf_obs){ 0 };
 		r->t->ops->end(r->run, &obs);
 		if (obs.status && r->cell->verdict == HF_OK)
@@ -270,6 +275,15 @@ static void run_round(struct round *r, enum hf_kind kind)
 				    obs.reason);
 	}
 	hf_oracle_free(r->oracle);
+}
+
+void hf_run_watched(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,
+		    hf_watch_fn watch, void *arg, struct hf_cell *cell)
+{
+	struct round r = { .t = t, .scn = scn, .cell = cell, .watch = watch, .watch_arg = arg };
+
+	*cell = (struct hf_cell){ .scn = scn, .kind = kind, .target = t->name, .verdict = HF_OK };
+	run_round(&r, kind);
 }
 
 void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, bool trace,

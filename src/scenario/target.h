@@ -95,6 +95,12 @@ struct hf_cell {
  * Runs one cell, all rounds. Never fails: trouble is an `error` cell, and so is a run that `stop`,
  * which may be NULL, ends before its last round.
  */
+/* Called after the last step, when all was well until then and everything still stands. */
+struct hf_oracle;
+typedef void (*hf_watch_fn)(void *run, const struct hf_oracle *oracle, void *arg);
+/* As hf_run_cell(), one round, without steps in the cell. */
+void hf_run_watched(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,
+		    hf_watch_fn watch, void *arg, struct hf_cell *cell);
 void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, bool trace,
 		 const volatile sig_atomic_t *stop, struct hf_cell *cell);
 void hf_cell_free(struct hf_cell *cell);

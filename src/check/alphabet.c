@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* Which steps can follow a history, and a history as a scenario. */
+#include "history.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum prot { NONE, READ, READ_WRITE };
+
+struct reference {
+	uint8_t made_by; /* enum hf_hist_op */
+	bool open;
+	uint8_t proc, page;
+};
+
+/* What a history has made of the world, as far as it decides what can come next. */
+struct world {
+	bool born[HF_HIST_MAX_PROCS], alive[HF_HIST_MAX_PROCS];
+	enum prot prot[HF_HIST_MAX_PROCS][HF_HIST_MAX_PAGES];
+	struct reference ref[HF_HIST_MAX_DEPTH];
+	unsigned nr_refs, nr_open, nr_procs;
+};
+
+static bool makes_ref(unsigned op)
+{
+	return op >= HF_H_PIN_R && op <= HF_H_ODIRECT_WRITE;
+}
+
+static bool on_ref(unsigned op)
+{
+	return op >= HF_H_DEV_READ;
+}
+
+static void apply(struct world *w, const struct hf_hist_step *s)
+{
+	switch (s->op) {
+	case HF_H_FORK:
+		w->born[w->nr_procs] = w->alive[w->nr_procs] = true;
+		memcpy(w->prot[w->nr_procs], w->prot[s->proc], sizeof(w->prot[0]));
+		w->nr_procs++;
+		break;
+	case HF_H_EXIT:
+		w->alive[s->proc] = false;
+		memset(w->prot[s->proc], 0, sizeof(w->prot[0]));
+		break;
+	case HF_H_UNMAP:
+		w->prot[s->proc][s->page] = NONE;
+		break;
+	case HF_H_PROTECT_R:
+		w->prot[s->proc][s->page] = READ;
+		break;
+	case HF_H_PROTECT_RW:
+		w->prot[s->proc][s->page] = READ_WRITE;
+		break;
+	case HF_H_DEV_FINISH:
+	case HF_H_RELEASE:
+		w->ref[s->proc].open = false;
+		w->nr_open--;
+		break;
+	default:
+		if (!makes_ref(s->op))
+			break;
+		w->ref[w->nr_refs++] = (struct reference){
+			.made_by = s->op, .open = true, .proc = s->proc, .page = s->page
+		};
+		w->nr_open++;
+	}
+}
+
+static struct world world_after(const struct hf_history *h, const struct hf_hist_limits *limits)
+{
+	struct world w = { .born = { true }, .alive = { true }, .nr_procs = 1 };
+
+	for (unsigned i = 0; i < limits->pages; i++)
+		w.prot[0][i] = READ_WRITE;
+	for (unsigned i = 0; i < h->nr; i++)
+		apply(&w, &h->step[i]);
+	return w;
+}
+
+/* Processes and pages that differ in name only are tried once: the state store sees to that. */
+static bool possible(const struct world *w, const struct hf_hist_limits *limits, unsigned op,
+		     unsigned proc, unsigned page)
+{
+	enum prot prot = w->prot[proc][page];
+
+	if (!w->alive[proc] || limits->without >> op & 1)
+		return false;
+	switch (op) {
+	case HF_H_FORK:
+		return page == 0 && w->nr_procs < limits->procs;
+	case HF_H_EXIT:
+		return page == 0 && proc != 0;
+	case HF_H_WRITE:
+	case HF_H_PIN_W:
+	case HF_H_ODIRECT_READ:
+		if (prot != READ_WRITE)
+			return false;
+		break;
+	case HF_H_PROTECT_R:
+		return prot == READ_WRITE;
+	case HF_H_PROTECT_RW:
+		return prot == READ;
+	default:
+		if (prot == NONE)
+			return false;
+	}
+	return !makes_ref(op) || (w->nr_open < HF_HIST_MAX_REFS && w->nr_refs < HF_HIST_MAX_DEPTH);
+}
+
+static bool possible_on_ref(const struct world *w, const struct reference *r, unsigned op)
+{
+	bool direct = r->made_by == HF_H_ODIRECT_READ || r->made_by == HF_H_ODIRECT_WRITE;
+
+	if (!r->open)
+		return false;
+	switch (op) {
+	case HF_H_DEV_READ:
+		return !direct;
+	case HF_H_DEV_WRITE:
+		return r->made_by == HF_H_PIN_W;
+	case HF_H_DEV_FINISH:
+		return direct;
+	default:
+		return !direct && w->alive[r->proc];
+	}
+}
+
+unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *limits,
+		      struct hf_hist_step *next)
+{
+	struct world w = world_after(h, limits);
+	unsigned n = 0;
+
+	for (unsigned op = 0; op < HF_H_DEV_READ; op++)
+		for (unsigned p = 0; p < w.nr_procs; p++)
+			for (unsigned g = 0; g < limits->pages; g++)
+				if (possible(&w, limits, op, p, g) && n < HF_HIST_MAX_NEXT)
+					next[n++] = (struct hf_hist_step){ (uint8_t)op, p & 15,
+									   g & 15 };
+	for (unsigned op = HF_H_DEV_READ; op < HF_NR_HIST_OPS; op++)
+		for (unsigned r = 0; r < w.nr_refs; r++)
+			if (!(limits->without >> op & 1) && possible_on_ref(&w, &w.ref[r], op) &&
+			    n < HF_HIST_MAX_NEXT)
+				next[n++] = (struct hf_hist_step){ (uint8_t)op, r & 15, 0 };
+	return n;
+}
+
+uint32_t hf_hist_ops_named(const char *name, size_t len)
+{
+	static const struct {
+		const char *name;
+		uint32_t ops;
+	} named[] = {
+		{ "write", 1u << HF_H_WRITE },
+		{ "read", 1u << HF_H_READ },
+		{ "fork", 1u << HF_H_FORK },
+		{ "exit", 1u << HF_H_EXIT },
+		{ "unmap", 1u << HF_H_UNMAP },
+		{ "protect", 1u << HF_H_PROTECT_R | 1u << HF_H_PROTECT_RW },
+		{ "wrprotect", 1u << HF_H_WRPROTECT },
+		{ "swapout", 1u << HF_H_SWAPOUT },
+		{ "migrate", 1u << HF_H_MIGRATE },
+		{ "merge", 1u << HF_H_MERGE },
+		{ "pin", 1u << HF_H_PIN_R | 1u << HF_H_PIN_W | 1u << HF_H_PIN_R_SHORT },
+		{ "vmsplice", 1u << HF_H_VMSPLICE },
+		{ "odirect", 1u << HF_H_ODIRECT_READ | 1u << HF_H_ODIRECT_WRITE },
+		{ "device-read", 1u << HF_H_DEV_READ },
+		{ "device-write", 1u << HF_H_DEV_WRITE },
+	};
+
+	for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++)
+		if (strlen(named[i].name) == len && !memcmp(named[i].name, name, len))
+			return named[i].ops;
+	return 0;
+}
+
+/* ---- as a scenario ---- */
+
+struct writer {
+	char *text;
+	size_t at, len;
+	unsigned value; /* a new one for every write */
+	unsigned nr_procs, nr_refs;
+};
+
+__attribute__((format(printf, 2, 3))) static void add(struct writer *o, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(o->text + o->at, o->at < o->len ? o->len - o->at : 0, fmt, ap);
+	va_end(ap);
+	o->at += n > 0 ? (size_t)n : 0;
+}
+
+static const char *const names[HF_HIST_MAX_PROCS] = { "P", "C", "D", "E" };
+
+/* The bytes that everybody writes and reads: half a kilobyte of each page, as direct I/O wants. */
+static void add_bytes(struct writer *o, unsigned page)
+{
+	add(o, "mem[%u..%u]", page * 4096, page * 4096 + 512);
+}
+
+static void add_step(struct writer *o, const struct hf_hist_step *s)
+{
+	static const char *const on_page[HF_NR_HIST_OPS] = {
+		[HF_H_UNMAP] = "unmap",        [HF_H_WRPROTECT] = "wrprotect",
+		[HF_H_SWAPOUT] = "swapout",    [HF_H_MIGRATE] = "migrate",
+		[HF_H_MERGE] = "merge",        [HF_H_PROTECT_R] = "protect",
+		[HF_H_PROTECT_RW] = "protect",
+	};
+	static const char *const makers[HF_NR_HIST_OPS] = {
+		[HF_H_PIN_R] = "pin",
+		[HF_H_PIN_W] = "pin",
+		[HF_H_PIN_R_SHORT] = "pin",
+		[HF_H_VMSPLICE] = "vmsplice",
+		[HF_H_ODIRECT_READ] = "odirect read",
+		[HF_H_ODIRECT_WRITE] = "odirect write",
+	};
+
+	if (on_ref(s->op)) {
+		add(o,
+		    s->op == HF_H_DEV_READ     ? "device: read r%u[0..512]\n"
+		    : s->op == HF_H_DEV_WRITE  ? "device: write r%u[0..512] %u\n"
+		    : s->op == HF_H_DEV_FINISH ? "device: finish r%u\n"
+					       : "",
+		    s->proc, s->op == HF_H_DEV_WRITE ? ++o->value : 0);
+		return;
+	}
+	add(o, "%s: ", names[s->proc]);
+	if (s->op == HF_H_FORK) {
+		add(o, "fork %s", names[o->nr_procs++]);
+	} else if (s->op == HF_H_EXIT) {
+		add(o, "exit");
+	} else if (on_page[s->op]) {
+		add(o, "%s mem@%u%s", on_page[s->op], s->page,
+		    s->op == HF_H_PROTECT_R    ? " r"
+		    : s->op == HF_H_PROTECT_RW ? " rw"
+					       : "");
+	} else if (makers[s->op]) {
+		add(o, "%s r%u ", makers[s->op], o->nr_refs++);
+		add_bytes(o, s->page);
+		if (s->op == HF_H_ODIRECT_READ)
+			add(o, " %u", ++o->value);
+		else
+			add(o, "%s",
+			    s->op == HF_H_PIN_R         ? " r long"
+			    : s->op == HF_H_PIN_W       ? " w long"
+			    : s->op == HF_H_PIN_R_SHORT ? " r"
+							: "");
+	} else {
+		add(o, s->op == HF_H_WRITE ? "write " : "read ");
+		add_bytes(o, s->page);
+		if (s->op == HF_H_WRITE)
+			add(o, " %u", ++o->value);
+	}
+	add(o, "\n");
+}
+
+/* Releases depend on what made the reference. */
+static void add_release(struct writer *o, const struct hf_history *h, unsigned ref)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < h->nr; i++) {
+		const struct hf_hist_step *s = &h->step[i];
+
+		if (!makes_ref(s->op) || n++ != ref)
+			continue;
+		add(o, "%s: %s r%u\n", names[s->proc], s->op == HF_H_VMSPLICE ? "release" : "unpin",
+		    ref);
+		return;
+	}
+}
+
+size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *limits,
+		    const char *about, char *text, size_t len)
+{
+	struct writer o = { .text = text, .len = len, .nr_procs = 1 };
+
+	add(&o, "about %s\nprocess P\n\nP: map mem %u\n", about, limits->pages);
+	if (limits->written)
+		add(&o, "P: write mem 255\n");
+	for (unsigned i = 0; i < h->nr; i++)
+		if (h->step[i].op == HF_H_RELEASE)
+			add_release(&o, h, h->step[i].proc);
+		else
+			add_step(&o, &h->step[i]);
+	return o.at;
+}

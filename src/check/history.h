@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Histories: sequences of operations of a few processes, pages and references. A history is written
+ * as a scenario, so whatever is found can be run, read and kept.
+ */
+#ifndef HF_HISTORY_H
+#define HF_HISTORY_H
+
+#include "../scenario/scenario.h"
+
+#include <signal.h>
+
+#define HF_HIST_MAX_PROCS 4
+#define HF_HIST_MAX_PAGES 3
+#define HF_HIST_MAX_REFS 2 /* open at a time */
+#define HF_HIST_MAX_DEPTH 16
+
+/* What can happen. Each operation names a process and a page, or a reference. */
+enum hf_hist_op {
+	HF_H_WRITE,
+	HF_H_READ,
+	HF_H_FORK,
+	HF_H_EXIT,
+	HF_H_UNMAP,
+	HF_H_PROTECT_R,
+	HF_H_PROTECT_RW,
+	HF_H_WRPROTECT,
+	HF_H_SWAPOUT,
+	HF_H_MIGRATE,
+	HF_H_MERGE,
+	HF_H_PIN_R,
+	HF_H_PIN_W,
+	HF_H_PIN_R_SHORT,
+	HF_H_VMSPLICE,
+	HF_H_ODIRECT_READ,
+	HF_H_ODIRECT_WRITE,
+	HF_H_DEV_READ,
+	HF_H_DEV_WRITE,
+	HF_H_DEV_FINISH,
+	HF_H_RELEASE,
+	HF_NR_HIST_OPS,
+};
+
+struct hf_hist_step {
+	uint8_t op;
+	uint8_t proc : 4, page : 4; /* proc: or the reference */
+};
+
+struct hf_history {
+	struct hf_hist_step step[HF_HIST_MAX_DEPTH];
+	unsigned nr;
+};
+
+/* What histories may do. */
+struct hf_hist_limits {
+	unsigned procs, pages;
+	uint32_t without; /* bit set of enum hf_hist_op: these are left out */
+	bool written;     /* every page has been written to when it begins */
+};
+
+/* The steps that can come next; returns how many, at most HF_HIST_MAX_NEXT. */
+#define HF_HIST_MAX_NEXT 256
+unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *limits,
+		      struct hf_hist_step *next);
+/* The operations of a name (write, read, fork, exit, unmap, protect, wrprotect, swapout, migrate,
+ * merge, pin, vmsplice, odirect, device-read, device-write), as a bit set; 0: there is no such
+ * name. */
+uint32_t hf_hist_ops_named(const char *name, size_t len);
+/* The history as a scenario. Length written, without the final zero. */
+size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *limits,
+		    const char *about, char *text, size_t len);
+
+/* ---- the search ---- */
+
+struct hf_search_result;
+
+struct hf_search_options {
+	const char *policy;
+	enum hf_verdict find; /* only this; HF_OK: any */
+	struct hf_hist_limits limits;
+	unsigned depth, threads, seconds; /* seconds 0: no limit */
+	const char *checkpoint;           /* written after each depth; NULL: none */
+	const char *resume;
+	const volatile sig_atomic_t *stop; /* becomes non-zero: end with what is known */
+	void (*progress)(const struct hf_search_result *so_far); /* after each depth */
+};
+
+struct hf_search_result {
+	uint64_t runs, distinct; /* histories run; different states seen */
+	unsigned depth;          /* all histories up to here were tried */
+	bool complete;           /* no state was left that could be gone on from */
+	double seconds;
+	size_t bytes;            /* memory of the store and the frontier */
+	enum hf_verdict verdict; /* HF_OK: nothing found */
+	struct hf_history found;
+	char detail[320];
+};
+
+/* 0, or negative errno: -ENOMEM, -EINVAL (policy, a checkpoint of another search), or that of a
+ * file.
+ */
+int hf_search(const struct hf_search_options *options, struct hf_search_result *result);
+
+#endif

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/* holdfast check */
+#include "cli.h"
+
+#include "../check/history.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <holdfast/policy.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct options {
+	struct hf_search_options search;
+	const char *emit;
+	bool histories;
+};
+
+static void check_usage(FILE *to)
+{
+	fputs("Usage: holdfast check --histories [OPTION...]\n"
+	      "\n"
+	      "Tries every history of a few processes, shortest first, on the engine, and prints "
+	      "the\n"
+	      "first that breaks the policy as a scenario.\n"
+	      "\n"
+	      "  --policy P          default: holdfast\n"
+	      "  --processes N       2 to 4, default 2\n"
+	      "  --pages N           1 to 3, default 1\n"
+	      "  --depth N           steps of a history, 1 to 16, default 6\n"
+	      "  --without OP[,OP]   leave these out: write, read, fork, exit, unmap, protect, "
+	      "wrprotect,\n"
+	      "                      swapout, migrate, merge, pin, vmsplice, odirect, "
+	      "device-read,\n"
+	      "                      device-write\n"
+	      "  --written           every page has been written to when a history begins\n"
+	      "  --find VERDICT      this verdict only: leak, lost-write, ...\n"
+	      "  --seconds N         end after so long with what is known\n"
+	      "  --threads N         default: one a CPU\n"
+	      "  --emit FILE         writes the scenario there\n"
+	      "  --checkpoint FILE   writes what is known there after each depth\n"
+	      "  --resume FILE       goes on from there\n"
+	      "  --help\n"
+	      "\n"
+	      "Exit status: 0 nothing was found, 1 something was, 2 usage, 130 interrupted.\n",
+	      to);
+}
+
+static bool number(const char *what, const char *text, unsigned min, unsigned max, unsigned *out)
+{
+	char *end;
+	unsigned long n;
+
+	errno = 0;
+	n = strtoul(text, &end, 10);
+	if (!errno && end != text && !*end && *text != '-' && n >= min && n <= max) {
+		*out = (unsigned)n;
+		return true;
+	}
+	fprintf(stderr, "holdfast: --%s '%s': expected a number from %u to %u\n", what, text, min,
+		max);
+	return false;
+}
+
+static bool verdict(const char *text, enum hf_verdict *out)
+{
+	for (int v = HF_LOST_WRITE; v < HF_SKIP; v++)
+		if (!strcmp(text, hf_verdict_names[v])) {
+			*out = (enum hf_verdict)v;
+			return true;
+		}
+	fprintf(stderr,
+		"holdfast: --find '%s': expected lost-write, stale-read, leak, torn, refused or "
+		"bug\n",
+		text);
+	return false;
+}
+
+static bool operations(const char *names, uint32_t *out)
+{
+	for (size_t len; *names; names += len + (names[len] == ',')) {
+		uint32_t ops;
+
+		len = strcspn(names, ",");
+		ops = hf_hist_ops_named(names, len);
+		if (!ops) {
+			fprintf(stderr,
+				"holdfast: --without: '%.*s' is not an operation; see 'holdfast "
+				"check --help'\\n",
+				(int)len, names);
+			return false;
+		}
+		*out |= ops;
+	}
+	return true;
+}
+
+enum {
+	P = 256,
+	PROCESSES,
+	PAGES,
+	DEPTH,
+	WITHOUT,
+	WRITTEN,
+	FIND,
+	SECONDS,
+	THREADS,
+	EMIT,
+	CHECKPOINT,
+	RESUME
+};
+
+static bool take_option(struct options *o, int c, const char *arg)
+{
+	struct hf_search_options *s = &o->search;
+
+	switch (c) {
+	case 'H':
+		o->histories = true;
+		return true;
+	case P:
+		s->policy = arg;
+		if (hf_policy_find(arg))
+			return true;
+		fprintf(stderr,
+			"holdfast: --policy '%s' is not a policy; see 'holdfast list policies'\n",
+			arg);
+		return false;
+	case PROCESSES:
+		return number("processes", arg, 2, HF_HIST_MAX_PROCS, &s->limits.procs);
+	case PAGES:
+		return number("pages", arg, 1, HF_HIST_MAX_PAGES, &s->limits.pages);
+	case DEPTH:
+		return number("depth", arg, 1, HF_HIST_MAX_DEPTH, &s->depth);
+	case WITHOUT:
+		return operations(arg, &s->limits.without);
+	case WRITTEN:
+		s->limits.written = true;
+		return true;
+	case FIND:
+		return verdict(arg, &s->find);
+	case SECONDS:
+		return number("seconds", arg, 1, 1000000, &s->seconds);
+	case THREADS:
+		return number("threads", arg, 1, 256, &s->threads);
+	case EMIT:
+		o->emit = arg;
+		return true;
+	case CHECKPOINT:
+		s->checkpoint = arg;
+		return true;
+	default:
+		s->resume = arg;
+		return true;
+	}
+}
+
+/* 0 to go on; otherwise -1 and *status is the exit status. */
+static int parse_options(int argc, char **argv, struct options *o, int *status)
+{
+	static const struct option longs[] = {
+		{ "histories", no_argument, NULL, 'H' },
+		{ "policy", required_argument, NULL, P },
+		{ "processes", required_argument, NULL, PROCESSES },
+		{ "pages", required_argument, NULL, PAGES },
+		{ "depth", required_argument, NULL, DEPTH },
+		{ "without", required_argument, NULL, WITHOUT },
+		{ "written", no_argument, NULL, WRITTEN },
+		{ "find", required_argument, NULL, FIND },
+		{ "seconds", required_argument, NULL, SECONDS },
+		{ "threads", required_argument, NULL, THREADS },
+		{ "emit", required_argument, NULL, EMIT },
+		{ "checkpoint", required_argument, NULL, CHECKPOINT },
+		{ "resume", required_argument, NULL, RESUME },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int c;
+
+	*status = HF_EXIT_USAGE;
+	*o = (struct options){ .search = { .policy = "holdfast",
+					   .limits = { .procs = 2, .pages = 1 },
+					   .depth = 6,
+					   .threads = cpus > 0 ? (unsigned)cpus : 1,
+					   .stop = &hf_interrupted } };
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c == 'h') {
+			check_usage(stdout);
+			*status = HF_EXIT_OK;
+			return -1;
+		}
+		if (c == '?') {
+			check_usage(stderr);
+			return -1;
+		}
+		if (!take_option(o, c, optarg))
+			return -1;
+	}
+	if (o->histories && optind == argc)
+		return 0;
+	fputs(o->histories ? "holdfast: check takes no files\n"
+			   : "holdfast: check what? --histories is needed\n",
+	      stderr);
+	return -1;
+}
+
+static void print_counts(FILE *to, const struct hf_search_result *r)
+{
+	fprintf(to, "depth %u: %llu histories, %llu states, %.0f histories a second, %.1f MiB\n",
+		r->depth, (unsigned long long)r->runs, (unsigned long long)r->distinct,
+		r->seconds > 0 ? (double)r->runs / r->seconds : 0, (double)r->bytes / (1 << 20));
+}
+
+static void progress(const struct hf_search_result *so_far)
+{
+	if (isatty(STDERR_FILENO))
+		print_counts(stderr, so_far);
+}
+
+static size_t scenario_of(const struct options *o, const struct hf_search_result *r, char *text,
+			  size_t len)
+{
+	char about[96];
+	size_t at;
+
+	snprintf(about, sizeof(about), "a shortest history that breaks %s", o->search.policy);
+	at = hf_hist_text(&r->found, &o->search.limits, about, text, len);
+	snprintf(text + at, len - at, "\nexpect %s %s\n", o->search.policy,
+		 hf_verdict_names[r->verdict]);
+	return strlen(text);
+}
+
+static int emit(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+	bool done = f && fputs(text, f) >= 0;
+
+	if (f && fclose(f))
+		done = false;
+	if (!done)
+		fprintf(stderr, "holdfast: --emit %s: %s\n", path, strerror(errno));
+	return done ? 0 : -1;
+}
+
+static int show(const struct options *o, const struct hf_search_result *r)
+{
+	char text[4096];
+
+	print_counts(stdout, r);
+	if (r->verdict != HF_OK) {
+		scenario_of(o, r, text, sizeof(text));
+		printf("%s breaks after %u steps: %s: %s\n\n%s", o->search.policy, r->found.nr,
+		       hf_verdict_names[r->verdict], r->detail, text);
+		return o->emit && emit(o->emit, text) ? HF_EXIT_USAGE : HF_EXIT_UNEXPECTED;
+	}
+	if (r->complete)
+		printf("%s: every history of any length was tried: nothing\n", o->search.policy);
+	else
+		printf("%s: nothing in any history of up to %u steps\n", o->search.policy,
+		       r->depth);
+	return hf_interrupted ? HF_EXIT_INTERRUPTED : HF_EXIT_OK;
+}
+
+int hf_cmd_check(int argc, char **argv)
+{
+	struct hf_search_result result;
+	struct options o;
+	int status, err;
+
+	if (parse_options(argc, argv, &o, &status))
+		return status;
+	o.search.progress = progress;
+	err = hf_search(&o.search, &result);
+	if (err) {
+		fprintf(stderr, "holdfast: check: %s%s\n",
+			o.search.resume && err == -EINVAL ? "not a checkpoint of this search: "
+							  : "",
+			o.search.resume && err == -EINVAL ? o.search.resume : strerror(-err));
+		return HF_EXIT_USAGE;
+	}
+	return show(&o, &result);
+}
