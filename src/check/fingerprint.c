@@ -206,36 +206,24 @@ static void swap(unsigned *a, unsigned *b)
 	*b = t;
 }
 
-static uint64_t least_over_pages(struct hf_engine_run *r, const struct hf_state *s, struct names *n,
-				 unsigned from)
+/* The smallest form over the orders of names[from..nr), and then over those of the pages. */
+static uint64_t least(struct hf_engine_run *r, const struct hf_state *s, struct names *n,
+		      unsigned *names, unsigned nr, unsigned from)
 {
-	uint64_t least = from + 1 >= n->nr_pages ? form_of(r, s, n) : UINT64_MAX;
+	uint64_t found = UINT64_MAX;
 
-	for (unsigned i = from; from + 1 < n->nr_pages && i < n->nr_pages; i++) {
+	if (from + 1 >= nr)
+		return names == n->proc ? least(r, s, n, n->page, n->nr_pages, 0)
+					: form_of(r, s, n);
+	for (unsigned i = from; i < nr; i++) {
 		uint64_t h;
 
-		swap(&n->page[from], &n->page[i]);
-		h = least_over_pages(r, s, n, from + 1);
-		swap(&n->page[from], &n->page[i]);
-		least = h < least ? h : least;
+		swap(&names[from], &names[i]);
+		h = least(r, s, n, names, nr, from + 1);
+		swap(&names[from], &names[i]);
+		found = h < found ? h : found;
 	}
-	return least;
-}
-
-static uint64_t least_over_procs(struct hf_engine_run *r, const struct hf_state *s, struct names *n,
-				 unsigned from)
-{
-	uint64_t least = from + 1 >= n->nr_procs ? least_over_pages(r, s, n, 0) : UINT64_MAX;
-
-	for (unsigned i = from; from + 1 < n->nr_procs && i < n->nr_procs; i++) {
-		uint64_t h;
-
-		swap(&n->proc[from], &n->proc[i]);
-		h = least_over_procs(r, s, n, from + 1);
-		swap(&n->proc[from], &n->proc[i]);
-		least = h < least ? h : least;
-	}
-	return least;
+	return found;
 }
 
 uint64_t hf_fingerprint(void *run, const struct hf_oracle *oracle)
@@ -249,5 +237,5 @@ uint64_t hf_fingerprint(void *run, const struct hf_oracle *oracle)
 	for (unsigned i = 0; i < HF_HIST_MAX_PAGES; i++)
 		n.page[i] = i;
 	/* the first process is born alone, and the only one that cannot exit: it keeps its name */
-	return least_over_procs(r, hf_oracle_state(oracle), &n, 1) | 1;
+	return least(r, hf_oracle_state(oracle), &n, n.proc, n.nr_procs, 1) | 1;
 }

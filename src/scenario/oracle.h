@@ -27,7 +27,7 @@ int hf_oracle_step(struct hf_oracle *oracle, const struct hf_step *step, const s
 /* The arms of a par block: every order of them that explains what was seen is kept. */
 int hf_oracle_par(struct hf_oracle *oracle, const struct hf_par *par, const struct hf_obs *obs,
 		  struct hf_judgement *j);
-/* The reference semantics as it is now; with par blocks, one of those that explain what was seen. */
+/* The reference semantics as it is now; after par blocks, one that explains what was seen. */
 const struct hf_state *hf_oracle_state(const struct hf_oracle *oracle);
 /* The step that makes a reference. */
 const struct hf_step *hf_ref_maker(const struct hf_scenario *scn, int ref);
