@@ -277,11 +277,11 @@ static void add_release(struct writer *o, const struct hf_history *h, unsigned r
 }
 
 size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *limits,
-		    const char *about, char *text, size_t len)
+		    const char *settings, char *text, size_t len)
 {
 	struct writer o = { .text = text, .len = len, .nr_procs = 1 };
 
-	add(&o, "about %s\nprocess P\n\nP: map mem %u\n", about, limits->pages);
+	add(&o, "%sprocess P\n\nP: map mem %u\n", settings, limits->pages);
 	if (limits->written)
 		add(&o, "P: write mem 255\n");
 	for (unsigned i = 0; i < h->nr; i++)

@@ -66,9 +66,10 @@ unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *l
  * merge, pin, vmsplice, odirect, device-read, device-write), as a bit set; 0: there is no such
  * name. */
 uint32_t hf_hist_ops_named(const char *name, size_t len);
-/* The history as a scenario. Length written, without the final zero. */
+/* The history as a scenario that begins with these settings. Length written, without the final
+ * zero. */
 size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *limits,
-		    const char *about, char *text, size_t len);
+		    const char *settings, char *text, size_t len);
 
 /* ---- the search ---- */
 

@@ -133,13 +133,17 @@ static void take_fingerprint(void *run, const struct hf_oracle *oracle, void *ar
 	*(uint64_t *)arg = hf_fingerprint(run, oracle);
 }
 
+/* A machine that is soon made, and soon looked over. */
+#define FRAMES "40"
+
 static int run_history(struct worker *w, const struct hf_history *h, struct hf_cell *cell,
 		       uint64_t *fingerprint)
 {
 	struct hf_parse_error err;
 	struct hf_scenario *scn;
 	char text[2048];
-	size_t len = hf_hist_text(h, &w->s->o->limits, "a history", text, sizeof(text));
+	size_t len = hf_hist_text(h, &w->s->o->limits, "about a history\nframes " FRAMES "\n", text,
+				  sizeof(text));
 	int ret = hf_scenario_parse("history.hf", text, len, &scn, &err);
 
 	if (ret)

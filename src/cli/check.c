@@ -226,7 +226,8 @@ static size_t scenario_of(const struct options *o, const struct hf_search_result
 	char about[96];
 	size_t at;
 
-	snprintf(about, sizeof(about), "a shortest history that breaks %s", o->search.policy);
+	snprintf(about, sizeof(about), "about   a shortest history that breaks %s\n",
+		 o->search.policy);
 	at = hf_hist_text(&r->found, &o->search.limits, about, text, len);
 	snprintf(text + at, len - at, "\nexpect %s %s\n", o->search.policy,
 		 hf_verdict_names[r->verdict]);
