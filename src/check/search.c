@@ -6,6 +6,7 @@
  */
 #include "history.h"
 
+#include "../scenario/engine.h"
 #include "../scenario/oracle.h"
 #include "fingerprint.h"
 
@@ -94,7 +95,7 @@ struct search {
 
 struct worker {
 	struct search *s;
-	struct hf_target *target;
+	struct hf_target *lazy, *strict;
 	struct frontier next;
 	pthread_t thread;
 };
@@ -128,9 +129,12 @@ static int frontier_add(struct frontier *f, const struct hf_history *h)
 	return 0;
 }
 
+/* All but the last step were validated when they were the last. 0: the books are wrong. */
 static void take_fingerprint(void *run, const struct hf_oracle *oracle, void *arg)
 {
-	*(uint64_t *)arg = hf_fingerprint(run, oracle);
+	struct hf_engine_run *r = run;
+
+	*(uint64_t *)arg = hf_validate(r->sys, NULL) ? 0 : hf_fingerprint(run, oracle);
 }
 
 /* A machine that is soon made, and soon looked over. */
@@ -148,7 +152,9 @@ static int run_history(struct worker *w, const struct hf_history *h, struct hf_c
 
 	if (ret)
 		return ret;
-	hf_run_watched(w->target, scn, HF_KIND_BASE, take_fingerprint, fingerprint, cell);
+	hf_run_watched(w->lazy, scn, HF_KIND_BASE, take_fingerprint, fingerprint, cell);
+	if (cell->verdict == HF_OK && !*fingerprint)
+		hf_run_watched(w->strict, scn, HF_KIND_BASE, take_fingerprint, fingerprint, cell);
 	hf_scenario_free(scn);
 	atomic_fetch_add(&w->s->runs, 1);
 	return cell->verdict == HF_ERROR ? -ENOMEM : 0;
@@ -380,6 +386,14 @@ static int search_all(struct search *s, struct worker *w, unsigned nr)
 	return err;
 }
 
+static void close_targets(struct worker *w)
+{
+	if (w->lazy)
+		w->lazy->ops->free(w->lazy);
+	if (w->strict)
+		w->strict->ops->free(w->strict);
+}
+
 int hf_search(const struct hf_search_options *o, struct hf_search_result *result)
 {
 	struct search s = { .o = o, .result = result };
@@ -394,16 +408,19 @@ int hf_search(const struct hf_search_options *o, struct hf_search_result *result
 	for (int i = 0; i < SHARDS; i++)
 		pthread_mutex_init(&s.shard[i].lock, NULL);
 	for (unsigned i = 0; i < nr && !err; i++) {
-		w[i] = (struct worker){ .s = &s, .target = hf_target_engine(o->policy) };
-		if (!w[i].target)
+		w[i] = (struct worker){ .s = &s,
+					.lazy = hf_target_engine(o->policy),
+					.strict = hf_target_engine(o->policy) };
+		if (w[i].lazy && w[i].strict)
+			hf_target_engine_lazy(w[i].lazy);
+		else
 			err = -EINVAL;
 	}
 	if (!err)
 		err = search_all(&s, w, nr);
 	report(&s);
 	for (unsigned i = 0; w && i < nr; i++)
-		if (w[i].target)
-			w[i].target->ops->free(w[i].target);
+		close_targets(&w[i]);
 	for (int i = 0; i < SHARDS; i++)
 		free(s.shard[i].slot);
 	free(s.now.h);

@@ -294,10 +294,16 @@ static inline bool hf_frame_filled(const struct hf_system *sys, const struct hf_
 				   uint8_t byte)
 {
 	const uint64_t *word = (const void *)hf_page_data(sys, page);
+	const uint64_t want = 0x0101010101010101ull * byte;
 
-	for (size_t i = 0; i < HF_PAGE_SIZE / sizeof(*word); i++)
-		if (word[i] != 0x0101010101010101ull * byte)
+	for (size_t i = 0; i < HF_PAGE_SIZE / sizeof(*word); i += 8) {
+		uint64_t differ = 0;
+
+		for (size_t k = 0; k < 8; k++)
+			differ |= word[i + k] ^ want;
+		if (differ)
 			return false;
+	}
 	return true;
 }
 

@@ -25,6 +25,7 @@ struct hf_engine_held {
 struct hf_engine_run {
 	const struct hf_scenario *scn;
 	const struct hf_kind_info *kind;
+	bool lazy; /* the validator does not look */
 	struct hf_system *sys;
 	struct hf_swap_device swap;
 	struct hf_file *file; /* that all buffers map, if the kind is of files */
@@ -36,6 +37,8 @@ struct hf_engine_run {
 	uint64_t next_place; /* where the next mapping that moves goes */
 };
 
+/* For callers who run the validator themselves. */
+void hf_target_engine_lazy(struct hf_target *engine);
 /* Makes the machine. 0 or negative errno. */
 int hf_engine_set_up(struct hf_engine_run *r, const struct hf_policy *policy);
 void hf_engine_drop_file(struct hf_engine_run *r);
