@@ -222,12 +222,12 @@ static void add_step(struct writer *o, const struct hf_hist_step *s)
 	};
 
 	if (on_ref(s->op)) {
-		add(o,
-		    s->op == HF_H_DEV_READ     ? "device: read r%u[0..512]\n"
-		    : s->op == HF_H_DEV_WRITE  ? "device: write r%u[0..512] %u\n"
-		    : s->op == HF_H_DEV_FINISH ? "device: finish r%u\n"
-					       : "",
-		    s->proc, s->op == HF_H_DEV_WRITE ? ++o->value : 0);
+		if (s->op == HF_H_DEV_READ)
+			add(o, "device: read r%u[0..512]\n", s->proc);
+		else if (s->op == HF_H_DEV_WRITE)
+			add(o, "device: write r%u[0..512] %u\n", s->proc, ++o->value);
+		else
+			add(o, "device: finish r%u\n", s->proc);
 		return;
 	}
 	add(o, "%s: ", names[s->proc]);
