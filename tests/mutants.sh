@@ -118,6 +118,9 @@ bool'
 mutant "trap 3: an exclusive page with references is copied" core/fault.c \
 	'if (policy->has_mark && hf_page_exclusive(page)) {' \
 	'if (policy->has_mark && hf_page_exclusive(page) && hf_page_refs(page) == 1) {'
+mutant "trap 3: an exclusive folio with references is copied" core/huge.c \
+	'if (policy->has_mark && hf_page_exclusive(head)) {' \
+	'if (policy->has_mark && hf_page_exclusive(head) && hf_page_refs(head) == 1) {'
 mutant "trap 4: plain references unshare" policy/gup.c \
 	'return view->flags & HF_FOLL_PIN && view->anon && !view->exclusive;' 'return view->anon && !view->exclusive;'
 mutant "trap 4: short read pins of the zeropage unshare on Linux" policy/gup.c \
@@ -130,6 +133,8 @@ mutant "trap 5: fork does not ask whether the mm ever pinned" policy/fork.c \
 mutant "trap 5: the child inherits the flag" core/fork.c \
 	'*child = f.child;' '{ hf_st(&f.child->has_pinned, hf_ld(&parent->has_pinned, relaxed), relaxed); *child = f.child; }'
 mutant "trap 6: fork leaves a swap entry exclusive" core/fork.c 'pte &= ~HF_PTE_SWP_EXCLUSIVE;' ';'
+mutant "trap 6: fork leaves a migration entry exclusive" core/fork.c \
+	'pte &= ~(HF_PTE_MIG_WRITE | HF_PTE_MIG_EXCLUSIVE);' ';'
 mutant "trap 7: an unshare fault maps the page writable" core/fault.c \
 	'if (f->flags & HF_FAULT_FLAG_WRITE)
 		flags |= hf_written_flags(f->vma);
@@ -140,8 +145,8 @@ mutant "trap 7: an unshare drops uffd-wp and soft-dirty" core/fault.c \
 	'flags |= f->pte & HF_PTE_TRACK; /* an unshare stores nothing */' ';'
 mutant "trap 8: fork relies on barriers, not on the sequence" core/gup_fast.c 'if (pin && seq & 1)' 'if (0)' \
 	core/gup_fast.c 'if (pin && hf_ld(&mm->write_protect_seq, seq_cst) != seq)' 'if (0)'
-mutant "trap 9: GUP-fast looks at the PTE again, not at the PMD" core/gup_fast.c \
-	'hf_pmd_table(mm, addr) == pmds && hf_ld(pmdp, seq_cst) == pmd &&' ''
+mutant "trap 8: GUP-fast does not look at the sequence again" core/gup_fast.c \
+	'if (pin && hf_ld(&mm->write_protect_seq, seq_cst) != seq)' 'if (0)'
 mutant "trap 9: GUP-fast does not look at the mark" core/gup_fast.c \
 	'return sys->policy->gup_read(&view) == HF_GUP_TAKE;' 'return true;'
 mutant "trap 10: GUP-fast's undo runs the unpin check" core/gup_fast.c \
@@ -151,6 +156,9 @@ mutant "trap 11: the unpin check looks at the first page only" core/ref.c \
 	'if (hf_page_exclusive(page))
 		return true;' 'if (head == page)
 		return hf_page_exclusive(page);'
+mutant "trap 11: the release of a range is checked" core/ref.c \
+	'&(struct release){ .kind = HF_FOLL_PIN, .dirty = dirty });' \
+	'&(struct release){ .kind = HF_FOLL_PIN, .check = true, .dirty = dirty });'
 mutant "trap 12: unmapping takes the mark away" core/rmap.c \
 	'old = hf_sub(&page->mapcount, 1, release);' \
 	'old = hf_sub(&page->mapcount, 1, release); hf_and(&page->flags, ~HF_PG_EXCLUSIVE, release);'
@@ -171,6 +179,9 @@ mutant "trap 16: KSM merges pages that are held" core/ksm.c \
 	       hf_page_mapcount(page) + 1 + (hf_ld(&page->slot, relaxed) ? 1 : 0);' 'return true;'
 mutant "trap 16: a plain reference keeps a page from being unmapped" core/reclaim.c \
 	'if (hf_page_looks_pinned(sys, page))' 'if (hf_page_refs(page) > hf_page_mapcount(page) + 1)'
+mutant "trap 16: a page that is held leaves the swap cache" core/swap.c \
+	'drop = hf_page_refs(page) == 2 && !(hf_ld(&page->flags, relaxed) & HF_PG_DIRTY);' \
+	'drop = !(hf_ld(&page->flags, relaxed) & HF_PG_DIRTY);'
 mutant "trap 17: a read fault maps a swapped page of ours read-only" core/fault.c \
 	'if (keep && !write && f->vma->prot & HF_PROT_WRITE && sys->policy->has_mark &&' 'if (0 &&'
 mutant "trap 18: swap-in drops the mark although nothing is being written back" core/fault.c \

@@ -116,6 +116,24 @@ static void the_last_owner_keeps_the_folio(void **state)
 	assert_int_equal(stats().cow_copies, 0);
 }
 
+/* Whatever holds it: the mark is all that counts, for a PMD too. */
+static void an_exclusive_folio_is_kept_whatever_holds_it(void **state)
+{
+	struct hf_ref ref;
+	uint64_t first;
+
+	(void)state;
+	fill_huge();
+	first = info(mm, H).pfn;
+	ref = pin(H + 7 * P, HF_FOLL_WRITE);
+	assert_int_equal(hf_wrprotect(mm, H, M), 0);
+	store(mm, H + 7 * P, 9);
+	assert_true(info(mm, H).pmd && info(mm, H).writable);
+	assert_int_equal(info(mm, H).pfn, first);
+	assert_int_equal(stats().cow_copies, 0);
+	unpin(&ref);
+}
+
 /* Counts are exact here; Linux knows of one count for the folio, and copies all of it. */
 static void fork_copies_pinned_pages_of_a_folio(void **state)
 {
@@ -461,6 +479,7 @@ int main(void)
 		h(a_split_gives_every_page_the_mark),
 		h(fork_shares_a_folio_whole),
 		h(the_last_owner_keeps_the_folio),
+		h(an_exclusive_folio_is_kept_whatever_holds_it),
 		h(fork_copies_pinned_pages_of_a_folio),
 		h(smaller_folios_are_mapped_page_by_page),
 		h(eras_differ_in_reusing_a_page_of_a_folio),

@@ -200,6 +200,43 @@ static void only_ones_own_batch_is_drained(void **state)
 	}
 }
 
+/* The release of a range checks nothing, as Linux's. */
+static void ranges_are_released_unchecked(void **state)
+{
+	struct hf_ref ref;
+
+	(void)state;
+	map(A, 1, RW);
+	store(mm, A, 1);
+	ref = pin(A, 0);
+	hf_and(&sys->pages[info(mm, A).pfn].flags, ~HF_PG_EXCLUSIVE, seq_cst);
+	assert_int_equal(hf_unpin_user_page_range_dirty(sys, &ref, 1, true), 0);
+	assert_int_equal(stats().unpin_check_failures, 0);
+	assert_int_equal(hf_wrprotect(mm, A, P), 0);
+}
+
+/* An entry on its way holds the mark: fork takes it, from the parent's too. */
+static void fork_shares_what_is_on_its_way(void **state)
+{
+	_Atomic uint64_t *ptep;
+	struct hf_mm *child;
+	uint64_t was;
+
+	(void)state;
+	map(A, 1, RW);
+	store(mm, A, 1);
+	ptep = &hf_leaf(mm, A)->entry[hf_pte_index(A)];
+	was = *ptep;
+	*ptep = hf_mk_pte_migration(was, true);
+	child = fork_mm();
+	assert_false(*ptep & (HF_PTE_MIG_EXCLUSIVE | HF_PTE_MIG_WRITE));
+	assert_false(hf_leaf(child, A)->entry[hf_pte_index(A)] &
+		     (HF_PTE_MIG_EXCLUSIVE | HF_PTE_MIG_WRITE));
+	*ptep = was;
+	hf_leaf(child, A)->entry[hf_pte_index(A)] = 0;
+	hf_mm_put(child);
+}
+
 /* A read of a swapped page that is ours alone maps it writable, at once. */
 static void swap_in_maps_writable(void **state)
 {
@@ -243,6 +280,8 @@ int main(void)
 		t(a_busy_folio_is_waited_for),
 		t(a_busy_page_is_copied),
 		t(only_ones_own_batch_is_drained),
+		t(ranges_are_released_unchecked),
+		t(fork_shares_what_is_on_its_way),
 		t(swap_in_maps_writable),
 		t(short_reads_take_the_zeropage_on_linux),
 	};
