@@ -173,7 +173,7 @@ static void set_up(struct soak *s, const char *folder, struct hf_swap_device *sw
 	must(!hf_system_create(&config, &s->sys));
 	must(!hf_system_set_thp(s->sys, 1u << 9 | 1u << 4 | 1u << 2 | 1u << 1));
 	snprintf(path, sizeof(path), "%s/holdfast-soak.%ld", folder, (long)getpid());
-	err = hf_swap_device_open(path, FRAMES_A_MODEL * s->nr * 8, swap);
+	err = hf_swap_device_open(path, FRAMES_A_MODEL * s->nr * 4, swap);
 	if (err)
 		fail("%s: %s", path, strerror(-err));
 	must(!hf_swapon(s->sys, swap));
