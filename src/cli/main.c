@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <holdfast/holdfast.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -69,6 +70,9 @@ int main(int argc, char **argv)
 {
 	int status;
 
+	/* machines come and go by the thousand: their frames stay with us */
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	catch_signals();
 	status = dispatch(argc, argv);
 	if (fflush(stdout) || ferror(stdout)) {

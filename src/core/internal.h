@@ -707,6 +707,11 @@ struct hf_mm *hf_next_mm(struct hf_system *sys, struct hf_mm *mm);
 /* The anonymous page that is mapped at addr, with a reference, or NULL. mmap_lock held. */
 struct hf_page *hf_page_at(struct hf_mm *mm, uint64_t addr);
 
+/* ---- validate.c ---- */
+
+/* As hf_validate(); without a look at the junk in free frames, which is most of the work. */
+int hf_validate_books(struct hf_system *sys, struct hf_violation *violation, bool junk);
+
 /* ---- gup.c, gup_fast.c, ref.c ---- */
 
 /* How a request is taken under the system's policy. */

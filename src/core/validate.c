@@ -10,6 +10,7 @@ struct walk {
 	uint32_t *huge;   /* by frame: PMDs found */
 	bool *writable;   /* by frame: a writable entry was found */
 	uint32_t *users;  /* by swap slot: entries found */
+	bool junk;        /* look at the junk in free frames */
 };
 
 static int violate(struct walk *w, enum hf_invariant invariant, uint64_t pfn,
@@ -229,7 +230,7 @@ static int check_free_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 	    hf_ld(&page->compound, relaxed) ||
 	    hf_ld(&page->flags, relaxed) & ~(HF_PG_BUDDY | HF_PG_CACHED))
 		return violate(w, HF_INV_FREE_PAGE, pfn, NULL, 0);
-	if (w->sys->flags & HF_SYSTEM_DEBUG && !hf_frame_filled(w->sys, page, HF_POISON))
+	if (w->junk && w->sys->flags & HF_SYSTEM_DEBUG && !hf_frame_filled(w->sys, page, HF_POISON))
 		return violate(w, HF_INV_FREE_PAGE, pfn, NULL, 0);
 	return 0;
 }
@@ -250,7 +251,8 @@ static int check_frames(struct walk *w)
 	size_t nr_free = 0, nr_pool = 0;
 	int err = check_zeropage(w);
 
-	if (!err && w->sys->huge_zeropage && !hf_frame_filled(w->sys, w->sys->huge_zeropage, 0))
+	if (!err && w->junk && w->sys->huge_zeropage &&
+	    !hf_frame_filled(w->sys, w->sys->huge_zeropage, 0))
 		err = violate(w, HF_I7_ZEROPAGE_UNTOUCHED,
 			      hf_page_pfn(w->sys, w->sys->huge_zeropage), NULL, 0);
 
@@ -288,10 +290,15 @@ static int check_all(struct walk *w)
 
 int hf_validate(struct hf_system *sys, struct hf_violation *violation)
 {
+	return hf_validate_books(sys, violation, true);
+}
+
+int hf_validate_books(struct hf_system *sys, struct hf_violation *violation, bool junk)
+{
 	size_t size = sys->nr_frames * (2 * sizeof(uint32_t) + sizeof(bool)) +
 		      sys->nr_slots * sizeof(uint32_t);
 	struct hf_violation ignored;
-	struct walk w = { .sys = sys, .bad = violation ? violation : &ignored };
+	struct walk w = { .sys = sys, .bad = violation ? violation : &ignored, .junk = junk };
 	int err;
 
 	*w.bad = (struct hf_violation){ .pfn = HF_PFN_NONE };

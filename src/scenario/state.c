@@ -138,6 +138,7 @@ void hf_state_free(struct hf_state *s)
 {
 	free(s->version);
 	free(s->owner);
+	free(s->last);
 	free(s->map);
 	free(s->flags);
 	free(s->window);
@@ -152,7 +153,8 @@ int hf_state_copy(struct hf_state *to, const struct hf_state *from)
 		return err;
 	to->version = malloc(from->nr_versions * sizeof(*to->version) + 1);
 	to->owner = malloc(from->nr_cells * sizeof(*to->owner) + 1);
-	if (!to->version || !to->owner) {
+	to->last = malloc(from->nr_cells * sizeof(*to->last) + 1);
+	if (!to->version || !to->owner || !to->last) {
 		hf_state_free(to);
 		return -ENOMEM;
 	}
@@ -160,6 +162,8 @@ int hf_state_copy(struct hf_state *to, const struct hf_state *from)
 		memcpy(to->version, from->version, from->nr_versions * sizeof(*to->version));
 	if (from->nr_cells)
 		memcpy(to->owner, from->owner, from->nr_cells * sizeof(*to->owner));
+	if (from->nr_cells)
+		memcpy(to->last, from->last, from->nr_cells * sizeof(*to->last));
 	memcpy(to->map, from->map, map_size(from->atoms) * sizeof(*to->map));
 	memcpy(to->flags, from->flags, map_size(from->atoms));
 	memcpy(to->window, from->window, window_size(from->atoms) * sizeof(*to->window));
@@ -202,6 +206,7 @@ int hf_state_write(struct hf_state *s, int16_t cell, uint8_t value, int by, int 
 		s->version = grown;
 		s->cap_versions = cap;
 	}
+	s->last[cell] = (int32_t)s->nr_versions;
 	s->version[s->nr_versions++] = (struct hf_version){
 		.cell = cell,
 		.by = (int16_t)by,
@@ -218,10 +223,15 @@ int hf_state_new_cell(struct hf_state *s, int owner, uint8_t value, int16_t *cel
 	if (s->nr_cells == s->cap_cells) {
 		size_t cap = s->cap_cells * 2 + 32;
 		int16_t *grown = realloc(s->owner, cap * sizeof(*grown));
+		int32_t *last;
 
 		if (!grown)
 			return -ENOMEM;
 		s->owner = grown;
+		last = realloc(s->last, cap * sizeof(*last));
+		if (!last)
+			return -ENOMEM;
+		s->last = last;
 		s->cap_cells = cap;
 	}
 	*cell = (int16_t)s->nr_cells;
@@ -231,6 +241,8 @@ int hf_state_new_cell(struct hf_state *s, int owner, uint8_t value, int16_t *cel
 
 const struct hf_version *hf_state_value(const struct hf_state *s, int16_t cell, size_t before)
 {
+	if (before == s->nr_versions)
+		return &s->version[s->last[cell]];
 	for (size_t i = before; i > 0; i--)
 		if (s->version[i - 1].cell == cell)
 			return &s->version[i - 1];

@@ -40,6 +40,7 @@ struct hf_state {
 	struct hf_version *version; /* in order of time */
 	size_t nr_versions, cap_versions;
 	int16_t *owner; /* of each cell */
+	int32_t *last;  /* of each cell: its newest version */
 	size_t nr_cells, cap_cells;
 	int16_t *map;                  /* process x atom: cell, or -1 */
 	uint8_t *flags;                /* process x atom: HF_ATOM_* */
