@@ -16,7 +16,7 @@ struct reference {
 
 /* What a history has made of the world, as far as it decides what can come next. */
 struct world {
-	bool born[HF_HIST_MAX_PROCS], alive[HF_HIST_MAX_PROCS];
+	bool alive[HF_HIST_MAX_PROCS];
 	enum prot prot[HF_HIST_MAX_PROCS][HF_HIST_MAX_PAGES];
 	struct reference ref[HF_HIST_MAX_DEPTH];
 	unsigned nr_refs, nr_open, nr_procs;
@@ -36,7 +36,7 @@ static void apply(struct world *w, const struct hf_hist_step *s)
 {
 	switch (s->op) {
 	case HF_H_FORK:
-		w->born[w->nr_procs] = w->alive[w->nr_procs] = true;
+		w->alive[w->nr_procs] = true;
 		memcpy(w->prot[w->nr_procs], w->prot[s->proc], sizeof(w->prot[0]));
 		w->nr_procs++;
 		break;
@@ -70,7 +70,7 @@ static void apply(struct world *w, const struct hf_hist_step *s)
 
 static struct world world_after(const struct hf_history *h, const struct hf_hist_limits *limits)
 {
-	struct world w = { .born = { true }, .alive = { true }, .nr_procs = 1 };
+	struct world w = { .alive = { true }, .nr_procs = 1 };
 
 	for (unsigned i = 0; i < limits->pages; i++)
 		w.prot[0][i] = READ_WRITE;

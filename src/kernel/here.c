@@ -94,9 +94,7 @@ static void here_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 		step_merge(r, st, obs);
 		break;
 	case HF_V_MIGRATE:
-		hf_say(obs, HF_OBS_SKIP,
-		       "no system call moves chosen pages to other frames on a machine with one "
-		       "node");
+		hf_say(obs, HF_OBS_SKIP, HF_NO_MIGRATION);
 		break;
 	default:
 		hf_call_step(r, st, obs);

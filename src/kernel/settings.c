@@ -25,7 +25,7 @@ static bool read_text(const char *path, char *text, size_t len)
 	return n > 0;
 }
 
-static bool write_text(const char *path, const char *text)
+bool hf_write_text(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
@@ -74,14 +74,14 @@ static bool set(struct hf_settings *s, const char *path, const char *value)
 		snprintf(now.path, sizeof(now.path), "%s", path);
 		s->saved[s->nr++] = now;
 	}
-	return write_text(path, value);
+	return hf_write_text(path, value);
 }
 
 void hf_settings_restore(struct hf_settings *s)
 {
 	while (s->nr) {
 		s->nr--;
-		write_text(s->saved[s->nr].path, s->saved[s->nr].was);
+		hf_write_text(s->saved[s->nr].path, s->saved[s->nr].was);
 	}
 }
 

@@ -23,5 +23,6 @@ void hf_settings_restore(struct hf_settings *s);
 
 /* A number out of a file of /sys or /proc; -1: there is none. */
 long hf_read_number(const char *path);
+bool hf_write_text(const char *path, const char *text);
 
 #endif

@@ -2,6 +2,8 @@
 /* zram by its sysfs files: hot_add, disksize, a swap header, swapon; and all of it back. */
 #include "swap.h"
 
+#include "settings.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -27,16 +29,6 @@ static bool system_has_swap(void)
 	return lines > 1;
 }
 
-static bool write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-	if (fd >= 0)
-		close(fd);
-	return done;
-}
-
 static int add_device(void)
 {
 	FILE *f = fopen(CONTROL "hot_add", "re");
@@ -54,7 +46,7 @@ static void remove_device(int id)
 	char text[16];
 
 	snprintf(text, sizeof(text), "%d", id);
-	write_text(CONTROL "hot_remove", text);
+	hf_write_text(CONTROL "hot_remove", text);
 }
 
 /* What mkswap(8) writes. */
@@ -79,7 +71,7 @@ static bool turn_on(int id)
 
 	snprintf(path, sizeof(path), "/sys/block/zram%d/disksize", id);
 	snprintf(size, sizeof(size), "%lu", SIZE);
-	if (!write_text(path, size))
+	if (!hf_write_text(path, size))
 		return false;
 	snprintf(path, sizeof(path), "/dev/zram%d", id);
 	return make_swap(path) && !swapon(path, 0);
