@@ -136,13 +136,13 @@ mutant "trap 6: fork leaves a swap entry exclusive" core/fork.c 'pte &= ~HF_PTE_
 mutant "trap 6: fork leaves a migration entry exclusive" core/fork.c \
 	'pte &= ~(HF_PTE_MIG_WRITE | HF_PTE_MIG_EXCLUSIVE);' ';'
 mutant "trap 7: an unshare fault maps the page writable" core/fault.c \
-	'if (f->flags & HF_FAULT_FLAG_WRITE)
-		flags |= hf_written_flags(f->vma);
-	else' 'if (wants_own_page(f))
-		flags |= hf_written_flags(f->vma);
+	'if (fault_flags & HF_FAULT_FLAG_WRITE)
+		flags |= hf_written_flags(vma);
+	else' 'if (fault_flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE))
+		flags |= hf_written_flags(vma);
 	else'
 mutant "trap 7: an unshare drops uffd-wp and soft-dirty" core/fault.c \
-	'flags |= f->pte & HF_PTE_TRACK; /* an unshare stores nothing */' ';'
+	'flags |= old & HF_PTE_TRACK;' ';'
 mutant "trap 8: fork relies on barriers, not on the sequence" core/gup_fast.c 'if (pin && seq & 1)' 'if (0)' \
 	core/gup_fast.c 'if (pin && hf_ld(&mm->write_protect_seq, seq_cst) != seq)' 'if (0)'
 mutant "trap 8: GUP-fast does not look at the sequence again" core/gup_fast.c \

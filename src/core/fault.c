@@ -35,16 +35,20 @@ static bool wants_own_page(const struct fault *f)
 	return f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE);
 }
 
-/* The entry of a page that is ours alone: writable only for a write that the VMA allows. */
+uint64_t hf_own_flags(const struct hf_vma *vma, unsigned fault_flags, hf_pte old)
+{
+	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(vma->prot);
+
+	if (fault_flags & HF_FAULT_FLAG_WRITE)
+		flags |= hf_written_flags(vma);
+	else
+		flags |= old & HF_PTE_TRACK;
+	return flags;
+}
+
 static hf_pte own_pte(const struct fault *f, uint64_t pfn)
 {
-	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
-
-	if (f->flags & HF_FAULT_FLAG_WRITE)
-		flags |= hf_written_flags(f->vma);
-	else
-		flags |= f->pte & HF_PTE_TRACK; /* an unshare stores nothing */
-	return hf_mk_pte(pfn, flags);
+	return hf_mk_pte(pfn, hf_own_flags(f->vma, f->flags, f->pte));
 }
 
 static void install_own(struct fault *f, struct hf_page *page)
@@ -217,16 +221,15 @@ static void make_shared_writable(struct fault *f, struct hf_page *page)
 
 /* ---- copy-on-write ---- */
 
-/* The page stays. A write makes the entry writable; an unshare has nothing left to do. */
-static void reuse(struct fault *f)
+void hf_keep_page(const struct hf_vma *vma, unsigned fault_flags, _Atomic uint64_t *entry)
 {
-	if (f->flags & HF_FAULT_FLAG_WRITE) {
-		hf_and(f->ptep, ~HF_PTE_UFFD_WP, relaxed);
-		hf_or(f->ptep, hf_written_flags(f->vma), seq_cst);
+	if (fault_flags & HF_FAULT_FLAG_WRITE) {
+		hf_and(entry, ~HF_PTE_UFFD_WP, relaxed);
+		hf_or(entry, hf_written_flags(vma), seq_cst);
 	} else {
-		hf_or(f->ptep, HF_PTE_YOUNG, seq_cst);
+		hf_or(entry, HF_PTE_YOUNG, seq_cst);
 	}
-	hf_count(f->mm->sys, HF_STAT_COW_REUSES, 1);
+	hf_count(vma->mm->sys, HF_STAT_COW_REUSES, 1);
 }
 
 /*
@@ -244,7 +247,7 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 		return false;
 	/* The mark is all that counts: no look at references, pins or the lock. */
 	if (policy->has_mark && hf_page_exclusive(page)) {
-		reuse(f);
+		hf_keep_page(f->vma, f->flags, f->ptep);
 		return true;
 	}
 	if (!hf_page_trylock(page)) {
@@ -269,7 +272,7 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 	if (kept) {
 		if (policy->has_mark)
 			hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
-		reuse(f);
+		hf_keep_page(f->vma, f->flags, f->ptep);
 	}
 	hf_page_unlock(page);
 	return kept;

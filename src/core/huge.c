@@ -140,11 +140,7 @@ static struct hf_page *huge_zeropage(struct hf_system *sys)
 
 static hf_pte own_pmd(const struct huge_fault *f, uint64_t pfn)
 {
-	uint64_t flags = HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
-
-	if (f->flags & HF_FAULT_FLAG_WRITE)
-		flags |= hf_written_flags(f->vma);
-	return hf_mk_pte(pfn, flags);
+	return hf_mk_pte(pfn, HF_PTE_HUGE | hf_own_flags(f->vma, f->flags, 0));
 }
 
 /* ptl held, and nothing is mapped. */
@@ -193,17 +189,6 @@ static int huge_anonymous_fault(struct huge_fault *f)
 	return mapped ? 0 : head ? HF_HUGE_AGAIN : HF_HUGE_LEAF;
 }
 
-static void reuse(struct huge_fault *f)
-{
-	if (f->flags & HF_FAULT_FLAG_WRITE) {
-		hf_and(f->pmdp, ~HF_PTE_UFFD_WP, relaxed);
-		hf_or(f->pmdp, hf_written_flags(f->vma), seq_cst);
-	} else {
-		hf_or(f->pmdp, HF_PTE_YOUNG, seq_cst);
-	}
-	hf_count(f->mm->sys, HF_STAT_COW_REUSES, 1);
-}
-
 /* ptl held, may be dropped for a while. True: dealt with, or changed meanwhile. */
 static bool try_reuse(struct huge_fault *f, hf_pte pmd)
 {
@@ -213,7 +198,7 @@ static bool try_reuse(struct huge_fault *f, hf_pte pmd)
 	bool kept = false;
 
 	if (policy->has_mark && hf_page_exclusive(head)) {
-		reuse(f);
+		hf_keep_page(f->vma, f->flags, f->pmdp);
 		return true;
 	}
 	/* unlike small pages: sleep for the lock, then look again */
@@ -231,7 +216,7 @@ static bool try_reuse(struct huge_fault *f, hf_pte pmd)
 	if (kept) {
 		if (policy->has_mark)
 			hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
-		reuse(f);
+		hf_keep_page(f->vma, f->flags, f->pmdp);
 	}
 	hf_page_unlock(head);
 	return kept;

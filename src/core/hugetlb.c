@@ -140,13 +140,7 @@ struct hugetlb_fault {
 
 static hf_pte own_pmd(const struct hugetlb_fault *f, uint64_t pfn)
 {
-	uint64_t flags = HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
-
-	if (f->flags & HF_FAULT_FLAG_WRITE)
-		flags |= hf_written_flags(f->vma);
-	else
-		flags |= f->pmd & HF_PTE_TRACK; /* an unshare stores nothing */
-	return hf_mk_pte(pfn, flags);
+	return hf_mk_pte(pfn, HF_PTE_HUGE | hf_own_flags(f->vma, f->flags, f->pmd));
 }
 
 /* ptl held, and the place is empty. */
@@ -178,17 +172,6 @@ static int first_touch(struct hugetlb_fault *f)
 	}
 	hf_mutex_unlock(sys, &f->table->ptl);
 	return mapped ? HF_HUGE_AGAIN : head ? 0 : -HF_ENOMEM;
-}
-
-static void reuse(struct hugetlb_fault *f)
-{
-	if (f->flags & HF_FAULT_FLAG_WRITE) {
-		hf_and(f->pmdp, ~HF_PTE_UFFD_WP, relaxed);
-		hf_or(f->pmdp, hf_written_flags(f->vma), seq_cst);
-	} else {
-		hf_or(f->pmdp, HF_PTE_YOUNG, seq_cst);
-	}
-	hf_count(f->vma->mm->sys, HF_STAT_COW_REUSES, 1);
 }
 
 /* A private mapping of a file shows the file until it is written. */
@@ -273,11 +256,11 @@ static int present_fault(struct hugetlb_fault *f)
 		return copy_folio(f, head);
 	if (hf_pte_write(f->pmd) || !(f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE)) ||
 	    (policy->has_mark && hf_page_exclusive(head))) {
-		reuse(f);
+		hf_keep_page(f->vma, f->flags, f->pmdp);
 	} else if (policy->hugetlb_reuse(mm, head)) {
 		if (policy->has_mark)
 			hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
-		reuse(f);
+		hf_keep_page(f->vma, f->flags, f->pmdp);
 	} else {
 		return copy_folio(f, head);
 	}

@@ -650,6 +650,13 @@ static inline uint64_t hf_written_flags(const struct hf_vma *vma)
 	       (vma->prot & HF_PROT_WRITE ? HF_PTE_WRITE : 0);
 }
 
+/* The flags of an entry of a page that is the VMA's alone, for a fault with these flags: writable
+ * only for a write that the VMA allows. `old`: what the entry was; an unshare stores nothing, and
+ * keeps its tracking bits. */
+uint64_t hf_own_flags(const struct hf_vma *vma, unsigned fault_flags, hf_pte old);
+/* The page stays: a write makes the entry writable; an unshare has nothing left to do. ptl held. */
+void hf_keep_page(const struct hf_vma *vma, unsigned fault_flags, _Atomic uint64_t *entry);
+
 /* ---- swap.c ---- */
 
 /* The slot of a page, a free one if it has none yet, held by one more user. Page lock held.
