@@ -202,7 +202,7 @@ static int parse_options(int argc, char **argv, struct options *o, int *status)
 	if (o->histories && optind == argc)
 		return 0;
 	fputs(o->histories ? "holdfast: check takes no files\n"
-			   : "holdfast: check what? --histories is needed\n",
+			   : "holdfast: check what? --histories or --interleavings is needed\n",
 	      stderr);
 	return -1;
 }
@@ -271,6 +271,9 @@ int hf_cmd_check(int argc, char **argv)
 	struct options o;
 	int status, err;
 
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], "--interleavings"))
+			return hf_cmd_interleavings(argc, argv);
 	if (parse_options(argc, argv, &o, &status))
 		return status;
 	o.search.progress = progress;

@@ -19,9 +19,10 @@ extern volatile sig_atomic_t hf_interrupted;
 
 int hf_cmd_run(int argc, char **argv);
 int hf_cmd_check(int argc, char **argv);
+int hf_cmd_interleavings(int argc, char **argv); /* of check */
 int hf_cmd_list(int argc, char **argv);
 
-/* scenarios.c: all *.hf files of a list of files and folders, sorted, parsed. */
+/* library.c: all *.hf files of a list of files and folders, sorted, parsed. */
 struct hf_library {
 	struct hf_scenario **scn;
 	size_t nr;
@@ -30,6 +31,8 @@ struct hf_library {
 /* 0, or HF_EXIT_USAGE after every error has been printed as FILE:LINE:COLUMN: text. */
 int hf_library_load(struct hf_library *lib, char *const *paths, size_t nr);
 void hf_library_free(struct hf_library *lib);
+/* --kinds: kinds and sets of kinds, with commas between them. False after a message. */
+bool hf_find_kinds(const char *names, hf_kinds *kinds);
 
 /* Everything that a run found. Cells of one scenario and kind stand together, targets in order. */
 struct hf_results {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Finding and parsing scenario files. */
+/* Finding and parsing scenario files, and kinds of memory. */
 #include "cli.h"
 
 #include <errno.h>
@@ -84,4 +84,26 @@ void hf_library_free(struct hf_library *lib)
 	for (size_t i = 0; i < lib->nr; i++)
 		hf_scenario_free(lib->scn[i]);
 	free(lib->scn);
+}
+
+bool hf_find_kinds(const char *names, hf_kinds *kinds)
+{
+	*kinds = 0;
+	for (size_t len; *names; names += len + (names[len] == ',')) {
+		size_t i = 0;
+
+		len = strcspn(names, ",");
+		while (hf_kinds_name(i) &&
+		       (strlen(hf_kinds_name(i)) != len || memcmp(hf_kinds_name(i), names, len)))
+			i++;
+		if (!hf_kinds_name(i)) {
+			fprintf(stderr,
+				"holdfast: --kinds: '%.*s' is not a kind of memory; see 'holdfast "
+				"list kinds'\n",
+				(int)len, names);
+			return false;
+		}
+		*kinds |= hf_kinds_named(i);
+	}
+	return true;
 }

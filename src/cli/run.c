@@ -49,29 +49,6 @@ static print_fn find_format(const char *name)
 	return NULL;
 }
 
-/* Kinds and sets of kinds, with commas between them. */
-static bool find_kinds(const char *names, hf_kinds *kinds)
-{
-	*kinds = 0;
-	for (size_t len; *names; names += len + (names[len] == ',')) {
-		size_t i = 0;
-
-		len = strcspn(names, ",");
-		while (hf_kinds_name(i) &&
-		       (strlen(hf_kinds_name(i)) != len || memcmp(hf_kinds_name(i), names, len)))
-			i++;
-		if (!hf_kinds_name(i)) {
-			fprintf(stderr,
-				"holdfast: --kinds: '%.*s' is not a kind of memory; see 'holdfast "
-				"list kinds'\n",
-				(int)len, names);
-			return false;
-		}
-		*kinds |= hf_kinds_named(i);
-	}
-	return true;
-}
-
 /* 0 to go on; otherwise -1 and *status is the exit status. */
 static int parse_options(int argc, char **argv, struct options *opt, int *status)
 {
@@ -104,7 +81,7 @@ static int parse_options(int argc, char **argv, struct options *opt, int *status
 			}
 			break;
 		case 'k':
-			if (!find_kinds(optarg, &opt->kinds))
+			if (!hf_find_kinds(optarg, &opt->kinds))
 				return -1;
 			break;
 		case 't':

@@ -8,6 +8,9 @@
 #ifndef HF_ATOMIC_H
 #define HF_ATOMIC_H
 
+#ifdef HF_CHECKED
+#include "../check/hook.h"
+#else
 #include <stdatomic.h>
 
 #define hf_ld(ptr, order) atomic_load_explicit((ptr), memory_order_##order)
@@ -21,5 +24,15 @@
 #define hf_cas(ptr, old, val, order)                                                               \
 	atomic_compare_exchange_strong_explicit((ptr), (old), (val), memory_order_##order,         \
 						memory_order_relaxed)
+/* Counts of which zero alone is special: the first look of a compare-exchange loop that adds delta
+ * (or gives up), and adding and subtracting. */
+#define hf_ref_ld(ptr, delta) hf_ld(ptr, relaxed)
+#define hf_ref_add(ptr, val, order) hf_add(ptr, val, order)
+#define hf_ref_sub(ptr, val, order) hf_sub(ptr, val, order)
+/* A statistic: nobody decides anything by it. */
+#define hf_tally(ptr, val) ((void)hf_add(ptr, val, relaxed))
+/* Frame memory, which others may write to meanwhile if they should not. */
+#define hf_fill(to, byte, len) ((void)__builtin_memset((to), (byte), (len)))
+#endif
 
 #endif

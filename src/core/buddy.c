@@ -109,7 +109,7 @@ static void block_free(struct hf_system *sys, struct hf_page *page, unsigned ord
 static void poison(struct hf_system *sys, struct hf_page *page)
 {
 	if (sys->flags & HF_SYSTEM_DEBUG)
-		__builtin_memset(hf_page_data(sys, page), HF_POISON, HF_PAGE_SIZE);
+		hf_fill(hf_page_data(sys, page), HF_POISON, HF_PAGE_SIZE);
 }
 
 static void check_poison(struct hf_system *sys, struct hf_page *page)

@@ -84,7 +84,7 @@ static void copy_page(struct collapse *c, unsigned i)
 	unsigned char *to = hf_page_data(sys, c->head + i);
 
 	if (!page) {
-		__builtin_memset(to, 0, HF_PAGE_SIZE);
+		hf_fill(to, 0, HF_PAGE_SIZE);
 		hf_st(entry(c, i), 0, relaxed);
 		return;
 	}

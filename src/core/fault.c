@@ -105,7 +105,7 @@ static void install_folio(struct fault *f, struct hf_page *head)
 	uint64_t start = folio_start(f, order);
 
 	hf_folio_set_anon(head, f->vma, start);
-	hf_add(&head->counts, (nr - 1) * HF_COUNT_REF, relaxed);
+	hf_ref_add(&head->counts, (nr - 1) * HF_COUNT_REF, relaxed);
 	for (unsigned i = 0; i < nr; i++) {
 		if (sys->policy->has_mark)
 			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, release);
@@ -125,7 +125,7 @@ static int anonymous_fault(struct fault *f)
 		page = alloc_folio(f);
 		if (!page)
 			return -HF_ENOMEM;
-		__builtin_memset(hf_page_data(sys, page), 0, HF_PAGE_SIZE << hf_folio_order(page));
+		hf_fill(hf_page_data(sys, page), 0, HF_PAGE_SIZE << hf_folio_order(page));
 	}
 	fault_lock(f);
 	if (page && hf_folio_order(page)) {
@@ -306,7 +306,7 @@ static int copy_page_fault(struct fault *f, struct hf_page *old)
 		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, old),
 			      HF_PAGE_SIZE);
 	else if (copy)
-		__builtin_memset(hf_page_data(sys, copy), 0, HF_PAGE_SIZE);
+		hf_fill(hf_page_data(sys, copy), 0, HF_PAGE_SIZE);
 	if (copy) {
 		fault_lock(f);
 		switched = hf_pte_same_mapping(f->pte, orig);

@@ -40,7 +40,7 @@ int hf_file_create(struct hf_system *sys, size_t size, const struct hf_backing *
 
 void hf_file_get(struct hf_file *file)
 {
-	hf_add(&file->users, 1, relaxed);
+	hf_ref_add(&file->users, 1, relaxed);
 }
 
 static void drop_page(struct hf_file *file, struct hf_page *page)
@@ -53,7 +53,7 @@ void hf_file_put(struct hf_file *file)
 {
 	struct hf_system *sys = file->sys;
 
-	if (hf_sub(&file->users, 1, acq_rel) != 1)
+	if (hf_ref_sub(&file->users, 1, acq_rel) != 1)
 		return;
 	hf_file_sync(file);
 	for (size_t i = 0; i < hf_file_pages(file); i++)
@@ -103,7 +103,7 @@ int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg)
 	if (!file || file->hugetlb)
 		return 0;
 	sys = file->sys;
-	sys->pf->rcu_read_lock(sys->pf->ctx);
+	hf_rcu_read_lock(sys);
 	hf_mutex_lock(sys, &file->lock);
 	for (struct hf_vma *vma = file->mappings; vma && !ret; vma = vma->fm_next) {
 		uint64_t addr = address_in(vma, page->index);
@@ -120,7 +120,7 @@ int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg)
 		hf_mutex_unlock(sys, &table->ptl);
 	}
 	hf_mutex_unlock(sys, &file->lock);
-	sys->pf->rcu_read_unlock(sys->pf->ctx);
+	hf_rcu_read_unlock(sys);
 	return ret;
 }
 
@@ -166,7 +166,7 @@ static int read_new(struct hf_file *file, uint64_t index, struct hf_page **out)
 	if (file->backing)
 		err = file->backing->read(file->backing->ctx, index, data);
 	else
-		__builtin_memset(data, 0, page_size(file));
+		hf_fill(data, 0, page_size(file));
 	if (err)
 		hf_page_put(sys, page);
 	*out = page;
@@ -317,10 +317,10 @@ int hf_file_truncate(struct hf_file *file, size_t size)
 	}
 	/* a fault that has its page already looks again under ptl */
 	hf_st(&file->nr, nr, seq_cst);
-	sys->pf->rcu_read_lock(sys->pf->ctx);
+	hf_rcu_read_lock(sys);
 	for (struct hf_vma *vma = file->mappings; vma; vma = vma->fm_next)
 		zap_mapping(vma, nr * (page_size(file) / HF_PAGE_SIZE));
-	sys->pf->rcu_read_unlock(sys->pf->ctx);
+	hf_rcu_read_unlock(sys);
 	for (size_t i = nr; i < was; i++) {
 		if (file->pages[i])
 			drop_page(file, file->pages[i]);

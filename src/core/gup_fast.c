@@ -89,7 +89,6 @@ size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, u
 		   struct hf_ref *refs)
 {
 	struct hf_system *sys = mm->sys;
-	const struct hf_platform *pf = sys->pf;
 	uint64_t delta = hf_gup_delta(sys, taken);
 	bool pin = taken & HF_FOLL_PIN;
 	uint32_t seq = hf_ld(&mm->write_protect_seq, seq_cst);
@@ -98,10 +97,10 @@ size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, u
 
 	if (pin && seq & 1)
 		return 0;
-	pf->rcu_read_lock(pf->ctx);
+	hf_rcu_read_lock(sys);
 	while (got < nr && fast_one(mm, addr + got * HF_PAGE_SIZE, delta, taken, &page))
 		hf_ref_set(&refs[got++], page, asked, taken);
-	pf->rcu_read_unlock(pf->ctx);
+	hf_rcu_read_unlock(sys);
 	if (pin && hf_ld(&mm->write_protect_seq, seq_cst) != seq) {
 		undo(sys, refs, got, delta);
 		return 0;

@@ -59,7 +59,7 @@ static void fan_out(struct hf_mm *mm, struct hf_page *head)
 			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, release);
 		hf_add(&head[i].mapcount, 1, release);
 	}
-	hf_add(&head->counts, (HF_PMD_PAGES - 1) * HF_COUNT_REF, seq_cst);
+	hf_ref_add(&head->counts, (HF_PMD_PAGES - 1) * HF_COUNT_REF, seq_cst);
 	hf_owner_add(mm, head, HF_PMD_PAGES - 1);
 	hf_sub(&head->entire_mapcount, 1, release);
 }
@@ -130,7 +130,7 @@ static struct hf_page *huge_zeropage(struct hf_system *sys)
 	made = hf_folio_alloc_normal(sys, HF_PMD_ORDER);
 	if (!made)
 		return NULL;
-	__builtin_memset(hf_page_data(sys, made), 0, HF_PMD_SIZE);
+	hf_fill(hf_page_data(sys, made), 0, HF_PMD_SIZE);
 	hf_or(&made->flags, HF_PG_RESERVED, relaxed);
 	if (hf_cas(&sys->huge_zeropage, &head, made, acq_rel))
 		return made;
@@ -174,7 +174,7 @@ static int huge_anonymous_fault(struct huge_fault *f)
 	if (leaf)
 		head = own ? hf_folio_alloc(sys, HF_PMD_ORDER) : huge_zeropage(sys);
 	if (head && own)
-		__builtin_memset(hf_page_data(sys, head), 0, HF_PMD_SIZE);
+		hf_fill(hf_page_data(sys, head), 0, HF_PMD_SIZE);
 	if (head) {
 		hf_mutex_lock(sys, &f->table->ptl);
 		mapped = !hf_ld(f->pmdp, relaxed);

@@ -167,7 +167,7 @@ static int first_touch(struct hugetlb_fault *f)
 	/* the pool's lock is a leaf lock, and zeroing here keeps the reservation and its use one */
 	head = mapped ? NULL : pool_alloc(sys, reserved);
 	if (head) {
-		__builtin_memset(hf_page_data(sys, head), 0, HF_PMD_SIZE);
+		hf_fill(hf_page_data(sys, head), 0, HF_PMD_SIZE);
 		install(f, head);
 	}
 	hf_mutex_unlock(sys, &f->table->ptl);

@@ -225,7 +225,7 @@ struct hf_system {
 
 static inline void hf_count(struct hf_system *sys, enum hf_stat stat, uint64_t n)
 {
-	hf_add(&sys->stats[stat], n, relaxed);
+	hf_tally(&sys->stats[stat], n);
 }
 
 static inline void *hf_alloc(struct hf_system *sys, size_t size)
@@ -266,6 +266,16 @@ static inline void hf_mmap_write_lock(struct hf_mm *mm)
 static inline void hf_mmap_write_unlock(struct hf_mm *mm)
 {
 	mm->sys->pf->write_unlock(mm->sys->pf->ctx, &mm->mmap_lock);
+}
+
+static inline void hf_rcu_read_lock(struct hf_system *sys)
+{
+	sys->pf->rcu_read_lock(sys->pf->ctx);
+}
+
+static inline void hf_rcu_read_unlock(struct hf_system *sys)
+{
+	sys->pf->rcu_read_unlock(sys->pf->ctx);
 }
 
 static inline void hf_tlb_flush(struct hf_mm *mm)
@@ -729,5 +739,9 @@ uint64_t hf_gup_delta(const struct hf_system *sys, unsigned taken);
 size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, unsigned taken,
 		   struct hf_ref *refs);
 void hf_ref_set(struct hf_ref *ref, struct hf_page *page, unsigned asked, unsigned taken);
+
+#ifdef HF_CHECKED
+#include "../check/hook_locks.h"
+#endif
 
 #endif

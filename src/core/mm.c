@@ -64,7 +64,7 @@ int hf_mm_create(struct hf_system *sys, struct hf_mm **out)
 
 void hf_mm_get(struct hf_mm *mm)
 {
-	uint32_t old = hf_add(&mm->users, 1, relaxed);
+	uint32_t old = hf_ref_add(&mm->users, 1, relaxed);
 
 	hf_assert(old > 0);
 	(void)old;
@@ -72,7 +72,7 @@ void hf_mm_get(struct hf_mm *mm)
 
 bool hf_mm_tryget(struct hf_mm *mm)
 {
-	uint32_t users = hf_ld(&mm->users, relaxed);
+	uint32_t users = hf_ref_ld(&mm->users, 1);
 
 	do {
 		if (!users)
@@ -103,7 +103,7 @@ static void mm_teardown(struct hf_mm *mm)
 
 void hf_mm_put(struct hf_mm *mm)
 {
-	if (hf_sub(&mm->users, 1, acq_rel) == 1)
+	if (hf_ref_sub(&mm->users, 1, acq_rel) == 1)
 		mm_teardown(mm);
 }
 

@@ -94,7 +94,7 @@ static bool would_underflow(uint64_t counts, uint64_t delta)
 
 static int grab_head(struct hf_page *head, uint64_t delta)
 {
-	uint64_t counts = hf_ld(&head->counts, relaxed);
+	uint64_t counts = hf_ref_ld(&head->counts, (int64_t)refs_of(delta));
 
 	do {
 		if (!refs_of(counts))
@@ -119,7 +119,7 @@ int hf_page_try_grab(struct hf_page *page, uint64_t delta)
 		return err;
 	/* between the two looks the folio may have been freed or split, and made again */
 	if (hf_folio(page) != head) {
-		hf_sub(&head->counts, delta, acq_rel);
+		hf_ref_sub(&head->counts, delta, acq_rel);
 		return -HF_EAGAIN;
 	}
 	if (hf_folio_order(page) && page_pins_of(delta))
@@ -167,7 +167,7 @@ static void folio_last_put(struct hf_system *sys, struct hf_page *head)
 int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
 {
 	struct hf_page *head = hf_folio(page);
-	uint64_t counts = hf_ld(&head->counts, relaxed), pins = page_pins_of(delta);
+	uint64_t counts, pins = page_pins_of(delta);
 
 	if (hf_folio_order(page) && pins) {
 		uint64_t has = hf_ld(&page->pins, relaxed);
@@ -177,6 +177,7 @@ int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
 				return -HF_EINVAL;
 		} while (!hf_cas(&page->pins, &has, has - pins, acq_rel));
 	}
+	counts = hf_ref_ld(&head->counts, -(int64_t)refs_of(delta));
 	do {
 		if (would_underflow(counts, delta))
 			return -HF_EINVAL;
@@ -188,7 +189,7 @@ int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
 
 void hf_page_get(struct hf_page *page)
 {
-	uint64_t old = hf_add(&hf_folio(page)->counts, HF_COUNT_REF, seq_cst);
+	uint64_t old = hf_ref_add(&hf_folio(page)->counts, HF_COUNT_REF, seq_cst);
 
 	hf_assert(refs_of(old) > 0 && refs_of(old) < HF_REFS_MAX);
 	(void)old;

@@ -32,7 +32,7 @@ static void anon_vma_rcu(struct hf_rcu_head *head)
 
 void hf_anon_vma_put(struct hf_anon_vma *av)
 {
-	if (hf_sub(&av->refs, 1, acq_rel) != 1)
+	if (hf_ref_sub(&av->refs, 1, acq_rel) != 1)
 		return;
 	av->rcu.func = anon_vma_rcu;
 	av->sys->pf->call_rcu(av->sys->pf->ctx, &av->rcu);
@@ -40,7 +40,7 @@ void hf_anon_vma_put(struct hf_anon_vma *av)
 
 static bool anon_vma_tryget(struct hf_anon_vma *av)
 {
-	uint32_t refs = hf_ld(&av->refs, relaxed);
+	uint32_t refs = hf_ref_ld(&av->refs, 1);
 
 	do {
 		if (!refs)
@@ -51,7 +51,7 @@ static bool anon_vma_tryget(struct hf_anon_vma *av)
 
 void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma)
 {
-	hf_add(&av->refs, 1, relaxed);
+	hf_ref_add(&av->refs, 1, relaxed);
 	vma->anon_vma = av;
 	/*
 	 * At the end: a walk comes by the parent before the child that fork is making, so it finds
@@ -148,12 +148,12 @@ int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, vo
 	int ret = 0;
 
 	/* the read section keeps the tables that the walk passes through */
-	sys->pf->rcu_read_lock(sys->pf->ctx);
+	hf_rcu_read_lock(sys);
 	hf_mutex_lock(sys, &av->lock);
 	for (struct hf_vma *vma = av->head; vma && !ret; vma = vma->av_next)
 		ret = walk_one(vma, index, fn, arg);
 	hf_mutex_unlock(sys, &av->lock);
-	sys->pf->rcu_read_unlock(sys->pf->ctx);
+	hf_rcu_read_unlock(sys);
 	return ret;
 }
 
@@ -162,11 +162,11 @@ struct hf_anon_vma *hf_page_get_anon_vma(struct hf_system *sys, struct hf_page *
 	struct hf_anon_vma *av;
 
 	/* the read section keeps an anon_vma that lost its last VMA */
-	sys->pf->rcu_read_lock(sys->pf->ctx);
+	hf_rcu_read_lock(sys);
 	av = hf_ld(&hf_folio(page)->anon_vma, acquire);
 	if (av && (!hf_folio_mapcount(page) || !anon_vma_tryget(av)))
 		av = NULL;
-	sys->pf->rcu_read_unlock(sys->pf->ctx);
+	hf_rcu_read_unlock(sys);
 	return av;
 }
 

@@ -2,12 +2,10 @@
 /* The engine as a target: one system a run, the validator after every step. */
 #include "engine.h"
 #include "../core/internal.h"
+#include "arms.h"
 #include "oracle.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -374,53 +372,39 @@ static void engine_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 		validate(r, obs, false);
 }
 
-enum gate { GATE_SHUT, GATE_OPEN, GATE_CANCELLED };
-
-struct arm_thread {
+struct arm_run {
 	struct hf_engine_run *r;
 	const struct hf_arm *arm;
 	struct hf_obs *obs;
-	atomic_int *gate;
-	pthread_t thread;
 };
 
-static void *run_arm(void *arg)
+static void run_arm(void *arg)
 {
-	struct arm_thread *t = arg;
+	struct arm_run *a = arg;
 	size_t i = 0;
-	int gate;
 
-	while ((gate = atomic_load(t->gate)) == GATE_SHUT)
-		sched_yield();
-	for (; gate == GATE_OPEN && i < t->arm->nr_steps; i++) {
-		run_one(t->r, &t->arm->steps[i], &t->obs[i]);
-		if (t->obs[i].status)
+	for (; i < a->arm->nr_steps; i++) {
+		run_one(a->r, &a->arm->steps[i], &a->obs[i]);
+		if (a->obs[i].status)
 			break;
 	}
-	for (i++; i < t->arm->nr_steps; i++)
-		t->obs[i].status = -ECANCELED;
-	return NULL;
+	for (i++; i < a->arm->nr_steps; i++)
+		a->obs[i].status = -ECANCELED;
 }
 
 static void engine_par(void *run, const struct hf_par *par, struct hf_obs *obs)
 {
 	struct hf_engine_run *r = run;
-	struct arm_thread arms[HF_SCN_MAX_ARMS];
-	atomic_int gate = GATE_SHUT;
-	size_t n = 0, nr = 0;
-	int err = 0;
+	struct arm_run arms[HF_SCN_MAX_ARMS];
+	void *args[HF_SCN_MAX_ARMS];
+	size_t n = 0;
 
-	for (; nr < par->nr_arms && !err; nr += !err) {
-		arms[nr] = (struct arm_thread){
-			.r = r, .arm = &par->arms[nr], .obs = &obs[n], .gate = &gate
-		};
-		n += par->arms[nr].nr_steps;
-		err = pthread_create(&arms[nr].thread, NULL, run_arm, &arms[nr]);
+	for (size_t i = 0; i < par->nr_arms; i++) {
+		arms[i] = (struct arm_run){ .r = r, .arm = &par->arms[i], .obs = &obs[n] };
+		args[i] = &arms[i];
+		n += par->arms[i].nr_steps;
 	}
-	atomic_store(&gate, err ? GATE_CANCELLED : GATE_OPEN);
-	for (size_t i = 0; i < nr; i++)
-		pthread_join(arms[i].thread, NULL);
-	if (err)
+	if (hf_run_arms(par->nr_arms, run_arm, args))
 		say(&obs[0], HF_OBS_ERROR, "no thread can be had for an arm");
 	else if (obs[n - 1].status <= 0)
 		validate(r, &obs[n - 1], false);

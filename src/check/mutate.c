@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* Sites of the core, and one of them made worse. */
+#include "machine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_SITES 2048
+#define MAX_READ 256
+#define MAX_SKIPPED 16
+
+extern const struct hf_site __start_hf_sites[], __stop_hf_sites[];
+
+static struct {
+	uint8_t changed[MAX_SITES]; /* enum hf_mutation_kind */
+	uint8_t order[MAX_SITES];
+	/* for stale loads: what each arm read last, where */
+	struct {
+		uintptr_t at;
+		uint64_t value;
+	} read[HF_ARMS][MAX_READ];
+	unsigned nr_read[HF_ARMS];
+	bool stale;
+	uintptr_t skipped[HF_ARMS][MAX_SKIPPED];
+	unsigned nr_skipped[HF_ARMS];
+} mutant;
+
+const struct hf_site *hf_explore_site(size_t i)
+{
+	return __start_hf_sites + i < __stop_hf_sites ? &__start_hf_sites[i] : NULL;
+}
+
+static size_t index_of(const struct hf_site *site)
+{
+	return (size_t)(site - __start_hf_sites);
+}
+
+void hf_site_name(const struct hf_site *site, char *name, size_t len)
+{
+	const char *slash = strrchr(site->file, '/');
+
+	snprintf(name, len, "%s:%d %s", slash ? slash + 1 : site->file, site->line, site->text);
+}
+
+/* A site of a header is one in each file that includes it. */
+void hf_mutate(const struct hf_mutation *m)
+{
+	char name[160];
+
+	memset(&mutant, 0, sizeof(mutant));
+	for (size_t i = 0; m && hf_explore_site(i) && i < MAX_SITES; i++) {
+		hf_site_name(hf_explore_site(i), name, sizeof(name));
+		if (strcmp(name, m->site))
+			continue;
+		mutant.changed[i] = (uint8_t)m->kind;
+		mutant.order[i] = (uint8_t)m->order;
+		mutant.stale |= m->kind == HF_MUTATE_STALE;
+	}
+}
+
+void hf_mutate_reset(void)
+{
+	memset(mutant.nr_read, 0, sizeof(mutant.nr_read));
+	memset(mutant.nr_skipped, 0, sizeof(mutant.nr_skipped));
+}
+
+uint8_t hf_site_order(const struct hf_site *site)
+{
+	size_t i = index_of(site);
+
+	return mutant.changed[i] == HF_MUTATE_ORDER ? mutant.order[i] : site->order;
+}
+
+static bool gives_back(uint8_t kind)
+{
+	return kind == HF_OP_UNLOCK || kind == HF_OP_READ_UNLOCK || kind == HF_OP_WRITE_UNLOCK ||
+	       kind == HF_OP_RCU_UNLOCK;
+}
+
+static bool was_skipped(unsigned arm, uintptr_t at)
+{
+	for (unsigned i = mutant.nr_skipped[arm]; i--;)
+		if (mutant.skipped[arm][i] == at) {
+			mutant.skipped[arm][i] = mutant.skipped[arm][--mutant.nr_skipped[arm]];
+			return true;
+		}
+	return false;
+}
+
+bool hf_skips(const struct hf_site *site, const struct hf_op *op)
+{
+	unsigned arm = (unsigned)hf_arm();
+
+	if (gives_back(op->kind))
+		return was_skipped(arm, op->at);
+	if (!site || mutant.changed[index_of(site)] != HF_MUTATE_SKIP)
+		return false;
+	if (op->kind != HF_OP_TLB_FLUSH && op->kind != HF_OP_TLB_WAIT &&
+	    mutant.nr_skipped[arm] < MAX_SKIPPED)
+		mutant.skipped[arm][mutant.nr_skipped[arm]++] = op->at;
+	return true;
+}
+
+uint64_t hf_stale_value(const struct hf_op *op)
+{
+	unsigned arm = (unsigned)hf_arm(), i = 0;
+
+	if (!mutant.stale)
+		return op->old;
+	while (i < mutant.nr_read[arm] && mutant.read[arm][i].at != op->at)
+		i++;
+	if (i < mutant.nr_read[arm] && mutant.changed[index_of(op->site)] == HF_MUTATE_STALE)
+		return mutant.read[arm][i].value;
+	if (i == MAX_READ)
+		return op->old;
+	mutant.read[arm][i].at = op->at;
+	mutant.read[arm][i].value = op->old;
+	mutant.nr_read[arm] += i == mutant.nr_read[arm];
+	return op->old;
+}

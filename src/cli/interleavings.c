@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT */
+/* holdfast check --interleavings: a process for each scenario, kind and policy, for the explorer
+ * has one machine, and what it finds may leave that in ruins. */
+#include "cli.h"
+
+#include "../check/explore.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <holdfast/policy.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct job {
+	struct hf_explore_options o;
+	pid_t pid;
+	bool done;
+};
+
+struct options {
+	struct hf_explore_options explore;
+	const char *policies;
+	hf_kinds kinds;
+	unsigned threads;
+};
+
+struct work {
+	struct job *jobs;
+	struct hf_explore_result *results; /* shared with the processes */
+	size_t nr, started, running, shown;
+};
+
+static void usage(FILE *to)
+{
+	fputs("Usage: holdfast check --interleavings [OPTION...] FILE|DIR...\n"
+	      "\n"
+	      "Runs the par blocks of scenarios in every order that makes a difference, on the "
+	      "core "
+	      "as it is,\n"
+	      "and prints for the first unexpected verdict the schedule that leads there.\n"
+	      "\n"
+	      "  --policy P[,P]      default: holdfast\n"
+	      "  --kinds KIND[,KIND] of each scenario's kinds, these only\n"
+	      "  --memory MODEL      sc (default), tso, or rc11: what C11's orders allow\n"
+	      "  --preemptions N     only schedules with so many preemptions at most\n"
+	      "  --random N          N random schedules in place of all (PCT)\n"
+	      "  --depth N           of --random: changes of priority, default 3\n"
+	      "  --seed N            of --random, default 1\n"
+	      "  --executions N      end after so many, for each scenario, kind and policy\n"
+	      "  --seconds N         the same, default 60\n"
+	      "  --threads N         processes at a time, default: one a CPU\n"
+	      "  --schedule S        this one only\n"
+	      "  --trace             with --schedule: every operation\n"
+	      "  --help\n"
+	      "\n"
+	      "Exit status: 0 all as expected, 1 not, 2 usage or parse error, 77 no par block, 130 "
+	      "interrupted.\n",
+	      to);
+}
+
+/* ---- options ---- */
+
+enum {
+	POLICY = 256,
+	KINDS,
+	MEMORY,
+	PREEMPTIONS,
+	RANDOM,
+	DEPTH,
+	SEED,
+	EXECUTIONS,
+	SECONDS,
+	THREADS,
+	SCHEDULE,
+	TRACE
+};
+
+static bool number(const char *what, const char *text, uint64_t max, uint64_t *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtoull(text, &end, 10);
+	if (!errno && end != text && !*end && *text != '-' && *out <= max)
+		return true;
+	fprintf(stderr, "holdfast: --%s '%s': expected a number of at most %llu\n", what, text,
+		(unsigned long long)max);
+	return false;
+}
+
+static bool memory(const char *name, enum hf_memory_model *out)
+{
+	for (int m = 0; m < HF_NR_MEMORY_MODELS; m++)
+		if (!strcmp(name, hf_memory_names[m])) {
+			*out = (enum hf_memory_model)m;
+			return true;
+		}
+	fprintf(stderr, "holdfast: --memory '%s': expected sc, tso or rc11\n", name);
+	return false;
+}
+
+static bool take_option(struct options *o, int c, const char *arg)
+{
+	struct hf_explore_options *e = &o->explore;
+	uint64_t n = 0;
+	bool ok = true;
+
+	switch (c) {
+	case POLICY:
+		o->policies = arg;
+		return true;
+	case KINDS:
+		return hf_find_kinds(arg, &o->kinds);
+	case MEMORY:
+		return memory(arg, &e->memory);
+	case PREEMPTIONS:
+		e->strategy = HF_EXPLORE_BOUNDED;
+		ok = number("preemptions", arg, 100, &n);
+		e->bound = (unsigned)n;
+		return ok;
+	case RANDOM:
+		e->strategy = HF_EXPLORE_RANDOM;
+		e->bound = e->bound ? e->bound : 3;
+		return number("random", arg, UINT64_MAX, &e->max_executions);
+	case DEPTH:
+		ok = number("depth", arg, 16, &n);
+		e->bound = (unsigned)n;
+		return ok;
+	case SEED:
+		return number("seed", arg, UINT64_MAX, &e->seed);
+	case EXECUTIONS:
+		return number("executions", arg, UINT64_MAX, &e->max_executions);
+	case SECONDS:
+		ok = number("seconds", arg, 1000000, &n);
+		e->seconds = (unsigned)n;
+		return ok;
+	case THREADS:
+		ok = number("threads", arg, 256, &n);
+		o->threads = n ? (unsigned)n : 1;
+		return ok;
+	case SCHEDULE:
+		e->strategy = HF_EXPLORE_REPLAY;
+		e->replay = arg;
+		return true;
+	case TRACE:
+		e->trace = true;
+		return true;
+	default:
+		return true;
+	}
+}
+
+static int parse_options(int argc, char **argv, struct options *o, int *status)
+{
+	static const struct option longs[] = {
+		{ "interleavings", no_argument, NULL, 'i' },
+		{ "policy", required_argument, NULL, POLICY },
+		{ "kinds", required_argument, NULL, KINDS },
+		{ "memory", required_argument, NULL, MEMORY },
+		{ "preemptions", required_argument, NULL, PREEMPTIONS },
+		{ "random", required_argument, NULL, RANDOM },
+		{ "depth", required_argument, NULL, DEPTH },
+		{ "seed", required_argument, NULL, SEED },
+		{ "executions", required_argument, NULL, EXECUTIONS },
+		{ "seconds", required_argument, NULL, SECONDS },
+		{ "threads", required_argument, NULL, THREADS },
+		{ "schedule", required_argument, NULL, SCHEDULE },
+		{ "trace", no_argument, NULL, TRACE },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int c;
+
+	*status = HF_EXIT_USAGE;
+	*o = (struct options){
+		.explore = { .seconds = 60, .seed = 1, .stop = &hf_interrupted },
+		.policies = "holdfast",
+		.kinds = UINT64_MAX,
+		.threads = cpus > 0 ? (unsigned)cpus : 1,
+	};
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c == 'h' || c == '?') {
+			usage(c == 'h' ? stdout : stderr);
+			*status = c == 'h' ? HF_EXIT_OK : HF_EXIT_USAGE;
+			return -1;
+		}
+		if (!take_option(o, c, optarg))
+			return -1;
+	}
+	if (optind < argc)
+		return 0;
+	fputs("holdfast: no scenario given: name files or folders, such as scenarios/races\n",
+	      stderr);
+	return -1;
+}
+
+/* ---- jobs ---- */
+
+static bool add_job(struct work *w, const struct options *o, const struct hf_scenario *scn,
+		    enum hf_kind kind, const char *policy)
+{
+	struct job *grown = realloc(w->jobs, (w->nr + 1) * sizeof(*grown));
+
+	if (!grown)
+		return false;
+	w->jobs = grown;
+	w->jobs[w->nr] = (struct job){ .o = o->explore };
+	w->jobs[w->nr].o.scn = scn;
+	w->jobs[w->nr].o.kind = kind;
+	w->jobs[w->nr++].o.policy = policy;
+	return true;
+}
+
+static int make_jobs(struct work *w, const struct options *o, const struct hf_library *lib,
+		     char *policies)
+{
+	char *save = NULL;
+
+	for (char *p = strtok_r(policies, ",", &save); p; p = strtok_r(NULL, ",", &save)) {
+		if (!hf_policy_find(p)) {
+			fprintf(stderr,
+				"holdfast: --policy '%s' is not a policy; see 'holdfast list "
+				"policies'\n",
+				p);
+			return HF_EXIT_USAGE;
+		}
+		for (size_t i = 0; i < lib->nr; i++)
+			for (int k = 0; k < HF_NR_KINDS && hf_explorable(lib->scn[i]); k++)
+				if (lib->scn[i]->kinds & o->kinds & HF_KINDS_OF(k) &&
+				    !add_job(w, o, lib->scn[i], (enum hf_kind)k, p))
+					return HF_EXIT_USAGE;
+	}
+	if (!w->nr) {
+		fputs("holdfast: none of these scenarios has a par block and such a kind\n",
+		      stderr);
+		return HF_EXIT_SKIPPED;
+	}
+	w->results = mmap(NULL, w->nr * sizeof(*w->results), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return w->results == MAP_FAILED ? HF_EXIT_USAGE : 0;
+}
+
+static void start_job(struct work *w)
+{
+	struct job *job = &w->jobs[w->started];
+	struct hf_explore_result *r = &w->results[w->started++];
+
+	fflush(stdout);
+	job->pid = fork();
+	if (!job->pid) {
+		hf_explore(&job->o, r);
+		_exit(0);
+	}
+	if (job->pid > 0) {
+		w->running++;
+		return;
+	}
+	job->done = true;
+	r->verdict = HF_ERROR;
+	snprintf(r->detail, sizeof(r->detail), "no process can be had: %s", strerror(errno));
+}
+
+static void end_job(struct work *w)
+{
+	int status;
+	pid_t pid = wait(&status);
+
+	for (size_t i = 0; i < w->started; i++) {
+		if (w->jobs[i].done || w->jobs[i].pid != pid)
+			continue;
+		w->jobs[i].done = true;
+		w->running--;
+		if (WIFSIGNALED(status)) {
+			w->results[i].verdict = HF_ERROR;
+			snprintf(w->results[i].detail, sizeof(w->results[i].detail),
+				 "the explorer died: %s", strsignal(WTERMSIG(status)));
+		}
+	}
+}
+
+/* ---- results ---- */
+
+static void print_verdicts(const struct hf_explore_result *r)
+{
+	for (int v = 0; v < HF_NR_VERDICTS; v++)
+		if (r->verdicts[v])
+			printf(" %s %llu", hf_verdict_names[v], (unsigned long long)r->verdicts[v]);
+}
+
+static void print_result(const struct job *job, const struct hf_explore_result *r)
+{
+	const struct hf_explore_options *o = &job->o;
+
+	printf("%s (%s) %s %s:", o->scn->name, hf_kind_name(o->kind), o->policy,
+	       hf_memory_names[o->memory]);
+	if (r->executions + r->redundant)
+		printf(" %llu executions%s, %.0f a second, longest %llu, %.1f MiB,",
+		       (unsigned long long)r->executions, r->complete ? " (all)" : "",
+		       (double)(r->executions + r->redundant) / (r->seconds + 1e-9),
+		       (unsigned long long)r->longest, (double)r->kib / 1024);
+	print_verdicts(r);
+	putchar('\n');
+	if (r->verdict == HF_OK && !r->detail[0])
+		return;
+	printf("  %s: %s\n", hf_verdict_names[r->verdict], r->detail);
+	if (r->schedule[0] && o->strategy != HF_EXPLORE_REPLAY)
+		printf("  holdfast check --interleavings --policy %s --kinds %s --memory %s "
+		       "--schedule %s --trace %s\n",
+		       o->policy, hf_kind_name(o->kind), hf_memory_names[o->memory], r->schedule,
+		       o->scn->path);
+}
+
+static void show_done(struct work *w)
+{
+	for (; w->shown < w->started && w->jobs[w->shown].done; w->shown++)
+		print_result(&w->jobs[w->shown], &w->results[w->shown]);
+	if (isatty(STDERR_FILENO) && w->shown < w->nr)
+		fprintf(stderr, "\r\033[K%zu/%zu %s\r", w->shown, w->nr,
+			w->jobs[w->shown].o.scn->name);
+}
+
+static int exit_status(const struct work *w)
+{
+	if (hf_interrupted)
+		return HF_EXIT_INTERRUPTED;
+	for (size_t i = 0; i < w->nr; i++)
+		if (w->results[i].verdict != HF_OK || w->results[i].detail[0])
+			return HF_EXIT_UNEXPECTED;
+	return HF_EXIT_OK;
+}
+
+static void print_sum(const struct work *w)
+{
+	uint64_t executions = 0, operations = 0;
+	size_t complete = 0, bad = 0;
+
+	for (size_t i = 0; i < w->nr; i++) {
+		executions += w->results[i].executions;
+		operations += w->results[i].operations;
+		complete += w->results[i].complete;
+		bad += w->results[i].verdict != HF_OK;
+	}
+	printf("%zu explorations, %zu complete, %llu executions, %llu operations, %zu "
+	       "unexpected\n",
+	       w->nr, complete, (unsigned long long)executions, (unsigned long long)operations,
+	       bad);
+}
+
+static int run_jobs(struct work *w, unsigned threads)
+{
+	while (w->shown < w->nr && (w->running || !hf_interrupted)) {
+		while (w->running < threads && w->started < w->nr && !hf_interrupted)
+			start_job(w);
+		if (w->running)
+			end_job(w);
+		show_done(w);
+	}
+	if (w->nr > 1)
+		print_sum(w);
+	return exit_status(w);
+}
+
+int hf_cmd_interleavings(int argc, char **argv)
+{
+	struct work w = { .nr = 0 };
+	struct hf_library lib = { .nr = 0 };
+	struct options o;
+	char *policies = NULL;
+	int status;
+
+	if (parse_options(argc, argv, &o, &status))
+		return status;
+	status = hf_library_load(&lib, argv + optind, (size_t)(argc - optind));
+	if (!status) {
+		policies = strdup(o.policies);
+		status = policies ? make_jobs(&w, &o, &lib, policies) : HF_EXIT_USAGE;
+	}
+	if (!status)
+		status = run_jobs(&w, o.threads);
+	if (w.results && w.results != MAP_FAILED)
+		munmap(w.results, w.nr * sizeof(*w.results));
+	free(w.jobs);
+	free(policies);
+	hf_library_free(&lib);
+	return status;
+}
