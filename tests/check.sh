@@ -58,7 +58,7 @@ check "dont-fork" finds dont-fork refused 3 --written --find refused
 check "holdfast: nothing" finds_nothing --depth 4
 check "holdfast: nothing with more processes and pages" finds_nothing --processes 3 --pages 2 --depth 2
 check "threads and checkpoints change nothing" one_answer
-check "no histories" says 2 "--histories is needed" --depth 3
+check "no histories" says 2 "--histories or --interleavings is needed" --depth 3
 check "an unknown policy" says 2 "is not a policy" --histories --policy linux-9
 check "an unknown operation" says 2 "is not an operation" --histories --without dance
 check "an unknown verdict" says 2 "expected lost-write" --histories --find ok

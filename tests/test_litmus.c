@@ -72,7 +72,7 @@ static void explore_by(struct program *p, enum hf_memory_model model, enum hf_st
 {
 	*o = (struct outcomes){ .nr = 0 };
 	hf_m.model = model;
-	hf_mutate(NULL);
+	hf_mutate(NULL, NULL);
 	hf_dpor_start(strategy, 100, 1);
 	do {
 		hf_machine_reset();
@@ -392,7 +392,7 @@ static void run_with_thing(void *arg)
 static const char *failure_with_thing(struct program p)
 {
 	hf_m.model = HF_MEMORY_SC;
-	hf_mutate(NULL);
+	hf_mutate(NULL, NULL);
 	hf_dpor_start(HF_EXPLORE_ALL, 0, 1);
 	do {
 		hf_machine_reset();

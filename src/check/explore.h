@@ -7,6 +7,7 @@
 #define HF_EXPLORE_H
 
 #include "../scenario/scenario.h"
+#include "site.h"
 
 #include <signal.h>
 
@@ -22,6 +23,7 @@ enum hf_strategy {
 };
 
 #define HF_SCHEDULE_MAX 4096
+#define HF_MAX_SITES 2048
 
 struct hf_explore_options {
 	const struct hf_scenario *scn;
@@ -51,7 +53,13 @@ struct hf_explore_result {
 	char schedule[HF_SCHEDULE_MAX]; /* that leads there */
 	double seconds;
 	size_t kib; /* memory in use at the peak */
+	/* of each site: an arm came there; a load found something else there than that arm before
+	 */
+	uint8_t sites[HF_MAX_SITES];
 };
+
+#define HF_SITE_REACHED 1
+#define HF_SITE_CHANGED 2
 
 /* 0, -EINVAL: `replay` is no schedule of this scenario; detail says why. */
 int hf_explore(const struct hf_explore_options *o, struct hf_explore_result *result);
@@ -73,9 +81,8 @@ struct hf_mutation {
 	int order;
 };
 
-/* The sites of the core: every place where it uses an atomic, a lock, the TLB or RCU. NULL past the
+/* The sites of the core; one of a header comes once for each file that includes it. NULL past the
  * end. */
-struct hf_site;
 const struct hf_site *hf_explore_site(size_t i);
 /* "gup_fast.c:66 ptep" */
 void hf_site_name(const struct hf_site *site, char *name, size_t len);

@@ -97,3 +97,10 @@ int32_t *hf_heap_last(uint32_t block)
 {
 	return &heap.blocks[block].last;
 }
+
+size_t hf_heap_offset(uintptr_t at)
+{
+	uint32_t block = hf_heap_block(at);
+
+	return block == HF_NO_BLOCK ? 0 : at - heap.blocks[block].start;
+}

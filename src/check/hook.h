@@ -7,27 +7,14 @@
 #ifndef HF_HOOK_H
 #define HF_HOOK_H
 
+#include "site.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum hf_site_kind {
-	HF_SITE_LOAD,
-	HF_SITE_STORE,
-	HF_SITE_RMW,
-	HF_SITE_LOCK,
-	HF_SITE_FLUSH,
-	HF_SITE_SECTION,
-};
-
 enum hf_rmw { HF_RMW_XCHG, HF_RMW_ADD, HF_RMW_SUB, HF_RMW_OR, HF_RMW_AND, HF_RMW_CAS };
-
-struct hf_site {
-	const char *file, *function, *text;
-	int line;
-	uint8_t kind, order; /* enum hf_site_kind; a memory_order */
-};
 
 /* Found by the linker's names of the section. */
 #define HF_SITE(kind_, text_, order_)                                                              \
@@ -51,6 +38,7 @@ uint64_t hf_hook_count_by(const struct hf_site *site, volatile void *at, size_t 
 			  enum hf_rmw what, uint64_t operand);
 /* Frame memory is filled: what the scenario touches, as stores. */
 void hf_hook_fill(void *to, int byte, size_t len);
+void hf_hook_tally(uint64_t *count, uint64_t by);
 /* The next call of a lock or of the platform is from here. */
 void hf_hook_at(const struct hf_site *site);
 
@@ -98,7 +86,7 @@ void hf_hook_at(const struct hf_site *site);
 #define hf_ref_add(ptr, val, order) HF_HOOKED_REF(ptr, val, order, HF_RMW_ADD)
 #define hf_ref_sub(ptr, val, order) HF_HOOKED_REF(ptr, val, order, HF_RMW_SUB)
 /* Nobody decides anything by it. */
-#define hf_tally(ptr, val) ((void)(*(uint64_t *)(uintptr_t)(ptr) += (val)))
+#define hf_tally(ptr, val) hf_hook_tally((uint64_t *)(uintptr_t)(ptr), (val))
 #define hf_fill(to, byte, len) hf_hook_fill((to), (byte), (len))
 
 #endif

@@ -59,6 +59,7 @@ struct hf_op {
 
 /* What operations act on: an atomic, a lock, or one of the two below. */
 #define HF_AT_RCU ((uintptr_t)1)
+#define HF_AT_EPOCH(arm) ((uintptr_t)(arm) << 8 | 4)
 #define HF_AT_TLB(asid) ((uintptr_t)(asid) << 8 | 2)
 #define HF_AT_TLB_END(asid, arm) ((uintptr_t)(asid) << 8 | (arm) << 4 | 3)
 
@@ -102,6 +103,7 @@ struct hf_object {
 	const struct hf_view *view; /* locks: what their holders knew */
 };
 
+/* The first HF_ARMS objects are the arms' epochs. */
 uint32_t hf_object_of(uintptr_t at);
 struct hf_object *hf_object(uint32_t index);
 uint32_t hf_nr_objects(void);
@@ -114,6 +116,7 @@ void *hf_heap_alloc(size_t size, size_t align);
 void hf_heap_free(void *ptr);
 uint32_t hf_heap_block(uintptr_t at); /* HF_NO_BLOCK: not of the heap */
 bool hf_heap_is_freed(uint32_t block);
+size_t hf_heap_offset(uintptr_t at); /* into its block */
 bool hf_heap_is_frame(uint32_t block);
 int32_t *hf_heap_last(uint32_t block); /* the last event on it */
 
@@ -164,6 +167,7 @@ uint32_t hf_asid(unsigned arm);
 /* Frees what call_rcu() was given: after all that is known to the clock, which the arm does not
  * come to know. */
 void hf_rcu_frees(const struct hf_clock *known);
+bool hf_rcu_is_freeing(void);
 void hf_join_clock(struct hf_clock *clock, const struct hf_clock *other);
 const struct hf_clock *hf_thread_clock(unsigned thread);
 
@@ -201,13 +205,23 @@ void hf_memory_release(unsigned thread, uint32_t object);
 /* After a wait for others to write: what was written is seen at last. */
 void hf_memory_see_latest(unsigned thread, uint32_t object);
 
+/* How many times an arm has released, counted from 1, and up to which of them another knows it. */
+uint32_t hf_memory_epoch(unsigned arm);
+uint32_t hf_memory_known(unsigned arm, unsigned other);
+
+/* ---- data races (race.c) ---- */
+
+void hf_race_start(void); /* of a par block */
+void hf_race_atomic(unsigned arm, uintptr_t at);
+
 /* ---- the platform (platform.c) ---- */
 
 void hf_platform_reset(void);
 
 /* ---- mutants (mutate.c) ---- */
 
-void hf_mutate(const struct hf_mutation *mutation);
+/* reached: HF_MAX_SITES of HF_SITE_*, or NULL. */
+void hf_mutate(const struct hf_mutation *mutation, uint8_t *reached);
 /* Before each execution. */
 void hf_mutate_reset(void);
 uint8_t hf_site_order(const struct hf_site *site);

@@ -42,6 +42,7 @@ struct buffered {
 
 static struct {
 	uint32_t view[HF_ARMS][MAX_OBJECTS];
+	uint32_t epoch[HF_ARMS];
 	unsigned char *pool;
 	size_t used;
 	struct buffered buffer[HF_ARMS][MAX_BUFFER];
@@ -183,6 +184,23 @@ static const struct hf_view *copy_view(const uint32_t *view, const struct hf_vie
 	return copy;
 }
 
+/* What the arm knows, for others; what it does from now on is not in it. */
+static const struct hf_view *release_view(unsigned arm, const struct hf_view *other)
+{
+	mem.view[arm][arm] = mem.epoch[arm]++;
+	return copy_view(mem.view[arm], other);
+}
+
+uint32_t hf_memory_epoch(unsigned arm)
+{
+	return mem.epoch[arm];
+}
+
+uint32_t hf_memory_known(unsigned arm, unsigned other)
+{
+	return mem.view[arm][other];
+}
+
 static void join_view(uint32_t *view, const struct hf_view *other)
 {
 	for (uint32_t i = 0; other && i < other->nr; i++)
@@ -288,7 +306,7 @@ static void add_message(unsigned arm, struct hf_op *op, uint32_t object, int32_t
 	};
 	view[object] = m->at;
 	if (releases(op))
-		m->view = copy_view(view, m->rmw ? after->view : NULL);
+		m->view = release_view(arm, m->rmw ? after->view : NULL);
 	else if (m->rmw)
 		m->view = after->view;
 	if (op->order == memory_order_seq_cst && o->sc < m->at)
@@ -336,6 +354,7 @@ static void access_weakly(unsigned arm, struct hf_op *op, uint32_t object, int32
 
 	if (op->order == memory_order_seq_cst && floor < o->sc)
 		floor = o->sc;
+	hf_race_atomic(arm, op->at);
 	op->changed = false;
 	nr = candidates(arm, op, o, floor, found);
 	m = found[nr > 1 ? hf_strategy_choose(nr) : 0];
@@ -376,7 +395,7 @@ void hf_memory_release(unsigned thread, uint32_t object)
 	struct hf_object *o = hf_object(object);
 
 	if (hf_m.model == HF_MEMORY_RC11)
-		o->view = copy_view(mem.view[thread], o->view);
+		o->view = release_view(thread, o->view);
 }
 
 void hf_memory_see_latest(unsigned thread, uint32_t object)
@@ -396,6 +415,8 @@ void hf_memory_start(void)
 	}
 	for (unsigned t = 0; t < HF_ARMS && hf_m.model == HF_MEMORY_RC11; t++)
 		memset(mem.view[t], 0, sizeof(mem.view[t]));
+	for (unsigned t = 0; t < HF_ARMS; t++)
+		mem.epoch[t] = 1;
 	mem.used = 0;
 }
 

@@ -5,22 +5,21 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_SITES 2048
 #define MAX_READ 256
 #define MAX_SKIPPED 16
 
 extern const struct hf_site __start_hf_sites[], __stop_hf_sites[];
 
 static struct {
-	uint8_t changed[MAX_SITES]; /* enum hf_mutation_kind */
-	uint8_t order[MAX_SITES];
+	uint8_t changed[HF_MAX_SITES]; /* enum hf_mutation_kind */
+	uint8_t order[HF_MAX_SITES];
 	/* for stale loads: what each arm read last, where */
 	struct {
 		uintptr_t at;
 		uint64_t value;
 	} read[HF_ARMS][MAX_READ];
 	unsigned nr_read[HF_ARMS];
-	bool stale;
+	uint8_t *reached; /* the result's */
 	uintptr_t skipped[HF_ARMS][MAX_SKIPPED];
 	unsigned nr_skipped[HF_ARMS];
 } mutant;
@@ -43,18 +42,18 @@ void hf_site_name(const struct hf_site *site, char *name, size_t len)
 }
 
 /* A site of a header is one in each file that includes it. */
-void hf_mutate(const struct hf_mutation *m)
+void hf_mutate(const struct hf_mutation *m, uint8_t *reached)
 {
 	char name[160];
 
 	memset(&mutant, 0, sizeof(mutant));
-	for (size_t i = 0; m && hf_explore_site(i) && i < MAX_SITES; i++) {
+	mutant.reached = reached;
+	for (size_t i = 0; m && hf_explore_site(i) && i < HF_MAX_SITES; i++) {
 		hf_site_name(hf_explore_site(i), name, sizeof(name));
 		if (strcmp(name, m->site))
 			continue;
 		mutant.changed[i] = (uint8_t)m->kind;
 		mutant.order[i] = (uint8_t)m->order;
-		mutant.stale |= m->kind == HF_MUTATE_STALE;
 	}
 }
 
@@ -68,6 +67,8 @@ uint8_t hf_site_order(const struct hf_site *site)
 {
 	size_t i = index_of(site);
 
+	if (mutant.reached && hf_m.running)
+		mutant.reached[i] |= HF_SITE_REACHED;
 	return mutant.changed[i] == HF_MUTATE_ORDER ? mutant.order[i] : site->order;
 }
 
@@ -93,6 +94,8 @@ bool hf_skips(const struct hf_site *site, const struct hf_op *op)
 
 	if (gives_back(op->kind))
 		return was_skipped(arm, op->at);
+	if (site && mutant.reached)
+		mutant.reached[index_of(site)] |= HF_SITE_REACHED;
 	if (!site || mutant.changed[index_of(site)] != HF_MUTATE_SKIP)
 		return false;
 	if (op->kind != HF_OP_TLB_FLUSH && op->kind != HF_OP_TLB_WAIT &&
@@ -104,17 +107,21 @@ bool hf_skips(const struct hf_site *site, const struct hf_op *op)
 uint64_t hf_stale_value(const struct hf_op *op)
 {
 	unsigned arm = (unsigned)hf_arm(), i = 0;
+	size_t site = index_of(op->site);
 
-	if (!mutant.stale)
-		return op->old;
 	while (i < mutant.nr_read[arm] && mutant.read[arm][i].at != op->at)
 		i++;
-	if (i < mutant.nr_read[arm] && mutant.changed[index_of(op->site)] == HF_MUTATE_STALE)
-		return mutant.read[arm][i].value;
 	if (i == MAX_READ)
 		return op->old;
+	if (i == mutant.nr_read[arm]) {
+		mutant.nr_read[arm]++;
+	} else if (mutant.read[arm][i].value != op->old) {
+		if (mutant.changed[site] == HF_MUTATE_STALE)
+			return mutant.read[arm][i].value;
+		if (mutant.reached)
+			mutant.reached[site] |= HF_SITE_CHANGED;
+	}
 	mutant.read[arm][i].at = op->at;
 	mutant.read[arm][i].value = op->old;
-	mutant.nr_read[arm] += i == mutant.nr_read[arm];
 	return op->old;
 }

@@ -15,12 +15,6 @@ static struct {
 	uint32_t nr;
 } objects;
 
-void hf_objects_reset(void)
-{
-	memset(objects.bucket, 0, sizeof(objects.bucket));
-	objects.nr = 0;
-}
-
 uint32_t hf_object_of(uintptr_t at)
 {
 	uint32_t b = (uint32_t)((at * 0x9e3779b97f4a7c15ull) >> 40) % BUCKETS;
@@ -51,4 +45,12 @@ struct hf_object *hf_object(uint32_t index)
 uint32_t hf_nr_objects(void)
 {
 	return objects.nr;
+}
+
+void hf_objects_reset(void)
+{
+	memset(objects.bucket, 0, sizeof(objects.bucket));
+	objects.nr = 0;
+	for (unsigned t = 0; t < HF_ARMS; t++)
+		hf_object_of(HF_AT_EPOCH(t));
 }

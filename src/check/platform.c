@@ -149,6 +149,11 @@ void hf_hook_fill(void *to, int byte, size_t len)
 	}
 }
 
+void hf_hook_tally(uint64_t *count, uint64_t by)
+{
+	*count += by;
+}
+
 static unsigned checked_thread_id(void *ctx)
 {
 	(void)ctx;

@@ -159,6 +159,11 @@ void hf_rcu_frees(const struct hf_clock *known)
 	s.freeing = known;
 }
 
+bool hf_rcu_is_freeing(void)
+{
+	return s.freeing;
+}
+
 /* ---- what can happen now ---- */
 
 /* Frames are memory, word by word; all else has its own address. */
@@ -668,6 +673,7 @@ int hf_run_arms(size_t nr, void (*fn)(void *arg), void *const *args)
 	}
 	s.nr_edges = 0;
 	hf_memory_start();
+	hf_race_start();
 	hf_m.running = true;
 	s.starting = true;
 	for (unsigned t = 0; t < nr; t++)

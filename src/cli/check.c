@@ -271,9 +271,12 @@ int hf_cmd_check(int argc, char **argv)
 	struct options o;
 	int status, err;
 
-	for (int i = 1; i < argc; i++)
+	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--interleavings"))
 			return hf_cmd_interleavings(argc, argv);
+		if (!strcmp(argv[i], "--mutants"))
+			return hf_cmd_mutants(argc, argv);
+	}
 	if (parse_options(argc, argv, &o, &status))
 		return status;
 	o.search.progress = progress;

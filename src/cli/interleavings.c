@@ -2,6 +2,7 @@
 /* holdfast check --interleavings: a process for each scenario, kind and policy, for the explorer
  * has one machine, and what it finds may leave that in ruins. */
 #include "cli.h"
+#include "pool.h"
 
 #include "../check/explore.h"
 
@@ -11,14 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 struct job {
 	struct hf_explore_options o;
-	pid_t pid;
-	bool done;
 };
 
 struct options {
@@ -31,7 +28,7 @@ struct options {
 struct work {
 	struct job *jobs;
 	struct hf_explore_result *results; /* shared with the processes */
-	size_t nr, started, running, shown;
+	size_t nr;
 };
 
 static void usage(FILE *to)
@@ -240,47 +237,15 @@ static int make_jobs(struct work *w, const struct options *o, const struct hf_li
 		      stderr);
 		return HF_EXIT_SKIPPED;
 	}
-	w->results = mmap(NULL, w->nr * sizeof(*w->results), PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	return w->results == MAP_FAILED ? HF_EXIT_USAGE : 0;
+	w->results = hf_shared_alloc(w->nr * sizeof(*w->results));
+	return w->results ? 0 : HF_EXIT_USAGE;
 }
 
-static void start_job(struct work *w)
+static void run_job(size_t i, void *arg)
 {
-	struct job *job = &w->jobs[w->started];
-	struct hf_explore_result *r = &w->results[w->started++];
+	struct work *w = arg;
 
-	fflush(stdout);
-	job->pid = fork();
-	if (!job->pid) {
-		hf_explore(&job->o, r);
-		_exit(0);
-	}
-	if (job->pid > 0) {
-		w->running++;
-		return;
-	}
-	job->done = true;
-	r->verdict = HF_ERROR;
-	snprintf(r->detail, sizeof(r->detail), "no process can be had: %s", strerror(errno));
-}
-
-static void end_job(struct work *w)
-{
-	int status;
-	pid_t pid = wait(&status);
-
-	for (size_t i = 0; i < w->started; i++) {
-		if (w->jobs[i].done || w->jobs[i].pid != pid)
-			continue;
-		w->jobs[i].done = true;
-		w->running--;
-		if (WIFSIGNALED(status)) {
-			w->results[i].verdict = HF_ERROR;
-			snprintf(w->results[i].detail, sizeof(w->results[i].detail),
-				 "the explorer died: %s", strsignal(WTERMSIG(status)));
-		}
-	}
+	hf_explore(&w->jobs[i].o, &w->results[i]);
 }
 
 /* ---- results ---- */
@@ -315,13 +280,16 @@ static void print_result(const struct job *job, const struct hf_explore_result *
 		       o->scn->path);
 }
 
-static void show_done(struct work *w)
+static void job_is_done(size_t i, const char *died, void *arg)
 {
-	for (; w->shown < w->started && w->jobs[w->shown].done; w->shown++)
-		print_result(&w->jobs[w->shown], &w->results[w->shown]);
-	if (isatty(STDERR_FILENO) && w->shown < w->nr)
-		fprintf(stderr, "\r\033[K%zu/%zu %s\r", w->shown, w->nr,
-			w->jobs[w->shown].o.scn->name);
+	struct work *w = arg;
+	struct hf_explore_result *r = &w->results[i];
+
+	if (died) {
+		r->verdict = HF_ERROR;
+		snprintf(r->detail, sizeof(r->detail), "%s", died);
+	}
+	print_result(&w->jobs[i], r);
 }
 
 static int exit_status(const struct work *w)
@@ -353,12 +321,13 @@ static void print_sum(const struct work *w)
 
 static int run_jobs(struct work *w, unsigned threads)
 {
-	while (w->shown < w->nr && (w->running || !hf_interrupted)) {
-		while (w->running < threads && w->started < w->nr && !hf_interrupted)
-			start_job(w);
-		if (w->running)
-			end_job(w);
-		show_done(w);
+	struct hf_pool pool = {
+		.nr = w->nr, .threads = threads, .run = run_job, .done = job_is_done, .arg = w
+	};
+
+	if (hf_pool_run(&pool)) {
+		fputs("holdfast: out of memory\n", stderr);
+		return HF_EXIT_USAGE;
 	}
 	if (w->nr > 1)
 		print_sum(w);
@@ -382,8 +351,7 @@ int hf_cmd_interleavings(int argc, char **argv)
 	}
 	if (!status)
 		status = run_jobs(&w, o.threads);
-	if (w.results && w.results != MAP_FAILED)
-		munmap(w.results, w.nr * sizeof(*w.results));
+	hf_shared_free(w.results, w.nr * sizeof(*w.results));
 	free(w.jobs);
 	free(policies);
 	hf_library_free(&lib);

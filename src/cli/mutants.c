@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * holdfast check --mutants: every order of an atomic weakened by one step, every lock, flush and
+ * read section left out, every second look skipped, one at a time; the explorer must notice under
+ * rc11. No build is needed: the checked core asks at each site what to do.
+ */
+#include "cli.h"
+#include "pool.h"
+
+#include "../check/explore.h"
+
+#include <getopt.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NAME 160
+
+struct mutant {
+	struct hf_mutation m;
+	size_t site;
+	char name[NAME], what[48];
+};
+
+struct outcome {
+	bool killed;
+	char by[96]; /* scenario and verdict */
+	char detail[420];
+};
+
+struct work {
+	const struct hf_library *lib;
+	struct hf_explore_result *whole; /* of each scenario, unchanged */
+	struct mutant *mutants;
+	struct outcome *outcomes;
+	size_t nr, killed;
+	uint64_t executions;
+	unsigned threads;
+	const char *only;
+	bool survivors;
+};
+
+static void usage(FILE *to)
+{
+	fputs("Usage: holdfast check --mutants [OPTION...] FILE|DIR...\n"
+	      "\n"
+	      "Makes the core worse in one place at a time, as far as the scenarios' par blocks "
+	      "come there, and\n"
+	      "explores them under rc11: an order weakened by one step, a lock, flush or RCU "
+	      "section left out,\n"
+	      "a second look skipped. Prints each with what noticed it.\n"
+	      "\n"
+	      "  --only TEXT         sites whose name has TEXT in it: \"gup_fast.c:66 ptep\"\n"
+	      "  --survivors         print only those that nothing noticed\n"
+	      "  --executions N      of each scenario at most, default 6000\n"
+	      "  --threads N         processes at a time, default: one a CPU\n"
+	      "  --help\n"
+	      "\n"
+	      "Exit status: 0 all were noticed, 1 not, 2 usage or parse error, 130 interrupted.\n",
+	      to);
+}
+
+static struct hf_explore_options options_for(const struct work *w, size_t scenario)
+{
+	const struct hf_scenario *scn = w->lib->scn[scenario];
+
+	return (struct hf_explore_options){
+		.scn = scn,
+		.kind = (enum hf_kind)__builtin_ctzll(scn->kinds),
+		.policy = "holdfast",
+		.memory = HF_MEMORY_RC11,
+		.max_executions = w->executions,
+		.stop = &hf_interrupted,
+	};
+}
+
+/* ---- the mutants ---- */
+
+static bool is_new(const struct work *w, const struct mutant *m)
+{
+	for (size_t i = 0; i < w->nr; i++)
+		if (!strcmp(w->mutants[i].name, m->name) && !strcmp(w->mutants[i].what, m->what))
+			return false;
+	return true;
+}
+
+static const char *order_name(int order)
+{
+	static const char *const names[] = { "relaxed", "consume", "acquire",
+					     "release", "acq_rel", "seq_cst" };
+
+	return names[order];
+}
+
+static int add(struct work *w, size_t site, enum hf_mutation_kind kind, int order)
+{
+	struct mutant *grown, m = { .m = { .kind = kind, .order = order }, .site = site };
+
+	hf_site_name(hf_explore_site(site), m.name, sizeof(m.name));
+	snprintf(m.what, sizeof(m.what),
+		 kind == HF_MUTATE_ORDER  ? "%s -> %s"
+		 : kind == HF_MUTATE_SKIP ? "left out"
+					  : "no second look",
+		 order_name(hf_explore_site(site)->order), order_name(order));
+	if ((w->only && !strstr(m.name, w->only)) || !is_new(w, &m))
+		return 0;
+	grown = realloc(w->mutants, (w->nr + 1) * sizeof(*grown));
+	if (!grown)
+		return -1;
+	w->mutants = grown;
+	w->mutants[w->nr++] = m;
+	return 0;
+}
+
+/* The orders one step weaker; -1 ends. */
+static void weaker(const struct hf_site *s, int *orders)
+{
+	int nr = 0;
+
+	switch (s->order) {
+	case memory_order_seq_cst:
+		orders[nr++] = s->kind == HF_SITE_LOAD    ? memory_order_acquire
+			       : s->kind == HF_SITE_STORE ? memory_order_release
+							  : memory_order_acq_rel;
+		break;
+	case memory_order_acq_rel:
+		orders[nr++] = memory_order_acquire;
+		orders[nr++] = memory_order_release;
+		break;
+	case memory_order_acquire:
+	case memory_order_release:
+		orders[nr++] = memory_order_relaxed;
+		break;
+	default:
+		break;
+	}
+	orders[nr] = -1;
+}
+
+static uint8_t seen_at(const struct work *w, size_t site)
+{
+	uint8_t seen = 0;
+
+	for (size_t i = 0; i < w->lib->nr; i++)
+		seen |= w->whole[i].sites[site];
+	return seen;
+}
+
+static int make_mutants(struct work *w)
+{
+	int err = 0;
+
+	for (size_t i = 0; hf_explore_site(i) && i < HF_MAX_SITES && !err; i++) {
+		const struct hf_site *s = hf_explore_site(i);
+		uint8_t seen = seen_at(w, i);
+		int orders[3];
+
+		if (!(seen & HF_SITE_REACHED))
+			continue;
+		if (s->kind > HF_SITE_RMW) {
+			err = add(w, i, HF_MUTATE_SKIP, 0);
+			continue;
+		}
+		weaker(s, orders);
+		for (int k = 0; orders[k] >= 0 && !err; k++)
+			err = add(w, i, HF_MUTATE_ORDER, orders[k]);
+		if (s->kind == HF_SITE_LOAD && seen & HF_SITE_CHANGED && !err)
+			err = add(w, i, HF_MUTATE_STALE, 0);
+	}
+	for (size_t i = 0; i < w->nr; i++)
+		w->mutants[i].m.site = w->mutants[i].name;
+	return err;
+}
+
+/* ---- runs ---- */
+
+static void run_unchanged(size_t i, void *arg)
+{
+	struct work *w = arg;
+	struct hf_explore_options o = options_for(w, i);
+
+	if (hf_explorable(o.scn))
+		hf_explore(&o, &w->whole[i]);
+}
+
+static void unchanged_is_done(size_t i, const char *died, void *arg)
+{
+	struct work *w = arg;
+
+	if (died || w->whole[i].verdict != HF_OK)
+		fprintf(stderr, "holdfast: %s fails without any change: %s\n", w->lib->scn[i]->name,
+			died ? died : w->whole[i].detail);
+}
+
+/* Whether a scenario's arms come to the mutant's place. */
+static bool reaches(const struct work *w, size_t scenario, const char *name)
+{
+	char other[NAME];
+
+	for (size_t i = 0; hf_explore_site(i) && i < HF_MAX_SITES; i++) {
+		if (!w->whole[scenario].sites[i])
+			continue;
+		hf_site_name(hf_explore_site(i), other, sizeof(other));
+		if (!strcmp(other, name))
+			return true;
+	}
+	return false;
+}
+
+static void run_mutant(size_t i, void *arg)
+{
+	static struct hf_explore_result r;
+	struct work *w = arg;
+	struct outcome *out = &w->outcomes[i];
+
+	for (size_t s = 0; s < w->lib->nr && !out->killed; s++) {
+		struct hf_explore_options o = options_for(w, s);
+
+		if (!hf_explorable(o.scn) || !reaches(w, s, w->mutants[i].name))
+			continue;
+		o.mutation = &w->mutants[i].m;
+		snprintf(out->by, sizeof(out->by), "%s", o.scn->name);
+		hf_explore(&o, &r);
+		out->killed = r.verdict != HF_OK;
+		if (out->killed)
+			snprintf(out->detail, sizeof(out->detail), "%s: %s",
+				 hf_verdict_names[r.verdict], r.detail);
+	}
+}
+
+static void mutant_is_done(size_t i, const char *died, void *arg)
+{
+	struct work *w = arg;
+	struct outcome *out = &w->outcomes[i];
+
+	if (died) {
+		out->killed = true;
+		snprintf(out->detail, sizeof(out->detail), "%s", died);
+	}
+	w->killed += out->killed;
+	if (out->killed && w->survivors)
+		return;
+	printf("%s %s, %s", out->killed ? "killed  " : "SURVIVED", w->mutants[i].name,
+	       w->mutants[i].what);
+	if (out->killed)
+		printf(": %s: %.100s", out->by, out->detail);
+	putchar('\n');
+	fflush(stdout);
+}
+
+static int run_all(struct work *w)
+{
+	struct hf_pool unchanged = { .nr = w->lib->nr,
+				     .threads = w->threads,
+				     .run = run_unchanged,
+				     .done = unchanged_is_done,
+				     .arg = w };
+	struct hf_pool all = {
+		.threads = w->threads, .run = run_mutant, .done = mutant_is_done, .arg = w
+	};
+
+	w->whole = hf_shared_alloc(w->lib->nr * sizeof(*w->whole));
+	if (!w->whole || hf_pool_run(&unchanged) || make_mutants(w) || !w->nr)
+		return HF_EXIT_USAGE;
+	w->outcomes = hf_shared_alloc(w->nr * sizeof(*w->outcomes));
+	all.nr = w->nr;
+	if (!w->outcomes || hf_pool_run(&all))
+		return HF_EXIT_USAGE;
+	printf("explored mutants: %zu/%zu killed\n", w->killed, w->nr);
+	if (hf_interrupted)
+		return HF_EXIT_INTERRUPTED;
+	return w->killed == w->nr ? HF_EXIT_OK : HF_EXIT_UNEXPECTED;
+}
+
+/* ---- the command ---- */
+
+static int parse_options(int argc, char **argv, struct work *w, int *status)
+{
+	static const struct option longs[] = {
+		{ "mutants", no_argument, NULL, 'm' },
+		{ "only", required_argument, NULL, 'o' },
+		{ "survivors", no_argument, NULL, 's' },
+		{ "executions", required_argument, NULL, 'e' },
+		{ "threads", required_argument, NULL, 't' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	int c;
+
+	*status = HF_EXIT_USAGE;
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c == 'h' || c == '?') {
+			usage(c == 'h' ? stdout : stderr);
+			*status = c == 'h' ? HF_EXIT_OK : HF_EXIT_USAGE;
+			return -1;
+		}
+		if (c == 'o')
+			w->only = optarg;
+		if (c == 's')
+			w->survivors = true;
+		if (c == 'e')
+			w->executions = strtoull(optarg, NULL, 10);
+		if (c == 't')
+			w->threads = (unsigned)strtoul(optarg, NULL, 10);
+	}
+	if (optind < argc && w->threads && w->executions)
+		return 0;
+	fputs(optind < argc ? "holdfast: --threads and --executions are numbers from 1\n"
+			    : "holdfast: no scenario given: name files or folders, such as "
+			      "scenarios/races\n",
+	      stderr);
+	return -1;
+}
+
+int hf_cmd_mutants(int argc, char **argv)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct hf_library lib = { .nr = 0 };
+	struct work w = { .lib = &lib,
+			  .executions = 6000,
+			  .threads = cpus > 0 ? (unsigned)cpus : 1 };
+	int status;
+
+	if (parse_options(argc, argv, &w, &status))
+		return status;
+	status = hf_library_load(&lib, argv + optind, (size_t)(argc - optind));
+	if (!status)
+		status = run_all(&w);
+	hf_shared_free(w.whole, lib.nr * sizeof(*w.whole));
+	hf_shared_free(w.outcomes, w.nr * sizeof(*w.outcomes));
+	free(w.mutants);
+	hf_library_free(&lib);
+	return status;
+}
