@@ -57,7 +57,7 @@ static void fan_out(struct hf_mm *mm, struct hf_page *head)
 	for (unsigned i = 0; i < HF_PMD_PAGES; i++) {
 		if (exclusive)
 			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, release);
-		hf_add(&head[i].mapcount, 1, release);
+		hf_ref_add(&head[i].mapcount, 1, release);
 	}
 	hf_ref_add(&head->counts, (HF_PMD_PAGES - 1) * HF_COUNT_REF, seq_cst);
 	hf_owner_add(mm, head, HF_PMD_PAGES - 1);

@@ -38,7 +38,11 @@ uint32_t hf_folio_pins(const struct hf_page *page)
 
 uint32_t hf_page_mapcount(const struct hf_page *page)
 {
-	return hf_ld(&page->mapcount, relaxed) + hf_ld(&hf_folio(page)->entire_mapcount, relaxed);
+	/* a split counts the page's own mapping, then takes the PMD's back: looked at the other way
+	 * round, one that is under way counts twice rather than not at all */
+	uint32_t entire = hf_ld(&hf_folio(page)->entire_mapcount, acquire);
+
+	return entire + hf_ld(&page->mapcount, relaxed);
 }
 
 uint32_t hf_folio_mapcount(const struct hf_page *page)

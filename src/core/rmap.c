@@ -106,7 +106,7 @@ void hf_page_add_anon_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t ad
 
 void hf_page_add_rmap(struct hf_mm *mm, struct hf_page *page)
 {
-	hf_add(&page->mapcount, 1, relaxed);
+	hf_ref_add(&page->mapcount, 1, relaxed);
 	if (hf_folio_order(page))
 		hf_owner_add(mm, hf_folio(page), 1);
 }
@@ -117,7 +117,7 @@ void hf_page_remove_rmap(struct hf_mm *mm, struct hf_page *page)
 
 	if (hf_folio_order(page))
 		hf_owner_remove(mm, hf_folio(page), 1);
-	old = hf_sub(&page->mapcount, 1, release);
+	old = hf_ref_sub(&page->mapcount, 1, release);
 	hf_assert(old > 0);
 	(void)old;
 }

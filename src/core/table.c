@@ -71,14 +71,14 @@ struct hf_table *hf_pmd_table(const struct hf_mm *mm, uint64_t addr)
 	return lookup(mm, addr, 1);
 }
 
-/* The next lower table on the way to addr; `table` itself if a huge PMD is in the way. */
+/* The next lower table on the way to addr. */
 static struct hf_table *table_below(struct hf_table *table, unsigned index)
 {
 	uint64_t entry = hf_ld(&table->entry[index], acquire);
 	struct hf_table *made;
 
 	if (entry)
-		return hf_pmd_huge(entry) ? table : hf_entry_table(entry);
+		return hf_entry_table(entry);
 	made = hf_table_new(table->sys);
 	if (!made)
 		return NULL;
@@ -86,7 +86,32 @@ static struct hf_table *table_below(struct hf_table *table, unsigned index)
 		return made;
 	hf_table_free(made);
 	entry = hf_ld(&table->entry[index], acquire); /* the failed exchange read it relaxed */
-	return hf_pmd_huge(entry) ? table : hf_entry_table(entry);
+	return hf_entry_table(entry);
+}
+
+/*
+ * The leaf table below a PMD; `pmds` itself if a huge PMD is in the way. A fault that found nothing
+ * there may be about to map a folio, under the lock.
+ */
+static struct hf_table *leaf_below(struct hf_table *pmds, _Atomic uint64_t *pmdp)
+{
+	uint64_t entry = hf_ld(pmdp, acquire);
+	struct hf_table *made;
+
+	if (entry)
+		return hf_pmd_huge(entry) ? pmds : hf_entry_table(entry);
+	made = hf_table_new(pmds->sys);
+	if (!made)
+		return NULL;
+	hf_mutex_lock(pmds->sys, &pmds->ptl);
+	entry = hf_ld(pmdp, relaxed);
+	if (!entry)
+		hf_st(pmdp, hf_mk_table_entry(made), release);
+	hf_mutex_unlock(pmds->sys, &pmds->ptl);
+	if (!entry)
+		return made;
+	hf_table_free(made);
+	return hf_pmd_huge(entry) ? pmds : hf_entry_table(entry);
 }
 
 struct hf_table *hf_pmd_table_alloc(struct hf_mm *mm, uint64_t addr)
@@ -107,7 +132,7 @@ struct hf_table *hf_leaf_alloc(struct hf_mm *mm, uint64_t addr)
 	/* a huge PMD may come and go meanwhile */
 	do {
 		hf_split_huge_pmd_at(mm, addr);
-		table = table_below(pmds, index_at(addr, 1));
+		table = leaf_below(pmds, hf_pmd_entry(pmds, addr));
 	} while (table && hf_leaf(mm, addr) != table);
 	return table;
 }
