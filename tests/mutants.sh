@@ -116,8 +116,8 @@ blind() {
 		mutate check/fingerprint.c 'put(f, !pmd ? 0 : hf_pmd_huge(pmd) ? 1 : 2);' ';' &&
 		mutate check/fingerprint.c 'put(f, (uint32_t)(pmd & HF_PTE_FLAGS));' \
 			'put(f, (uint32_t)(pmd & HF_PTE_FLAGS & ~HF_PTE_HUGE));' &&
-		mutate check/fingerprint.c 'put64(f, hf_ld(&page->counts, relaxed));' \
-			'if (!hf_folio_order(page)) put64(f, hf_ld(&page->counts, relaxed));' || return 1
+		mutate check/fingerprint.c 'put_counts(f, hf_folio(page));' \
+			'if (!hf_folio_order(page)) put_counts(f, page);' || return 1
 	# shellcheck disable=SC2046
 	link blind $(ls "$dir"/command/*/*.o | grep -v /fingerprint.o) || return 1
 	search "$dir/blind"

@@ -37,6 +37,10 @@ struct canon {
 _Static_assert(HF_HIST_MAX_PAGES <= HF_HIST_MAX_PROCS && HF_HIST_MAX_REFS <= HF_HIST_MAX_PROCS,
 	       "names of every set fit");
 
+/* What is renamed like frames: swap slots, and folios by their first frame. */
+#define SLOT (1ull << 40)
+#define FOLIO (1ull << 41)
+
 static void put(struct form *f, uint32_t word)
 {
 	f->hash = (f->hash ^ word) * 0xff51afd7ed558ccdull;
@@ -76,17 +80,20 @@ static uint32_t rename_value(struct form *f, uint8_t value)
 
 /* ---- the engine's part ---- */
 
-#define FLAGS (HF_PG_EXCLUSIVE | HF_PG_KSM | HF_PG_BATCHED | HF_PG_DIRTY)
+/* Who counts on a folio as a whole; its first page has the books. */
+static void put_counts(struct form *f, const struct hf_page *head)
+{
+	put64(f, hf_ld(&head->counts, relaxed));
+	put(f, hf_ld(&head->flags, relaxed) & (HF_PG_KSM | HF_PG_BATCHED | HF_PG_DIRTY));
+}
 
 /* Of a large folio: which one, who maps it and how, and who holds this page of it. */
 static void put_folio(struct form *f, const struct canon *c, const struct hf_page *page)
 {
 	const struct hf_page *head = hf_folio(page);
 
-	put(f, rename_frame(f, hf_page_pfn(c->r->sys, head)));
-	put64(f, hf_ld(&head->counts, relaxed));
+	put(f, rename_frame(f, FOLIO | hf_page_pfn(c->r->sys, head)));
 	put64(f, hf_ld(&page->pins, relaxed));
-	put(f, hf_ld(&head->flags, relaxed) & FLAGS);
 	put(f, hf_ld(&head->entire_mapcount, relaxed));
 	put(f, hf_ld(&head->large_mapcount, relaxed));
 	put(f, hf_ld(&head->maybe_shared, relaxed));
@@ -113,9 +120,9 @@ static void put_frame(struct form *f, const struct canon *c, uint64_t pfn)
 
 	put(f, rename_frame(f, pfn));
 	put_bytes(f, hf_page_data(c->r->sys, page));
-	put64(f, hf_ld(&page->counts, relaxed));
+	put_counts(f, hf_folio(page));
 	put(f, hf_page_mapcount(page));
-	put(f, hf_ld(&page->flags, relaxed) & FLAGS);
+	put(f, hf_page_exclusive(page));
 	put(f, hf_page_swap_users(page));
 	put(f, hf_folio_order(page));
 	if (hf_folio_order(page))
@@ -135,7 +142,7 @@ static void put_swapped(struct form *f, const struct canon *c, hf_pte pte)
 	}
 	sys->swap->read(sys->swap->ctx, hf_pte_slot(pte), buffer);
 	put_bytes(f, (const uint8_t *)buffer);
-	put(f, rename_frame(f, 1ull << 40 | hf_pte_slot(pte)));
+	put(f, rename_frame(f, SLOT | hf_pte_slot(pte)));
 }
 
 /* A folio can come where no table is, and where one mapping covers its whole place. */
