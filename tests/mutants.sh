@@ -76,7 +76,7 @@ mutate() { # FILE OLD NEW
 	END
 	case $1 in
 	# shellcheck disable=SC2086
-	*.c) gcc $flags -c "$dir/src/$1" -o "$dir/objects/${1%.c}.o" ;;
+	*.c) mkdir -p "$(dirname "$dir/objects/$1")" && gcc $flags -c "$dir/src/$1" -o "$dir/objects/${1%.c}.o" ;;
 	*) compile_engine "$dir/objects" ;;
 	esac
 }
@@ -98,6 +98,30 @@ mutant() { # NAME (FILE OLD NEW)...
 }
 
 check "the engine and its tests compile" prepare
+
+# The search goes on from one of the states that look alike: what its fingerprints do not see, it does not find.
+search() { # COMMAND OPTION...
+	"$@" check --histories --threads 1 --policy linux-5.10 --kind thp --written --find lost-write --depth 6 \
+		--without pin,get,exit,protect,swapout,migrate,merge,unmap,fork,vmsplice
+}
+
+blind() {
+	rm -rf "$dir/objects"
+	cp -r "$dir/base" "$dir/objects"
+	link sees "$dir"/command/*/*.o || return 1
+	search "$dir/sees"
+	[ $? -eq 1 ] || return 1
+	copy_sources
+	mutate check/fingerprint.c 'put_folio(f, c, page);' ';' &&
+		mutate check/fingerprint.c 'put(f, !pmd ? 0 : hf_pmd_huge(pmd) ? 1 : 2);' ';' &&
+		mutate check/fingerprint.c 'put(f, (uint32_t)(pmd & HF_PTE_FLAGS));' \
+			'put(f, (uint32_t)(pmd & HF_PTE_FLAGS & ~HF_PTE_HUGE));' &&
+		mutate check/fingerprint.c 'put_counts(f, hf_folio(page));' \
+			'if (!hf_folio_order(page)) put_counts(f, page);' || return 1
+	# shellcheck disable=SC2046
+	link blind $(ls "$dir"/command/*/*.o | grep -v /fingerprint.o) || return 1
+	search "$dir/blind"
+}
 
 # ---- the traps ----
 
@@ -283,4 +307,8 @@ mutant "private mappings store to the file" core/fault.c 'if (!is_shared(f))
 mutant "truncation leaves pages mapped" core/file.c 'if (skip < pages)' 'if (0)'
 mutant "writeback leaves entries writable" core/file.c 'hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_DIRTY), seq_cst)' \
 	'hf_and(ptep, ~HF_PTE_DIRTY, seq_cst)'
+
+# ---- the search ----
+
+check "noticed: fingerprints that do not see who maps a folio, and how" blind
 done_testing

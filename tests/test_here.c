@@ -135,15 +135,6 @@ static void what_cannot_be_done_is_skipped_with_the_reason(void **state)
 	assert_int_equal(run(HEAD "P: odirect read r b 1\nP: exit\n"), HF_SKIP);
 }
 
-static void steps_of_the_dead_fail(void **state)
-{
-	(void)state;
-	assert_int_equal(
-		run("about x\nprocess P\nprocess Q\nP: map b 1\nP: write b 1\nP: fork C\nP: exit\n"
-		    "Q: process_vm read C b\nC: check b 1\n"),
-		HF_OK);
-}
-
 static pid_t only_child(void)
 {
 	char path[64];
@@ -156,6 +147,54 @@ static pid_t only_child(void)
 	assert_int_equal(fscanf(f, "%d", &child), 1);
 	fclose(f);
 	return child;
+}
+
+/* Of the only child's memory, in KiB. */
+static long behind_pmds(void)
+{
+	char path[64], line[256];
+	long all = 0, one;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)only_child());
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "AnonHugePages: %ld", &one) == 1)
+			all += one;
+	fclose(f);
+	return all;
+}
+
+static void a_split_leaves_no_pmd(void **state)
+{
+	struct hf_scenario *scn = parse("about x\nkinds thp\nprocess P\nP: map b 1\n"
+					"P: write b 0x11\nP: split b\nP: check b 0x11\n");
+	struct hf_obs obs = { 0 };
+	void *r;
+
+	(void)state;
+	if (here->ops->begin(here, scn, HF_KIND_THP, &r, &obs))
+		skip();
+	for (size_t i = 0; i < 3 && !obs.status; i++) {
+		here->ops->step(r, &scn->steps[i], &obs);
+		if (i == 1 && !obs.status)
+			assert_int_equal(behind_pmds(), 2048);
+	}
+	if (!obs.status)
+		assert_int_equal(behind_pmds(), 0);
+	assert_true(obs.status == 0 || obs.status == HF_OBS_SKIP);
+	here->ops->end(r, &obs);
+	hf_scenario_free(scn);
+}
+
+static void steps_of_the_dead_fail(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		run("about x\nprocess P\nprocess Q\nP: map b 1\nP: write b 1\nP: fork C\nP: exit\n"
+		    "Q: process_vm read C b\nC: check b 1\n"),
+		HF_OK);
 }
 
 /* What a signal to the process makes of the next step. */
@@ -227,6 +266,7 @@ int main(void)
 		cmocka_unit_test(a_fault_that_is_not_announced_refuses),
 		cmocka_unit_test(references_of_every_kind_work),
 		cmocka_unit_test(what_cannot_be_done_is_skipped_with_the_reason),
+		cmocka_unit_test(a_split_leaves_no_pmd),
 		cmocka_unit_test(steps_of_the_dead_fail),
 		cmocka_unit_test(a_killed_process_is_an_error_cell),
 		cmocka_unit_test(a_hanging_process_is_an_error_cell),

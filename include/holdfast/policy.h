@@ -147,14 +147,15 @@ uint32_t hf_page_refs(const struct hf_page *page); /* of the folio: mappings, ge
 uint32_t hf_page_pins(const struct hf_page *page); /* pins of both classes */
 uint32_t hf_page_pins_of(const struct hf_page *page, unsigned pin_class);
 uint32_t hf_folio_pins(const struct hf_page *page);
-uint32_t hf_page_mapcount(const struct hf_page *page);   /* entries that map it */
-uint32_t hf_folio_mapcount(const struct hf_page *page);  /* entries that map its folio */
-bool hf_folio_maybe_shared(const struct hf_page *page);  /* by others than one mm; from 6.15 */
-uint32_t hf_page_swap_users(const struct hf_page *page); /* entries that name its swap slot */
-bool hf_page_exclusive(const struct hf_page *page);      /* PageAnonExclusive */
-bool hf_page_maybe_pinned(const struct hf_page *page);   /* Linux's estimate: 1024 bias of small
-							     pages, any pin of a large folio */
-bool hf_mm_has_pinned(const struct hf_mm *mm);           /* MMF_HAS_PINNED: sticky, not inherited */
+uint32_t hf_page_mapcount(const struct hf_page *page);     /* entries that map it */
+uint32_t hf_folio_mapcount(const struct hf_page *page);    /* entries that map its folio */
+uint32_t hf_folio_most_mapped(const struct hf_page *page); /* of the page with the most of them */
+bool hf_folio_maybe_shared(const struct hf_page *page);    /* by others than one mm; from 6.15 */
+uint32_t hf_page_swap_users(const struct hf_page *page);   /* entries that name its swap slot */
+bool hf_page_exclusive(const struct hf_page *page);        /* PageAnonExclusive */
+bool hf_page_maybe_pinned(const struct hf_page *page);     /* Linux's estimate: 1024 bias of small
+							       pages, any pin of a large folio */
+bool hf_mm_has_pinned(const struct hf_mm *mm); /* MMF_HAS_PINNED: sticky, not inherited */
 
 #ifdef __cplusplus
 }

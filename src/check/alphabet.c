@@ -27,11 +27,6 @@ static bool makes_ref(unsigned op)
 	return op >= HF_H_PIN_R && op <= HF_H_ODIRECT_WRITE;
 }
 
-static bool on_ref(unsigned op)
-{
-	return op >= HF_H_DEV_READ;
-}
-
 static void apply(struct world *w, const struct hf_hist_step *s)
 {
 	switch (s->op) {
@@ -43,6 +38,10 @@ static void apply(struct world *w, const struct hf_hist_step *s)
 	case HF_H_EXIT:
 		w->alive[s->proc] = false;
 		memset(w->prot[s->proc], 0, sizeof(w->prot[0]));
+		break;
+	case HF_H_MAP:
+		for (unsigned i = 0; i < HF_HIST_MAX_PAGES; i++)
+			w->prot[s->proc][i] = READ_WRITE;
 		break;
 	case HF_H_UNMAP:
 		w->prot[s->proc][s->page] = NONE;
@@ -79,6 +78,16 @@ static struct world world_after(const struct hf_history *h, const struct hf_hist
 	return w;
 }
 
+/* Is all of a process's buffer mapped, or none of it? */
+static bool all_mapped(const struct world *w, const struct hf_hist_limits *limits, unsigned proc,
+		       bool mapped)
+{
+	for (unsigned i = 0; i < limits->pages; i++)
+		if ((w->prot[proc][i] != NONE) != mapped)
+			return false;
+	return true;
+}
+
 /* Processes and pages that differ in name only are tried once: the state store sees to that. */
 static bool possible(const struct world *w, const struct hf_hist_limits *limits, unsigned op,
 		     unsigned proc, unsigned page)
@@ -92,8 +101,17 @@ static bool possible(const struct world *w, const struct hf_hist_limits *limits,
 		return page == 0 && w->nr_procs < limits->procs;
 	case HF_H_EXIT:
 		return page == 0 && proc != 0;
+	case HF_H_MAP:
+		return page == 0 && all_mapped(w, limits, proc, false) &&
+		       (limits->kind == HF_KIND_BASE || limits->pages == 1);
+	case HF_H_COLLAPSE:
+	case HF_H_SPLIT:
+		return page == 0 && limits->kind == HF_KIND_THP &&
+		       all_mapped(w, limits, proc, true);
 	case HF_H_WRITE:
 	case HF_H_PIN_W:
+	case HF_H_PIN_W_SHORT:
+	case HF_H_GET_W:
 	case HF_H_ODIRECT_READ:
 		if (prot != READ_WRITE)
 			return false;
@@ -119,12 +137,22 @@ static bool possible_on_ref(const struct world *w, const struct reference *r, un
 	case HF_H_DEV_READ:
 		return !direct;
 	case HF_H_DEV_WRITE:
-		return r->made_by == HF_H_PIN_W;
+		return r->made_by == HF_H_PIN_W || r->made_by == HF_H_PIN_W_SHORT ||
+		       r->made_by == HF_H_GET_W;
 	case HF_H_DEV_FINISH:
 		return direct;
 	default:
 		return !direct && w->alive[r->proc];
 	}
+}
+
+bool hf_hist_kind_ok(enum hf_kind kind)
+{
+	const struct hf_kind_info *k = hf_kind_info(kind);
+	bool leaves = k->shape == HF_SHAPE_PTES && k->order < 9;
+
+	return k->memory == HF_MEM_ANON && !k->swapped && (k->shape == HF_SHAPE_WHOLE || leaves) &&
+	       (!k->order || 1u << k->order >= HF_HIST_MAX_PAGES);
 }
 
 unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *limits,
@@ -136,13 +164,12 @@ unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *l
 	for (unsigned op = 0; op < HF_H_DEV_READ; op++)
 		for (unsigned p = 0; p < w.nr_procs; p++)
 			for (unsigned g = 0; g < limits->pages; g++)
-				if (possible(&w, limits, op, p, g) && n < HF_HIST_MAX_NEXT)
+				if (possible(&w, limits, op, p, g))
 					next[n++] = (struct hf_hist_step){ (uint8_t)op, p & 15,
 									   g & 15 };
 	for (unsigned op = HF_H_DEV_READ; op < HF_NR_HIST_OPS; op++)
 		for (unsigned r = 0; r < w.nr_refs; r++)
-			if (!(limits->without >> op & 1) && possible_on_ref(&w, &w.ref[r], op) &&
-			    n < HF_HIST_MAX_NEXT)
+			if (!(limits->without >> op & 1) && possible_on_ref(&w, &w.ref[r], op))
 				next[n++] = (struct hf_hist_step){ (uint8_t)op, r & 15, 0 };
 	return n;
 }
@@ -157,13 +184,18 @@ uint32_t hf_hist_ops_named(const char *name, size_t len)
 		{ "read", 1u << HF_H_READ },
 		{ "fork", 1u << HF_H_FORK },
 		{ "exit", 1u << HF_H_EXIT },
+		{ "map", 1u << HF_H_MAP },
 		{ "unmap", 1u << HF_H_UNMAP },
 		{ "protect", 1u << HF_H_PROTECT_R | 1u << HF_H_PROTECT_RW },
 		{ "wrprotect", 1u << HF_H_WRPROTECT },
 		{ "swapout", 1u << HF_H_SWAPOUT },
 		{ "migrate", 1u << HF_H_MIGRATE },
 		{ "merge", 1u << HF_H_MERGE },
-		{ "pin", 1u << HF_H_PIN_R | 1u << HF_H_PIN_W | 1u << HF_H_PIN_R_SHORT },
+		{ "collapse", 1u << HF_H_COLLAPSE },
+		{ "split", 1u << HF_H_SPLIT },
+		{ "pin", 1u << HF_H_PIN_R | 1u << HF_H_PIN_W | 1u << HF_H_PIN_R_SHORT |
+				 1u << HF_H_PIN_W_SHORT },
+		{ "get", 1u << HF_H_GET_R | 1u << HF_H_GET_W },
 		{ "vmsplice", 1u << HF_H_VMSPLICE },
 		{ "odirect", 1u << HF_H_ODIRECT_READ | 1u << HF_H_ODIRECT_WRITE },
 		{ "device-read", 1u << HF_H_DEV_READ },
@@ -198,65 +230,80 @@ __attribute__((format(printf, 2, 3))) static void add(struct writer *o, const ch
 
 static const char *const names[HF_HIST_MAX_PROCS] = { "P", "C", "D", "E" };
 
-/* The bytes that everybody writes and reads: half a kilobyte of each page, as direct I/O wants. */
-static void add_bytes(struct writer *o, unsigned page)
+/* Whole pages, or the bytes that everybody writes and reads: half a kilobyte of each page, as
+ * direct I/O wants. */
+enum range { BUFFER, PAGE, BYTES };
+
+static const struct phrase {
+	const char *verb, *after;
+	enum range range;
+	bool value;
+} phrases[HF_NR_HIST_OPS] = {
+	[HF_H_WRITE] = { "write", "", BYTES, true },
+	[HF_H_READ] = { "read", "", BYTES, false },
+	[HF_H_UNMAP] = { "unmap", "", PAGE, false },
+	[HF_H_PROTECT_R] = { "protect", " r", PAGE, false },
+	[HF_H_PROTECT_RW] = { "protect", " rw", PAGE, false },
+	[HF_H_WRPROTECT] = { "wrprotect", "", PAGE, false },
+	[HF_H_SWAPOUT] = { "swapout", "", PAGE, false },
+	[HF_H_MIGRATE] = { "migrate", "", PAGE, false },
+	[HF_H_MERGE] = { "merge", "", PAGE, false },
+	/* references are in its way */
+	[HF_H_COLLAPSE] = { "advise", " collapse maybe", BUFFER, false },
+	[HF_H_SPLIT] = { "split", "", BUFFER, false },
+	[HF_H_PIN_R] = { "pin", " r long", BYTES, false },
+	[HF_H_PIN_W] = { "pin", " w long", BYTES, false },
+	[HF_H_PIN_R_SHORT] = { "pin", " r", BYTES, false },
+	[HF_H_PIN_W_SHORT] = { "pin", " w", BYTES, false },
+	[HF_H_GET_R] = { "get", " r", BYTES, false },
+	[HF_H_GET_W] = { "get", " w", BYTES, false },
+	[HF_H_VMSPLICE] = { "vmsplice", "", BYTES, false },
+	[HF_H_ODIRECT_READ] = { "odirect read", "", BYTES, true },
+	[HF_H_ODIRECT_WRITE] = { "odirect write", "", BYTES, false },
+};
+
+static void add_phrase(struct writer *o, const struct hf_hist_step *s)
 {
-	add(o, "mem[%u..%u]", page * 4096, page * 4096 + 512);
+	const struct phrase *p = &phrases[s->op];
+	unsigned first = s->page * 4096u;
+
+	add(o, "%s ", p->verb);
+	if (makes_ref(s->op))
+		add(o, "r%u ", o->nr_refs++);
+	if (p->range == BUFFER)
+		add(o, "mem");
+	else if (p->range == PAGE)
+		add(o, "mem@%u", s->page);
+	else
+		add(o, "mem[%u..%u]", first, first + 512);
+	add(o, "%s", p->after);
+	if (p->value)
+		add(o, " %u", ++o->value);
 }
 
-static void add_step(struct writer *o, const struct hf_hist_step *s)
+static void add_step(struct writer *o, const struct hf_hist_step *s,
+		     const struct hf_hist_limits *limits)
 {
-	static const char *const on_page[HF_NR_HIST_OPS] = {
-		[HF_H_UNMAP] = "unmap",        [HF_H_WRPROTECT] = "wrprotect",
-		[HF_H_SWAPOUT] = "swapout",    [HF_H_MIGRATE] = "migrate",
-		[HF_H_MERGE] = "merge",        [HF_H_PROTECT_R] = "protect",
-		[HF_H_PROTECT_RW] = "protect",
-	};
-	static const char *const makers[HF_NR_HIST_OPS] = {
-		[HF_H_PIN_R] = "pin",
-		[HF_H_PIN_W] = "pin",
-		[HF_H_PIN_R_SHORT] = "pin",
-		[HF_H_VMSPLICE] = "vmsplice",
-		[HF_H_ODIRECT_READ] = "odirect read",
-		[HF_H_ODIRECT_WRITE] = "odirect write",
-	};
-
-	if (on_ref(s->op)) {
-		if (s->op == HF_H_DEV_READ)
-			add(o, "device: read r%u[0..512]\n", s->proc);
-		else if (s->op == HF_H_DEV_WRITE)
-			add(o, "device: write r%u[0..512] %u\n", s->proc, ++o->value);
-		else
-			add(o, "device: finish r%u\n", s->proc);
+	switch (s->op) {
+	case HF_H_DEV_READ:
+		add(o, "device: read r%u[0..512]\n", s->proc);
+		return;
+	case HF_H_DEV_WRITE:
+		add(o, "device: write r%u[0..512] %u\n", s->proc, ++o->value);
+		return;
+	case HF_H_DEV_FINISH:
+		add(o, "device: finish r%u\n", s->proc);
 		return;
 	}
 	add(o, "%s: ", names[s->proc]);
-	if (s->op == HF_H_FORK) {
+	if (s->op == HF_H_FORK)
 		add(o, "fork %s", names[o->nr_procs++]);
-	} else if (s->op == HF_H_EXIT) {
+	else if (s->op == HF_H_EXIT)
 		add(o, "exit");
-	} else if (on_page[s->op]) {
-		add(o, "%s mem@%u%s", on_page[s->op], s->page,
-		    s->op == HF_H_PROTECT_R    ? " r"
-		    : s->op == HF_H_PROTECT_RW ? " rw"
-					       : "");
-	} else if (makers[s->op]) {
-		add(o, "%s r%u ", makers[s->op], o->nr_refs++);
-		add_bytes(o, s->page);
-		if (s->op == HF_H_ODIRECT_READ)
-			add(o, " %u", ++o->value);
-		else
-			add(o, "%s",
-			    s->op == HF_H_PIN_R         ? " r long"
-			    : s->op == HF_H_PIN_W       ? " w long"
-			    : s->op == HF_H_PIN_R_SHORT ? " r"
-							: "");
-	} else {
-		add(o, s->op == HF_H_WRITE ? "write " : "read ");
-		add_bytes(o, s->page);
-		if (s->op == HF_H_WRITE)
-			add(o, " %u", ++o->value);
-	}
+	else if (s->op == HF_H_MAP)
+		add(o, "map mem %u", limits->pages);
+	else
+		add_phrase(o, s);
 	add(o, "\n");
 }
 
@@ -270,7 +317,10 @@ static void add_release(struct writer *o, const struct hf_history *h, unsigned r
 
 		if (!makes_ref(s->op) || n++ != ref)
 			continue;
-		add(o, "%s: %s r%u\n", names[s->proc], s->op == HF_H_VMSPLICE ? "release" : "unpin",
+		add(o, "%s: %s r%u\n", names[s->proc],
+		    s->op == HF_H_VMSPLICE                       ? "release"
+		    : s->op == HF_H_GET_R || s->op == HF_H_GET_W ? "put"
+								 : "unpin",
 		    ref);
 		return;
 	}
@@ -281,13 +331,16 @@ size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *lim
 {
 	struct writer o = { .text = text, .len = len, .nr_procs = 1 };
 
-	add(&o, "%sprocess P\n\nP: map mem %u\n", settings, limits->pages);
+	add(&o, "%s", settings);
+	if (limits->kind != HF_KIND_BASE)
+		add(&o, "kinds   %s\n", hf_kind_name(limits->kind));
+	add(&o, "process P\n\nP: map mem %u\n", limits->pages);
 	if (limits->written)
 		add(&o, "P: write mem 255\n");
 	for (unsigned i = 0; i < h->nr; i++)
 		if (h->step[i].op == HF_H_RELEASE)
 			add_release(&o, h, h->step[i].proc);
 		else
-			add_step(&o, &h->step[i]);
+			add_step(&o, &h->step[i], limits);
 	return o.at;
 }

@@ -13,26 +13,44 @@
 
 #include <string.h>
 
-#define MAX_WORDS 512
-
+/* What was written down so far, hashed. */
 struct form {
-	uint32_t word[MAX_WORDS];
-	size_t nr;
+	uint64_t hash;
 	uint64_t frame[64]; /* by their new numbers */
 	size_t nr_frames;
 	uint8_t value[64];
 	size_t nr_values;
 };
 
-struct names {
-	unsigned proc[HF_HIST_MAX_PROCS], page[HF_HIST_MAX_PAGES];
-	unsigned nr_procs, nr_pages;
+/* Sets of names, each in the order that is tried. Page names are places in the buffer. */
+enum { PROCS, PAGES, REFS, NR_SETS };
+
+struct canon {
+	struct hf_engine_run *r;
+	const struct hf_state *s;
+	struct {
+		unsigned name[HF_HIST_MAX_PROCS], nr;
+	} set[NR_SETS];
+	bool folios; /* the memory is of large folios */
 };
+
+_Static_assert(HF_HIST_MAX_PAGES <= HF_HIST_MAX_PROCS && HF_HIST_MAX_REFS <= HF_HIST_MAX_PROCS,
+	       "names of every set fit");
+
+/* What is renamed like frames: swap slots, and folios by their first frame. */
+#define SLOT (1ull << 40)
+#define FOLIO (1ull << 41)
 
 static void put(struct form *f, uint32_t word)
 {
-	if (f->nr < MAX_WORDS)
-		f->word[f->nr++] = word;
+	f->hash = (f->hash ^ word) * 0xff51afd7ed558ccdull;
+	f->hash ^= f->hash >> 32;
+}
+
+static void put64(struct form *f, uint64_t word)
+{
+	put(f, (uint32_t)word);
+	put(f, (uint32_t)(word >> 32));
 }
 
 static uint32_t rename_frame(struct form *f, uint64_t pfn)
@@ -60,49 +78,126 @@ static uint32_t rename_value(struct form *f, uint8_t value)
 	return (uint32_t)i + 1;
 }
 
-/* A frame, whoever has it: what it holds, and who counts on it. */
-static void put_frame(struct form *f, struct hf_system *sys, uint64_t pfn)
-{
-	const struct hf_page *page = &sys->pages[pfn];
-	uint64_t counts = hf_ld(&page->counts, relaxed);
+/* ---- the engine's part ---- */
 
-	put(f, rename_frame(f, pfn));
-	put(f, rename_value(f, hf_page_data(sys, page)[0]));
-	put(f, (uint32_t)counts);
-	put(f, (uint32_t)(counts >> 32));
-	put(f, hf_page_mapcount(page));
-	put(f, hf_ld(&page->flags, relaxed) &
-		       (HF_PG_EXCLUSIVE | HF_PG_KSM | HF_PG_BATCHED | HF_PG_DIRTY));
-	put(f, hf_page_swap_users(page));
+/* Who counts on a folio as a whole; its first page has the books. */
+static void put_counts(struct form *f, const struct hf_page *head)
+{
+	put64(f, hf_ld(&head->counts, relaxed));
+	put(f, hf_ld(&head->flags, relaxed) & (HF_PG_KSM | HF_PG_BATCHED | HF_PG_DIRTY));
 }
 
-static void put_swapped(struct form *f, struct hf_system *sys, hf_pte pte)
+/* Of a large folio: which one, who maps it and how, and who holds this page of it. */
+static void put_folio(struct form *f, const struct canon *c, const struct hf_page *page)
+{
+	const struct hf_page *head = hf_folio(page);
+
+	put(f, rename_frame(f, FOLIO | hf_page_pfn(c->r->sys, head)));
+	put64(f, hf_ld(&page->pins, relaxed));
+	put(f, hf_ld(&head->entire_mapcount, relaxed));
+	put(f, hf_ld(&head->large_mapcount, relaxed));
+	put(f, hf_ld(&head->maybe_shared, relaxed));
+	for (unsigned p = 0; p < c->set[PROCS].nr; p++) {
+		const struct hf_mm *mm = c->r->mm[c->set[PROCS].name[p]];
+
+		for (unsigned o = 0; o < 2; o++)
+			if (mm && head->owner[o].asid == mm->asid)
+				put64(f, (uint64_t)p << 32 | head->owner[o].entries);
+	}
+}
+
+/* The first byte is what histories write, the last what the page was before. */
+static void put_bytes(struct form *f, const uint8_t *bytes)
+{
+	put(f, rename_value(f, bytes[0]));
+	put(f, rename_value(f, bytes[HF_PAGE_SIZE - 1]));
+}
+
+/* A frame, whoever has it: what it holds, and who counts on it. */
+static void put_frame(struct form *f, const struct canon *c, uint64_t pfn)
+{
+	const struct hf_page *page = &c->r->sys->pages[pfn];
+
+	put(f, rename_frame(f, pfn));
+	put_bytes(f, hf_page_data(c->r->sys, page));
+	put_counts(f, hf_folio(page));
+	put(f, hf_page_mapcount(page));
+	put(f, hf_page_exclusive(page));
+	put(f, hf_page_swap_users(page));
+	put(f, hf_folio_order(page));
+	if (hf_folio_order(page))
+		put_folio(f, c, page);
+}
+
+static void put_swapped(struct form *f, const struct canon *c, hf_pte pte)
 {
 	static _Thread_local uint64_t buffer[HF_PAGE_SIZE / 8];
+	const struct hf_system *sys = c->r->sys;
 	const struct hf_swap_slot *slot = &sys->slots[hf_pte_slot(pte)];
 
 	put(f, slot->count);
 	if (slot->page) {
-		put_frame(f, sys, hf_page_pfn(sys, slot->page));
+		put_frame(f, c, hf_page_pfn(sys, slot->page));
 		return;
 	}
 	sys->swap->read(sys->swap->ctx, hf_pte_slot(pte), buffer);
-	put(f, rename_value(f, *(uint8_t *)buffer));
-	put(f, rename_frame(f, 1ull << 40 | hf_pte_slot(pte)));
+	put_bytes(f, (const uint8_t *)buffer);
+	put(f, rename_frame(f, SLOT | hf_pte_slot(pte)));
 }
 
-static void put_entry(struct form *f, struct hf_mm *mm, uint64_t addr)
+/* A folio can come where no table is, and where one mapping covers its whole place. */
+static hf_pte put_place(struct form *f, const struct canon *c, const struct hf_mm *mm,
+			const struct hf_vma *vma, uint64_t addr)
+{
+	uint64_t size = HF_PAGE_SIZE << c->r->kind->order, start = addr & ~(size - 1);
+	struct hf_table *pmds = hf_pmd_table(mm, addr);
+	hf_pte pmd = pmds ? hf_ld(hf_pmd_entry(pmds, addr), relaxed) : 0;
+
+	put(f, !pmd ? 0 : hf_pmd_huge(pmd) ? 1 : 2);
+	put(f, vma && vma->start <= start && vma->end >= start + size);
+	return pmd;
+}
+
+static void put_entry(struct form *f, const struct canon *c, struct hf_mm *mm, uint64_t addr)
 {
 	struct hf_table *leaf = hf_leaf(mm, addr);
 	struct hf_vma *vma = hf_vma_find(mm, addr);
 	hf_pte pte = leaf ? hf_ld(&leaf->entry[hf_pte_index(addr)], relaxed) : 0;
+	hf_pte pmd = c->folios ? put_place(f, c, mm, vma, addr) : 0;
 
 	put(f, vma ? vma->prot << 8 | vma->flags << 16 | 1 : 0);
+	if (hf_pmd_huge(pmd)) {
+		put(f, (uint32_t)(pmd & HF_PTE_FLAGS));
+		if (!hf_pte_special(pmd))
+			put_frame(f, c, hf_pte_pfn(pmd) + hf_pte_index(addr));
+		return;
+	}
 	put(f, (uint32_t)(pte & HF_PTE_FLAGS));
 	if (hf_pte_present(pte))
-		put_frame(f, mm->sys, hf_pte_pfn(pte));
+		put_frame(f, c, hf_pte_pfn(pte));
 	else if (hf_pte_swap(pte))
-		put_swapped(f, mm->sys, pte);
+		put_swapped(f, c, pte);
+}
+
+/* Of a folio's pages that are not the history's, whatever happens happens to all; but the last ones
+ * may be in a batch yet. */
+static void put_rest(struct form *f, const struct canon *c, struct hf_mm *mm,
+		     const struct hf_engine_place *place)
+{
+	if (place->extent == place->size)
+		return;
+	put_entry(f, c, mm, place->addr + place->size);
+	put_entry(f, c, mm, place->addr + place->extent - HF_PAGE_SIZE);
+}
+
+/* While there is such a block, a fault or a collapse gets a folio behind a PMD. */
+static uint32_t free_blocks(const struct hf_system *sys)
+{
+	uint32_t nr = 0;
+
+	for (const struct hf_page *p = sys->free[HF_ZONE_NORMAL][HF_PMD_ORDER]; p; p = p->next)
+		nr++;
+	return nr;
 }
 
 /* ---- the oracle's part ---- */
@@ -122,15 +217,15 @@ static void put_cell(struct form *f, const struct hf_state *s, int16_t cell)
 }
 
 /* Where a reference's cell is now, and which values it may show. */
-static void put_window(struct form *f, const struct hf_state *s, const struct names *n, int ref,
-		       unsigned page)
+static void put_window(struct form *f, const struct canon *c, int ref, unsigned page)
 {
+	const struct hf_state *s = c->s;
 	int atom = atom_of(s, page);
 	int16_t cell = atom < 0 ? -1 : *hf_state_window(s, ref, (size_t)atom);
 	uint32_t owner = UINT32_MAX;
 
-	for (unsigned i = 0; cell >= 0 && i < n->nr_procs; i++)
-		if (*hf_state_map(s, (int)n->proc[i], (size_t)atom) == cell)
+	for (unsigned i = 0; cell >= 0 && i < c->set[PROCS].nr; i++)
+		if (*hf_state_map(s, (int)c->set[PROCS].name[i], (size_t)atom) == cell)
 			owner = i;
 	put(f, owner);
 	put_cell(f, s, cell);
@@ -144,58 +239,60 @@ static void put_window(struct form *f, const struct hf_state *s, const struct na
 
 /* ---- all of it, under given names ---- */
 
-static void put_refs(struct form *f, struct hf_engine_run *r, const struct hf_state *s,
-		     const struct names *n)
+static uint32_t new_name(const struct canon *c, unsigned set, unsigned old)
 {
-	for (size_t i = 0; i < r->scn->nr_refs; i++) {
-		const struct hf_engine_held *h = &r->held[i];
-		unsigned page;
+	uint32_t i = 0;
 
-		if (!h->refs)
-			continue;
-		page = (unsigned)(h->maker->lo / HF_PAGE_SIZE);
-		put(f, 0xfeed0000u | h->maker->verb << 8 | h->maker->foll);
-		for (unsigned g = 0; g < n->nr_pages; g++)
-			if (n->page[g] == page)
-				put(f, g);
-		for (unsigned p = 0; p < n->nr_procs; p++)
-			if ((int)n->proc[p] == h->maker->target)
-				put(f, p);
-		if (hf_ref_pfn(r->sys, &h->refs[0]) != HF_PFN_NONE)
-			put_frame(f, r->sys, hf_ref_pfn(r->sys, &h->refs[0]));
-		put_window(f, s, n, (int)i, page);
-	}
+	while (i < c->set[set].nr && c->set[set].name[i] != old)
+		i++;
+	return i;
 }
 
-static uint64_t hash(const struct form *f)
+static void put_ref(struct form *f, const struct canon *c, unsigned ref)
 {
-	uint64_t h = 0x9e3779b97f4a7c15ull;
+	const struct hf_engine_held *h = &c->r->held[ref];
+	unsigned page = (unsigned)(h->maker->lo / HF_PAGE_SIZE);
+	uint64_t pfn = hf_ref_pfn(c->r->sys, &h->refs[0]);
 
-	for (size_t i = 0; i < f->nr; i++) {
-		h = (h ^ f->word[i]) * 0xff51afd7ed558ccdull;
-		h ^= h >> 32;
-	}
-	return h;
+	put(f, h->maker->verb << 8 | h->maker->foll);
+	put(f, new_name(c, PAGES, page));
+	put(f, new_name(c, PROCS, (unsigned)h->maker->target));
+	put(f, pfn != HF_PFN_NONE);
+	if (pfn != HF_PFN_NONE)
+		put_frame(f, c, pfn);
+	put_window(f, c, (int)ref, page);
 }
 
-static uint64_t form_of(struct hf_engine_run *r, const struct hf_state *s, const struct names *n)
+static void put_proc(struct form *f, const struct canon *c, unsigned proc)
 {
-	struct form f = { .nr = 0 };
+	const struct hf_engine_place *place = &c->r->place[proc][0];
+	struct hf_mm *mm = c->r->mm[proc];
 
-	for (unsigned p = 0; p < n->nr_procs; p++) {
-		struct hf_mm *mm = r->mm[n->proc[p]];
+	put(f, mm ? 1 + hf_mm_has_pinned(mm) : 0);
+	if (!mm)
+		return;
+	for (unsigned g = 0; g < c->set[PAGES].nr; g++) {
+		unsigned page = c->set[PAGES].name[g];
+		int atom = atom_of(c->s, page);
 
-		put(&f, mm ? 1 + hf_mm_has_pinned(mm) : 0);
-		for (unsigned g = 0; mm && g < n->nr_pages; g++) {
-			int atom = atom_of(s, n->page[g]);
-
-			put_entry(&f, mm, r->place[n->proc[p]][0].addr + n->page[g] * HF_PAGE_SIZE);
-			put_cell(&f, s,
-				 atom < 0 ? -1 : *hf_state_map(s, (int)n->proc[p], (size_t)atom));
-		}
+		put_entry(f, c, mm, place->addr + page * HF_PAGE_SIZE);
+		put_cell(f, c->s, atom < 0 ? -1 : *hf_state_map(c->s, (int)proc, (size_t)atom));
 	}
-	put_refs(&f, r, s, n);
-	return hash(&f);
+	put_rest(f, c, mm, place);
+}
+
+/* All of it, under the names as they are now. */
+static uint64_t form_of(const struct canon *c)
+{
+	struct form f = { .hash = 0x9e3779b97f4a7c15ull };
+
+	for (unsigned p = 0; p < c->set[PROCS].nr; p++)
+		put_proc(&f, c, c->set[PROCS].name[p]);
+	for (unsigned i = 0; i < c->set[REFS].nr; i++)
+		put_ref(&f, c, c->set[REFS].name[i]);
+	if (c->r->kind->order == HF_PMD_ORDER)
+		put(&f, free_blocks(c->r->sys));
+	return f.hash;
 }
 
 static void swap(unsigned *a, unsigned *b)
@@ -206,36 +303,45 @@ static void swap(unsigned *a, unsigned *b)
 	*b = t;
 }
 
-/* The smallest form over the orders of names[from..nr), and then over those of the pages. */
-static uint64_t least(struct hf_engine_run *r, const struct hf_state *s, struct names *n,
-		      unsigned *names, unsigned nr, unsigned from)
+/* The smallest form over the orders of a set's names from `from` on, and of the sets after it. */
+static uint64_t least(struct canon *c, unsigned set, unsigned from)
 {
 	uint64_t found = UINT64_MAX;
+	unsigned *name;
 
-	if (from + 1 >= nr)
-		return names == n->proc ? least(r, s, n, n->page, n->nr_pages, 0)
-					: form_of(r, s, n);
-	for (unsigned i = from; i < nr; i++) {
+	if (set == NR_SETS)
+		return form_of(c);
+	if (from + 1 >= c->set[set].nr)
+		return least(c, set + 1, 0);
+	name = c->set[set].name;
+	for (unsigned i = from; i < c->set[set].nr; i++) {
 		uint64_t h;
 
-		swap(&names[from], &names[i]);
-		h = least(r, s, n, names, nr, from + 1);
-		swap(&names[from], &names[i]);
+		swap(&name[from], &name[i]);
+		h = least(c, set, from + 1);
+		swap(&name[from], &name[i]);
 		found = h < found ? h : found;
 	}
 	return found;
 }
 
+static void add_name(struct canon *c, unsigned set, unsigned name)
+{
+	c->set[set].name[c->set[set].nr++] = name;
+}
+
 uint64_t hf_fingerprint(void *run, const struct hf_oracle *oracle)
 {
 	struct hf_engine_run *r = run;
-	struct names n = { .nr_procs = (unsigned)r->scn->nr_procs,
-			   .nr_pages = r->scn->bufs[0].max_pages };
+	struct canon c = { .r = r, .s = hf_oracle_state(oracle), .folios = r->kind->order > 0 };
 
-	for (unsigned i = 0; i < HF_HIST_MAX_PROCS; i++)
-		n.proc[i] = i;
-	for (unsigned i = 0; i < HF_HIST_MAX_PAGES; i++)
-		n.page[i] = i;
+	for (unsigned i = 0; i < r->scn->nr_procs; i++)
+		add_name(&c, PROCS, i);
+	for (unsigned i = 0; i < r->scn->bufs[0].max_pages; i++)
+		add_name(&c, PAGES, i);
+	for (unsigned i = 0; i < r->scn->nr_refs; i++)
+		if (r->held[i].refs)
+			add_name(&c, REFS, i);
 	/* the first process is born alone, and the only one that cannot exit: it keeps its name */
-	return least(r, hf_oracle_state(oracle), &n, n.proc, n.nr_procs, 1) | 1;
+	return least(&c, PROCS, 1) | 1;
 }

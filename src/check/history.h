@@ -21,6 +21,7 @@ enum hf_hist_op {
 	HF_H_READ,
 	HF_H_FORK,
 	HF_H_EXIT,
+	HF_H_MAP, /* again, after all of it was unmapped */
 	HF_H_UNMAP,
 	HF_H_PROTECT_R,
 	HF_H_PROTECT_RW,
@@ -28,9 +29,14 @@ enum hf_hist_op {
 	HF_H_SWAPOUT,
 	HF_H_MIGRATE,
 	HF_H_MERGE,
+	HF_H_COLLAPSE,
+	HF_H_SPLIT,
 	HF_H_PIN_R,
 	HF_H_PIN_W,
 	HF_H_PIN_R_SHORT,
+	HF_H_PIN_W_SHORT,
+	HF_H_GET_R,
+	HF_H_GET_W,
 	HF_H_VMSPLICE,
 	HF_H_ODIRECT_READ,
 	HF_H_ODIRECT_WRITE,
@@ -54,17 +60,22 @@ struct hf_history {
 /* What histories may do. */
 struct hf_hist_limits {
 	unsigned procs, pages;
+	enum hf_kind kind;
 	uint32_t without; /* bit set of enum hf_hist_op: these are left out */
 	bool written;     /* every page has been written to when it begins */
 };
 
-/* The steps that can come next; returns how many, at most HF_HIST_MAX_NEXT. */
-#define HF_HIST_MAX_NEXT 256
+/* Memory of which the fingerprint knows everything that matters: small pages, folios that hold all
+ * pages of a history. */
+bool hf_hist_kind_ok(enum hf_kind kind);
+/* The steps that can come next; returns how many. */
+#define HF_HIST_MAX_NEXT                                                                           \
+	(HF_H_DEV_READ * HF_HIST_MAX_PROCS * HF_HIST_MAX_PAGES + HF_NR_HIST_OPS * HF_HIST_MAX_REFS)
 unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *limits,
 		      struct hf_hist_step *next);
-/* The operations of a name (write, read, fork, exit, unmap, protect, wrprotect, swapout, migrate,
- * merge, pin, vmsplice, odirect, device-read, device-write), as a bit set; 0: there is no such
- * name. */
+/* The operations of a name (write, read, fork, exit, map, unmap, protect, wrprotect, swapout,
+ * migrate, merge, collapse, split, pin, get, vmsplice, odirect, device-read, device-write), as a
+ * bit set; 0: there is no such name. */
 uint32_t hf_hist_ops_named(const char *name, size_t len);
 /* The history as a scenario that begins with these settings. Length written, without the final
  * zero. */
@@ -73,7 +84,15 @@ size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *lim
 
 /* ---- the search ---- */
 
-struct hf_search_result;
+/* While it runs. */
+struct hf_search_progress {
+	uint64_t runs, distinct;
+	unsigned depth;  /* under way */
+	size_t done, of; /* of the states that it goes on from */
+	double seconds;  /* since the beginning */
+	double left,
+		to_come; /* what this depth and the one after it will take; negative: unknown */
+};
 
 struct hf_search_options {
 	const char *policy;
@@ -83,7 +102,7 @@ struct hf_search_options {
 	const char *checkpoint;           /* written after each depth; NULL: none */
 	const char *resume;
 	const volatile sig_atomic_t *stop; /* becomes non-zero: end with what is known */
-	void (*progress)(const struct hf_search_result *so_far); /* after each depth */
+	void (*progress)(const struct hf_search_progress *); /* every second; NULL: nobody asks */
 };
 
 struct hf_search_result {
@@ -91,7 +110,7 @@ struct hf_search_result {
 	unsigned depth;          /* all histories up to here were tried */
 	bool complete;           /* no state was left that could be gone on from */
 	double seconds;
-	size_t bytes;            /* memory of the store and the frontier */
+	size_t bytes;            /* memory of the states, at most */
 	enum hf_verdict verdict; /* HF_OK: nothing found */
 	struct hf_history found;
 	char detail[320];

@@ -6,6 +6,7 @@
  */
 #include "history.h"
 
+#include "../core/internal.h"
 #include "../scenario/engine.h"
 #include "../scenario/oracle.h"
 #include "fingerprint.h"
@@ -87,10 +88,13 @@ struct search {
 	struct frontier now;
 	atomic_size_t next;  /* of `now`, to be taken */
 	atomic_size_t found; /* index in `now` of the first that something was found after */
-	atomic_uint_fast64_t runs;
+	atomic_uint_fast64_t runs, distinct;
 	atomic_int error;
-	struct timespec began;
-	pthread_mutex_t lock; /* of what was found */
+	atomic_bool cut; /* the depth under way was not finished */
+	struct timespec began, depth_began;
+	uint64_t distinct_before; /* the depth under way */
+	double seconds_before;    /* of the runs that this one goes on from */
+	pthread_mutex_t lock;     /* of what was found */
 };
 
 struct worker {
@@ -129,32 +133,47 @@ static int frontier_add(struct frontier *f, const struct hf_history *h)
 	return 0;
 }
 
-/* All but the last step were validated when they were the last. 0: the books are wrong. */
+/* All but the last step were validated when they were the last. 0: the books are wrong. As in the
+ * engine, junk in free frames is looked at on small machines only. */
 static void take_fingerprint(void *run, const struct hf_oracle *oracle, void *arg)
 {
 	struct hf_engine_run *r = run;
 
-	*(uint64_t *)arg = hf_validate(r->sys, NULL) ? 0 : hf_fingerprint(run, oracle);
+	*(uint64_t *)arg = hf_validate_books(r->sys, NULL, r->kind->order < HF_PMD_ORDER)
+				   ? 0
+				   : hf_fingerprint(run, oracle);
 }
 
-/* A machine that is soon made, and soon looked over. */
-#define FRAMES "40"
+/* A machine that is soon made, and soon looked over, has room for what can be there at a time:
+ * every process's pages, as many on their way, the zeropage, and what references and a batch of new
+ * pages keep. Kinds with folios have their own measure. */
+static void add_settings(const struct hf_hist_limits *limits, char *text, size_t len)
+{
+	if (limits->kind == HF_KIND_BASE)
+		snprintf(text, len, "about a history\nframes %u\n",
+			 20 + 2 * limits->procs * limits->pages);
+	else
+		snprintf(text, len, "about a history\n");
+}
 
 static int run_history(struct worker *w, const struct hf_history *h, struct hf_cell *cell,
 		       uint64_t *fingerprint)
 {
 	struct hf_parse_error err;
+	const struct hf_hist_limits *limits = &w->s->o->limits;
 	struct hf_scenario *scn;
-	char text[2048];
-	size_t len = hf_hist_text(h, &w->s->o->limits, "about a history\nframes " FRAMES "\n", text,
-				  sizeof(text));
-	int ret = hf_scenario_parse("history.hf", text, len, &scn, &err);
+	char settings[64], text[2048];
+	size_t len;
+	int ret;
 
+	add_settings(limits, settings, sizeof(settings));
+	len = hf_hist_text(h, limits, settings, text, sizeof(text));
+	ret = hf_scenario_parse("history.hf", text, len, &scn, &err);
 	if (ret)
 		return ret;
-	hf_run_watched(w->lazy, scn, HF_KIND_BASE, take_fingerprint, fingerprint, cell);
+	hf_run_watched(w->lazy, scn, limits->kind, take_fingerprint, fingerprint, cell);
 	if (cell->verdict == HF_OK && !*fingerprint)
-		hf_run_watched(w->strict, scn, HF_KIND_BASE, take_fingerprint, fingerprint, cell);
+		hf_run_watched(w->strict, scn, limits->kind, take_fingerprint, fingerprint, cell);
 	hf_scenario_free(scn);
 	atomic_fetch_add(&w->s->runs, 1);
 	return cell->verdict == HF_ERROR ? -ENOMEM : 0;
@@ -173,7 +192,7 @@ static void note_found(struct search *s, size_t index, const struct hf_history *
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* All that can come after one history. True: go on with the next. */
+/* All that can come after one history. 0 or negative errno. */
 static int go_on_from(struct worker *w, size_t index)
 {
 	struct search *s = w->s;
@@ -198,8 +217,10 @@ static int go_on_from(struct worker *w, size_t index)
 			break;
 		}
 		ret = store_insert(s->shard, fingerprint);
-		if (ret > 0)
+		if (ret > 0) {
+			atomic_fetch_add(&s->distinct, 1);
 			ret = frontier_add(&w->next, &h);
+		}
 	}
 	return ret < 0 ? ret : 0;
 }
@@ -208,25 +229,22 @@ static void *work(void *arg)
 {
 	struct worker *w = arg;
 	struct search *s = w->s;
-	size_t i;
+	int err = 0;
 
-	while (!atomic_load(&s->error) && !out_of_time(s) &&
-	       (i = atomic_fetch_add(&s->next, 1)) < s->now.nr && i < atomic_load(&s->found)) {
-		int err = go_on_from(w, i);
+	while (!err && !atomic_load(&s->error)) {
+		size_t i = atomic_fetch_add(&s->next, 1);
 
-		if (err)
-			atomic_store(&s->error, err);
+		if (i >= s->now.nr || i >= atomic_load(&s->found))
+			break;
+		if (out_of_time(s)) {
+			atomic_store(&s->cut, true);
+			break;
+		}
+		err = go_on_from(w, i);
 	}
+	if (err)
+		atomic_store(&s->error, err);
 	return NULL;
-}
-
-static size_t bytes_of(const struct search *s)
-{
-	size_t bytes = s->now.cap * sizeof(*s->now.h);
-
-	for (int i = 0; i < SHARDS; i++)
-		bytes += s->shard[i].cap * sizeof(uint64_t);
-	return bytes;
 }
 
 static void report(struct search *s)
@@ -234,34 +252,103 @@ static void report(struct search *s)
 	struct hf_search_result *r = s->result;
 
 	r->runs = atomic_load(&s->runs);
-	r->seconds = seconds_since(&s->began);
-	r->distinct = 0;
-	for (int i = 0; i < SHARDS; i++)
-		r->distinct += s->shard[i].used;
-	r->bytes = bytes_of(s);
+	r->distinct = atomic_load(&s->distinct);
+	r->seconds = s->seconds_before + seconds_since(&s->began);
 }
 
-/* One depth, by all threads. */
-static int one_depth(struct search *s, struct worker *w, unsigned nr)
+/* This depth will go on as it went so far, and the next one grows as it does. */
+static void estimate(const struct search *s, struct hf_search_progress *p)
 {
-	struct frontier next = { .nr = 0 };
+	double here = seconds_since(&s->depth_began), done = (double)p->done, of = (double)p->of;
+	double grown = (double)(p->distinct - s->distinct_before);
+
+	p->left = p->to_come = -1;
+	if (!p->done)
+		return;
+	p->left = here * (of - done) / done;
+	p->to_come = (here + p->left) * grown / done;
+}
+
+static void tell(const struct search *s)
+{
+	size_t taken = atomic_load(&s->next);
+	struct hf_search_progress p = {
+		.runs = atomic_load(&s->runs),
+		.distinct = atomic_load(&s->distinct),
+		.depth = s->result->depth + 1,
+		.done = taken < s->now.nr ? taken : s->now.nr,
+		.of = s->now.nr,
+		.seconds = s->seconds_before + seconds_since(&s->began),
+	};
+
+	estimate(s, &p);
+	if (s->o->progress)
+		s->o->progress(&p);
+}
+
+static void join(const struct search *s, pthread_t thread)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	while (pthread_timedjoin_np(thread, NULL, &until) == ETIMEDOUT) {
+		tell(s);
+		until.tv_sec++;
+	}
+}
+
+/* By all threads: what their frontiers hold is still to be gathered. */
+static int work_all(struct search *s, struct worker *w, unsigned nr)
+{
 	unsigned started = 0;
 	int err = 0;
 
 	atomic_store(&s->next, 0);
+	clock_gettime(CLOCK_MONOTONIC, &s->depth_began);
+	s->distinct_before = atomic_load(&s->distinct);
 	for (; started < nr && !err; started += !err)
 		err = -pthread_create(&w[started].thread, NULL, work, &w[started]);
 	for (unsigned i = 0; i < started; i++)
-		pthread_join(w[i].thread, NULL);
-	if (!err)
-		err = atomic_load(&s->error);
+		join(s, w[i].thread);
+	return err ? err : atomic_load(&s->error);
+}
+
+static int gather(struct worker *w, unsigned nr, struct frontier *all)
+{
+	int err = 0;
+
 	for (unsigned i = 0; i < nr; i++) {
 		for (size_t k = 0; k < w[i].next.nr && !err; k++)
-			err = frontier_add(&next, &w[i].next.h[k]);
+			err = frontier_add(all, &w[i].next.h[k]);
 		free(w[i].next.h);
 		w[i].next = (struct frontier){ .nr = 0 };
 	}
-	if (err || out_of_time(s) || s->result->verdict != HF_OK) {
+	return err;
+}
+
+/* The store, and the frontiers: this depth's, and the next one's in parts and as a whole. */
+static void note_memory(struct search *s, const struct worker *w, unsigned nr)
+{
+	size_t bytes = s->now.cap * sizeof(*s->now.h);
+
+	for (int i = 0; i < SHARDS; i++)
+		bytes += s->shard[i].cap * sizeof(*s->shard[i].slot);
+	for (unsigned i = 0; i < nr; i++)
+		bytes += (w[i].next.cap + w[i].next.nr) * sizeof(*w[i].next.h);
+	if (bytes > s->result->bytes)
+		s->result->bytes = bytes;
+}
+
+static int one_depth(struct search *s, struct worker *w, unsigned nr)
+{
+	struct frontier next = { .nr = 0 };
+	int err = work_all(s, w, nr), full;
+
+	note_memory(s, w, nr);
+	full = gather(w, nr, &next);
+	err = err ? err : full;
+	if (err || atomic_load(&s->cut) || s->result->verdict != HF_OK) {
 		free(next.h);
 		return err;
 	}
@@ -275,24 +362,29 @@ static int one_depth(struct search *s, struct worker *w, unsigned nr)
 /* ---- checkpoints ---- */
 
 struct header {
-	char magic[8], policy[40];
-	uint32_t procs, pages, flags, depth;
+	char magic[8], policy[40], kind[24];
+	uint32_t procs, pages, without, written, find, depth;
 	uint64_t distinct, frontier, runs;
+	double seconds;
 };
 
 static struct header header_of(const struct search *s)
 {
-	struct header h = { .magic = "hfcheck1",
-			    .procs = s->o->limits.procs,
-			    .pages = s->o->limits.pages,
-			    .flags = s->o->limits.without | (unsigned)s->o->limits.written << 24 |
-				     (unsigned)s->o->find << 25,
+	const struct hf_hist_limits *limits = &s->o->limits;
+	struct header h = { .magic = "hfcheck2",
+			    .procs = limits->procs,
+			    .pages = limits->pages,
+			    .without = limits->without,
+			    .written = limits->written,
+			    .find = s->o->find,
 			    .depth = s->result->depth,
 			    .distinct = s->result->distinct,
 			    .frontier = s->now.nr,
-			    .runs = s->result->runs };
+			    .runs = s->result->runs,
+			    .seconds = s->result->seconds };
 
 	snprintf(h.policy, sizeof(h.policy), "%s", s->o->policy);
+	snprintf(h.kind, sizeof(h.kind), "%s", hf_kind_name(limits->kind));
 	return h;
 }
 
@@ -353,14 +445,14 @@ static int load(struct search *s)
 
 	if (!f)
 		return -errno;
-	if (fread(&h, sizeof(h), 1, f) == 1 && !memcmp(h.magic, want.magic, sizeof(h.magic)) &&
-	    !strncmp(h.policy, want.policy, sizeof(h.policy)) && h.procs == want.procs &&
-	    h.pages == want.pages && h.flags == want.flags)
+	if (fread(&h, sizeof(h), 1, f) == 1 && !memcmp(&h, &want, offsetof(struct header, depth)))
 		err = load_body(s, &h, f);
 	fclose(f);
 	if (!err) {
 		s->result->depth = h.depth;
+		s->seconds_before = h.seconds;
 		atomic_store(&s->runs, h.runs);
+		atomic_store(&s->distinct, h.distinct);
 	}
 	return err;
 }
@@ -380,18 +472,51 @@ static int search_all(struct search *s, struct worker *w, unsigned nr)
 		report(s);
 		if (!err && s->result->depth > before)
 			err = save(s);
-		if (s->o->progress)
-			s->o->progress(s->result);
 	}
 	return err;
 }
 
-static void close_targets(struct worker *w)
+static int open_targets(struct search *s, struct worker *w, unsigned nr)
 {
-	if (w->lazy)
-		w->lazy->ops->free(w->lazy);
-	if (w->strict)
-		w->strict->ops->free(w->strict);
+	for (unsigned i = 0; i < nr; i++) {
+		w[i] = (struct worker){ .s = s,
+					.lazy = hf_target_engine(s->o->policy),
+					.strict = hf_target_engine(s->o->policy) };
+		if (!w[i].lazy || !w[i].strict)
+			return -EINVAL;
+		hf_target_engine_lazy(w[i].lazy);
+	}
+	return 0;
+}
+
+static void close_targets(struct worker *w, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++) {
+		if (w[i].lazy)
+			w[i].lazy->ops->free(w[i].lazy);
+		if (w[i].strict)
+			w[i].strict->ops->free(w[i].strict);
+	}
+	free(w);
+}
+
+static void begin(struct search *s)
+{
+	clock_gettime(CLOCK_MONOTONIC, &s->began);
+	atomic_init(&s->found, SIZE_MAX);
+	pthread_mutex_init(&s->lock, NULL);
+	for (int i = 0; i < SHARDS; i++)
+		pthread_mutex_init(&s->shard[i].lock, NULL);
+}
+
+static void end(struct search *s)
+{
+	for (int i = 0; i < SHARDS; i++) {
+		pthread_mutex_destroy(&s->shard[i].lock);
+		free(s->shard[i].slot);
+	}
+	pthread_mutex_destroy(&s->lock);
+	free(s->now.h);
 }
 
 int hf_search(const struct hf_search_options *o, struct hf_search_result *result)
@@ -399,31 +524,17 @@ int hf_search(const struct hf_search_options *o, struct hf_search_result *result
 	struct search s = { .o = o, .result = result };
 	unsigned nr = o->threads ? o->threads : 1;
 	struct worker *w = calloc(nr, sizeof(*w));
-	int err = w ? 0 : -ENOMEM;
+	int err;
 
 	*result = (struct hf_search_result){ .verdict = HF_OK };
-	clock_gettime(CLOCK_MONOTONIC, &s.began);
-	atomic_init(&s.found, SIZE_MAX);
-	pthread_mutex_init(&s.lock, NULL);
-	for (int i = 0; i < SHARDS; i++)
-		pthread_mutex_init(&s.shard[i].lock, NULL);
-	for (unsigned i = 0; i < nr && !err; i++) {
-		w[i] = (struct worker){ .s = &s,
-					.lazy = hf_target_engine(o->policy),
-					.strict = hf_target_engine(o->policy) };
-		if (w[i].lazy && w[i].strict)
-			hf_target_engine_lazy(w[i].lazy);
-		else
-			err = -EINVAL;
-	}
+	if (!w)
+		return -ENOMEM;
+	begin(&s);
+	err = open_targets(&s, w, nr);
 	if (!err)
 		err = search_all(&s, w, nr);
 	report(&s);
-	for (unsigned i = 0; w && i < nr; i++)
-		close_targets(&w[i]);
-	for (int i = 0; i < SHARDS; i++)
-		free(s.shard[i].slot);
-	free(s.now.h);
-	free(w);
+	close_targets(w, nr);
+	end(&s);
 	return err;
 }

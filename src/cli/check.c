@@ -15,7 +15,7 @@
 struct options {
 	struct hf_search_options search;
 	const char *emit;
-	bool histories;
+	bool histories, progress;
 };
 
 static void check_usage(FILE *to)
@@ -29,16 +29,18 @@ static void check_usage(FILE *to)
 	      "  --policy P          default: holdfast\n"
 	      "  --processes N       2 to 4, default 2\n"
 	      "  --pages N           1 to 3, default 1\n"
+	      "  --kind KIND         of memory: base (default), thp, large-16k to large-1m\n"
 	      "  --depth N           steps of a history, 1 to 16, default 6\n"
-	      "  --without OP[,OP]   leave these out: write, read, fork, exit, unmap, protect, "
-	      "wrprotect,\n"
-	      "                      swapout, migrate, merge, pin, vmsplice, odirect, "
-	      "device-read,\n"
-	      "                      device-write\n"
+	      "  --without OP[,OP]   leave these out: write, read, fork, exit, map, unmap, "
+	      "protect,\n"
+	      "                      wrprotect, swapout, migrate, merge, collapse, split, pin, "
+	      "get,\n"
+	      "                      vmsplice, odirect, device-read, device-write\n"
 	      "  --written           every page has been written to when a history begins\n"
 	      "  --find VERDICT      this verdict only: leak, lost-write, ...\n"
 	      "  --seconds N         end after so long with what is known\n"
 	      "  --threads N         default: one a CPU\n"
+	      "  --progress          how far it is, every second, even when stderr is no terminal\n"
 	      "  --emit FILE         writes the scenario there\n"
 	      "  --checkpoint FILE   writes what is known there after each depth\n"
 	      "  --resume FILE       goes on from there\n"
@@ -78,6 +80,18 @@ static bool verdict(const char *text, enum hf_verdict *out)
 	return false;
 }
 
+static bool kind(const char *text, enum hf_kind *out)
+{
+	for (int k = 0; k < HF_NR_KINDS; k++)
+		if (hf_hist_kind_ok(k) && !strcmp(text, hf_kind_name(k))) {
+			*out = (enum hf_kind)k;
+			return true;
+		}
+	fprintf(stderr, "holdfast: --kind '%s': expected base, thp, or large-16k to large-1m\n",
+		text);
+	return false;
+}
+
 static bool operations(const char *names, uint32_t *out)
 {
 	for (size_t len; *names; names += len + (names[len] == ',')) {
@@ -88,7 +102,7 @@ static bool operations(const char *names, uint32_t *out)
 		if (!ops) {
 			fprintf(stderr,
 				"holdfast: --without: '%.*s' is not an operation; see 'holdfast "
-				"check --help'\\n",
+				"check --help'\n",
 				(int)len, names);
 			return false;
 		}
@@ -101,12 +115,14 @@ enum {
 	P = 256,
 	PROCESSES,
 	PAGES,
+	KIND,
 	DEPTH,
 	WITHOUT,
 	WRITTEN,
 	FIND,
 	SECONDS,
 	THREADS,
+	PROGRESS,
 	EMIT,
 	CHECKPOINT,
 	RESUME
@@ -132,6 +148,8 @@ static bool take_option(struct options *o, int c, const char *arg)
 		return number("processes", arg, 2, HF_HIST_MAX_PROCS, &s->limits.procs);
 	case PAGES:
 		return number("pages", arg, 1, HF_HIST_MAX_PAGES, &s->limits.pages);
+	case KIND:
+		return kind(arg, &s->limits.kind);
 	case DEPTH:
 		return number("depth", arg, 1, HF_HIST_MAX_DEPTH, &s->depth);
 	case WITHOUT:
@@ -145,6 +163,9 @@ static bool take_option(struct options *o, int c, const char *arg)
 		return number("seconds", arg, 1, 1000000, &s->seconds);
 	case THREADS:
 		return number("threads", arg, 1, 256, &s->threads);
+	case PROGRESS:
+		o->progress = true;
+		return true;
 	case EMIT:
 		o->emit = arg;
 		return true;
@@ -165,12 +186,14 @@ static int parse_options(int argc, char **argv, struct options *o, int *status)
 		{ "policy", required_argument, NULL, P },
 		{ "processes", required_argument, NULL, PROCESSES },
 		{ "pages", required_argument, NULL, PAGES },
+		{ "kind", required_argument, NULL, KIND },
 		{ "depth", required_argument, NULL, DEPTH },
 		{ "without", required_argument, NULL, WITHOUT },
 		{ "written", no_argument, NULL, WRITTEN },
 		{ "find", required_argument, NULL, FIND },
 		{ "seconds", required_argument, NULL, SECONDS },
 		{ "threads", required_argument, NULL, THREADS },
+		{ "progress", no_argument, NULL, PROGRESS },
 		{ "emit", required_argument, NULL, EMIT },
 		{ "checkpoint", required_argument, NULL, CHECKPOINT },
 		{ "resume", required_argument, NULL, RESUME },
@@ -214,10 +237,38 @@ static void print_counts(FILE *to, const struct hf_search_result *r)
 		r->seconds > 0 ? (double)r->runs / r->seconds : 0, (double)r->bytes / (1 << 20));
 }
 
-static void progress(const struct hf_search_result *so_far)
+/* "40s", "12m", "3h". */
+static const char *duration(double seconds, char *text, size_t len)
+{
+	if (seconds < 120)
+		snprintf(text, len, "%.0fs", seconds);
+	else if (seconds < 7200)
+		snprintf(text, len, "%.0fm", seconds / 60);
+	else
+		snprintf(text, len, "%.0fh", seconds / 3600);
+	return text;
+}
+
+/* One line of a terminal: this depth, and how long the one after it will take. */
+static void progress(const struct hf_search_progress *p)
+{
+	bool terminal = isatty(STDERR_FILENO);
+	char left[24], to_come[24];
+
+	fprintf(stderr, "%sdepth %u: %.0f%%; %llu states, %.0f histories a second",
+		terminal ? "\r\033[K" : "", p->depth, 100.0 * (double)p->done / (double)p->of,
+		(unsigned long long)p->distinct, (double)p->runs / p->seconds);
+	if (p->left >= 0)
+		fprintf(stderr, "; %s left, then %s", duration(p->left, left, sizeof(left)),
+			duration(p->to_come, to_come, sizeof(to_come)));
+	if (!terminal)
+		fputc('\n', stderr);
+}
+
+static void progress_done(void)
 {
 	if (isatty(STDERR_FILENO))
-		print_counts(stderr, so_far);
+		fputs("\r\033[K", stderr);
 }
 
 static size_t scenario_of(const struct options *o, const struct hf_search_result *r, char *text,
@@ -279,8 +330,10 @@ int hf_cmd_check(int argc, char **argv)
 	}
 	if (parse_options(argc, argv, &o, &status))
 		return status;
-	o.search.progress = progress;
+	if (o.progress || isatty(STDERR_FILENO))
+		o.search.progress = progress;
 	err = hf_search(&o.search, &result);
+	progress_done();
 	if (err) {
 		fprintf(stderr, "holdfast: check: %s%s\n",
 			o.search.resume && err == -EINVAL ? "not a checkpoint of this search: "

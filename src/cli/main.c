@@ -70,7 +70,8 @@ int main(int argc, char **argv)
 {
 	int status;
 
-	/* machines come and go by the thousand: their frames stay with us */
+	/* machines come and go by the thousand: their frames stay with us, those of threads, too */
+	mallopt(M_ARENA_MAX, 1);
 	mallopt(M_MMAP_THRESHOLD, 32 << 20);
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	catch_signals();

@@ -52,6 +52,19 @@ uint32_t hf_folio_mapcount(const struct hf_page *page)
 	return hf_ld(&hf_folio(page)->large_mapcount, relaxed);
 }
 
+uint32_t hf_folio_most_mapped(const struct hf_page *page)
+{
+	const struct hf_page *head = hf_folio(page);
+	uint32_t most = 0;
+
+	for (size_t i = 0; i < hf_folio_pages(head); i++) {
+		uint32_t n = hf_page_mapcount(head + i);
+
+		most = n > most ? n : most;
+	}
+	return most;
+}
+
 uint32_t hf_page_swap_users(const struct hf_page *page)
 {
 	return hf_ld(&page->swap_users, relaxed);

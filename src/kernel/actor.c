@@ -202,6 +202,20 @@ static int do_advise(const struct hf_step *st, uint64_t addr, size_t len, char *
 	return err;
 }
 
+/* A flag that one page of each PMD has for a while, and that nothing here looks at. */
+static int do_split(uint64_t addr, size_t len)
+{
+	const uint64_t pmd = 512 * HF_PAGE_SIZE, end = addr + len;
+	int err = 0;
+
+	for (; addr < end && !err; addr = (addr + pmd) & ~(pmd - 1)) {
+		err = result(madvise(pointer(addr), HF_PAGE_SIZE, MADV_DONTDUMP));
+		if (!err)
+			err = result(madvise(pointer(addr), HF_PAGE_SIZE, MADV_DODUMP));
+	}
+	return err;
+}
+
 /* ---- shapes of folios ---- */
 
 /* A protection that only one page has splits the PMD. */
@@ -495,6 +509,8 @@ int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t add
 		return do_wrprotect(addr, len, reason);
 	case HF_V_MERGE:
 		return result(madvise(pointer(addr), len, MADV_MERGEABLE));
+	case HF_V_SPLIT:
+		return do_split(addr, len);
 	case HF_V_SWAPOUT:
 		return result(madvise(pointer(addr), len, MADV_PAGEOUT));
 	case HF_V_READ:

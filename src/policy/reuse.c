@@ -8,11 +8,18 @@ bool hf_reuse_mapcount(const struct hf_page *page)
 	return hf_page_mapcount(page) + hf_page_swap_users(page) == 1;
 }
 
-/* The same of a page in a large folio, or of one that PMDs map. */
+/* The same of a page in a large folio, or in one of hugetlb. */
 bool hf_reuse_mapped_once(const struct hf_mm *mm, const struct hf_page *page)
 {
 	(void)mm;
 	return hf_page_mapcount(page) == 1;
+}
+
+/* Of what a PMD maps: a child that copied the first page still has the others. */
+bool hf_reuse_folio_mapped_once(const struct hf_mm *mm, const struct hf_page *page)
+{
+	(void)mm;
+	return hf_folio_most_mapped(page) == 1;
 }
 
 /* Nobody else holds it in any way, our own references included. */

@@ -19,6 +19,7 @@ enum hf_fork_action hf_fork_omit_pinned(const struct hf_mm *src, const struct hf
 bool hf_reuse_mapcount(const struct hf_page *page);
 bool hf_reuse_refcount(const struct hf_page *page);
 bool hf_reuse_mapped_once(const struct hf_mm *mm, const struct hf_page *page);
+bool hf_reuse_folio_mapped_once(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_reuse_folio_refcount(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_reuse_never(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_reuse_owned_folio(const struct hf_mm *mm, const struct hf_page *page);

@@ -19,18 +19,16 @@ static size_t whole_folios(const struct hf_engine_run *r, size_t size)
 }
 
 /* Every process with every page of its own, the old ones still referenced, some in the caches of
- * threads, the huge zeropage, and a folio to collapse into. Large folios are taken apart, not
- * copied. */
+ * threads, the huge zeropage (the block of the zeropage is broken up), and a folio to collapse or
+ * to move into. Large folios are taken apart, not copied. */
 static size_t enough_frames(const struct hf_engine_run *r)
 {
 	size_t pages = 0, folio = folio_size(r) / HF_PAGE_SIZE;
-	bool plain_thp = r->kind->memory == HF_MEM_ANON && r->kind->order == 9 &&
-			 r->kind->shape == HF_SHAPE_WHOLE;
 
 	for (size_t b = 0; b < r->scn->nr_bufs; b++)
 		pages += whole_folios(r, r->scn->bufs[b].max_pages * HF_PAGE_SIZE) / HF_PAGE_SIZE;
 	return 64 + (r->kind->order < 9 ? 2 : 1) * pages * r->scn->nr_procs +
-	       (plain_thp ? 1 : 2) * folio;
+	       (2 + r->scn->nr_refs) * folio;
 }
 
 static bool is_zeropage(const struct hf_engine_run *r)

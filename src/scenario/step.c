@@ -40,6 +40,7 @@ static const struct verb verbs[] = {
 	{ "swapout", NULL, HF_V_SWAPOUT, "R", .par = true, .pages = true },
 	{ "migrate", NULL, HF_V_MIGRATE, "R", .par = true, .pages = true },
 	{ "merge", NULL, HF_V_MERGE, "R", .par = true, .pages = true },
+	{ "split", NULL, HF_V_SPLIT, "R", .pages = true },
 	{ "fork", NULL, HF_V_FORK, "C", .par = true },
 	{ "exit", NULL, HF_V_EXIT, "", .par = false },
 	{ "read", NULL, HF_V_READ, "R", .par = true, .access = true },
