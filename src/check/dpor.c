@@ -176,7 +176,7 @@ static struct about about_event(const struct hf_event *e)
 static struct about about_pending(unsigned thread)
 {
 	const struct hf_op *op = hf_pending(thread);
-	uint32_t object = hf_pending_object(thread);
+	uint32_t object = op->object;
 
 	return (struct about){
 		.kind = op->kind,
@@ -295,11 +295,6 @@ unsigned hf_strategy_pick(uint32_t enabled, bool inside)
 				      : x.loose                         ? prefer_last(enabled)
 									: choose_new(n));
 		n->preemptions = (uint8_t)preemptions_with(n->thread);
-	} else {
-		/* objects get their numbers in the same order as when the node was new */
-		for (unsigned t = 0; t < HF_THREADS; t++)
-			if (enabled >> t & 1)
-				hf_pending_object(t);
 	}
 	x.nr++;
 	return n->thread;
@@ -381,7 +376,13 @@ static void consider(int32_t earlier, int32_t event, const struct hf_clock *know
 
 static void join(struct hf_event *e, int32_t earlier)
 {
-	hf_join_clock(&e->clock, &hf_m.events[earlier].clock);
+	const struct hf_event *o = &hf_m.events[earlier];
+
+	hf_join_clock(&e->clock, &o->clock);
+	if (o->thread % HF_ARMS == e->thread % HF_ARMS)
+		return;
+	hf_site_met(o->site);
+	hf_site_met(e->site);
 }
 
 static bool takes_lock(uint8_t kind)

@@ -178,7 +178,7 @@ int hf_explore(const struct hf_explore_options *o, struct hf_explore_result *r)
 	find_hot_words(o->scn);
 	hf_m.model = o->memory;
 	hf_m.trace = o->trace ? hf_trace : NULL;
-	hf_mutate(o->mutation, r->sites);
+	hf_mutate(o->mutation, o->sites ? r->sites : NULL);
 	hf_dpor_start(o->strategy, o->bound, o->seed);
 	err = take_schedule(o, r);
 	clock_gettime(CLOCK_MONOTONIC, &e.start);

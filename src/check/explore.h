@@ -38,6 +38,7 @@ struct hf_explore_options {
 	const char *replay; /* a schedule */
 	bool trace;         /* to stdout */
 	const struct hf_mutation *mutation;
+	bool sites;                        /* fill in result->sites */
 	const volatile sig_atomic_t *stop; /* may be NULL */
 };
 
@@ -58,7 +59,7 @@ struct hf_explore_result {
 	uint8_t sites[HF_MAX_SITES];
 };
 
-#define HF_SITE_REACHED 1
+#define HF_SITE_MET 1
 #define HF_SITE_CHANGED 2
 
 /* 0, -EINVAL: `replay` is no schedule of this scenario; detail says why. */

@@ -26,6 +26,7 @@ static struct {
 	size_t used;
 	struct block *blocks;
 	uint32_t nr;
+	uintptr_t frames, frames_end; /* the one block that has frames */
 } heap;
 
 void hf_heap_reset(void)
@@ -39,6 +40,7 @@ void hf_heap_reset(void)
 	}
 	heap.used = 0;
 	heap.nr = 0;
+	heap.frames = heap.frames_end = 0;
 }
 
 void *hf_heap_alloc(size_t size, size_t align)
@@ -54,7 +56,16 @@ void *hf_heap_alloc(size_t size, size_t align)
 		.frames = align >= HF_PAGE_SIZE,
 		.last = -1,
 	};
+	if (align >= HF_PAGE_SIZE) {
+		heap.frames = (uintptr_t)heap.base + start;
+		heap.frames_end = heap.frames + size;
+	}
 	return heap.base + start;
+}
+
+bool hf_heap_in_frames(uintptr_t at)
+{
+	return at >= heap.frames && at < heap.frames_end;
 }
 
 uint32_t hf_heap_block(uintptr_t at)

@@ -48,6 +48,7 @@ struct hf_op {
 	enum hf_rmw rmw;
 	const struct hf_site *site;
 	uintptr_t at;
+	uint32_t object;   /* what is there, from hf_op() on; HF_NO_BLOCK: nothing */
 	uint64_t value;    /* stored, or the operand */
 	uint64_t expected; /* compare-exchange */
 	bool counts; /* by `value`, and only zero is special; a load: begins a loop that does */
@@ -78,13 +79,15 @@ struct hf_event {
 	uint32_t object, block;
 	int32_t before;       /* the event on the same object before this one; -1 */
 	int32_t before_block; /* on the same block */
-	uint16_t nr;          /* of its thread's, from 1 */
+	const struct hf_site *site;
+	uint16_t nr; /* of its thread's, from 1 */
 	struct hf_clock clock;
 };
 
 /* ---- objects (object.c) ---- */
 
 #define HF_NO_BLOCK UINT32_MAX
+#define HF_MAX_OBJECTS 32768
 #define HF_COUNTED 0xffffff /* of a page's counts, the references */
 
 struct hf_message;
@@ -118,6 +121,7 @@ uint32_t hf_heap_block(uintptr_t at); /* HF_NO_BLOCK: not of the heap */
 bool hf_heap_is_freed(uint32_t block);
 size_t hf_heap_offset(uintptr_t at); /* into its block */
 bool hf_heap_is_frame(uint32_t block);
+bool hf_heap_in_frames(uintptr_t at);
 int32_t *hf_heap_last(uint32_t block); /* the last event on it */
 
 /* ---- the schedule (schedule.c) ---- */
@@ -152,9 +156,8 @@ int hf_arm(void);
 _Noreturn void hf_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Runs fn; false when hf_fail() was called or the core trapped: hf_m.failure says why. */
 bool hf_machine_guard(void (*fn)(void *arg), void *arg);
-/* What a thread would do next, and to what, for the strategy. */
+/* What a thread would do next, for the strategy. */
 const struct hf_op *hf_pending(unsigned thread);
-uint32_t hf_pending_object(unsigned thread);
 /* What an operation that counts will count by. */
 int32_t hf_counted(const struct hf_op *op);
 /* The arm did not see that store, and may wait for it. */
@@ -225,6 +228,8 @@ void hf_mutate(const struct hf_mutation *mutation, uint8_t *reached);
 /* Before each execution. */
 void hf_mutate_reset(void);
 uint8_t hf_site_order(const struct hf_site *site);
+/* An operation there met one of another arm. */
+void hf_site_met(const struct hf_site *site);
 /* A lock that is not taken: its release, which may be elsewhere, is not done either. */
 bool hf_skips(const struct hf_site *site, const struct hf_op *op);
 /* What a load gives in place of what it saw. */

@@ -12,12 +12,11 @@
  */
 #include "machine.h"
 
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define GAP 4096u
-#define MAX_OBJECTS 8192
-#define POOL (16ul << 20)
+#define POOL (1ul << 30) /* what is not used is not there */
 #define MAX_BUFFER 64
 #define MAX_CANDIDATES 16
 
@@ -41,8 +40,9 @@ struct buffered {
 };
 
 static struct {
-	uint32_t view[HF_ARMS][MAX_OBJECTS];
+	uint32_t view[HF_ARMS][HF_MAX_OBJECTS];
 	uint32_t epoch[HF_ARMS];
+	uint32_t nr_views; /* entries of views that may be other than zero */
 	unsigned char *pool;
 	size_t used;
 	struct buffered buffer[HF_ARMS][MAX_BUFFER];
@@ -162,8 +162,9 @@ static void *from_pool(size_t size)
 {
 	size = (size + 7) & ~7ul;
 	if (!mem.pool)
-		mem.pool = malloc(POOL);
-	if (!mem.pool || mem.used + size > POOL)
+		mem.pool = mmap(NULL, POOL, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mem.pool == MAP_FAILED || mem.used + size > POOL)
 		hf_fail("the explorer ran out of room for messages");
 	mem.used += size;
 	return mem.pool + mem.used - size;
@@ -224,7 +225,7 @@ static bool releases(const struct hf_op *op)
 
 static size_t word_size(const struct hf_object *o, const struct hf_op *op)
 {
-	return o->block != HF_NO_BLOCK && hf_heap_is_frame(o->block) ? 8 : op->size;
+	return hf_heap_in_frames(o->at) ? 8 : op->size;
 }
 
 static struct hf_message *newest(const struct hf_op *op, struct hf_object *o)
@@ -355,6 +356,8 @@ static void access_weakly(unsigned arm, struct hf_op *op, uint32_t object, int32
 	if (op->order == memory_order_seq_cst && floor < o->sc)
 		floor = o->sc;
 	hf_race_atomic(arm, op->at);
+	if (mem.nr_views < hf_nr_objects())
+		mem.nr_views = hf_nr_objects();
 	op->changed = false;
 	nr = candidates(arm, op, o, floor, found);
 	m = found[nr > 1 ? hf_strategy_choose(nr) : 0];
@@ -413,8 +416,10 @@ void hf_memory_start(void)
 		hf_object(i)->view = NULL;
 		hf_object(i)->sc = 0;
 	}
-	for (unsigned t = 0; t < HF_ARMS && hf_m.model == HF_MEMORY_RC11; t++)
-		memset(mem.view[t], 0, sizeof(mem.view[t]));
+	/* objects that are new later start at zero, for earlier executions left no more than these
+	 */
+	for (unsigned t = 0; t < HF_ARMS; t++)
+		memset(mem.view[t], 0, mem.nr_views * sizeof(mem.view[t][0]));
 	for (unsigned t = 0; t < HF_ARMS; t++)
 		mem.epoch[t] = 1;
 	mem.used = 0;

@@ -17,9 +17,11 @@ static struct {
 	struct {
 		uintptr_t at;
 		uint64_t value;
+		const char *function;
 	} read[HF_ARMS][MAX_READ];
 	unsigned nr_read[HF_ARMS];
 	uint8_t *reached; /* the result's */
+	bool stale;       /* a load is to give what was read before */
 	uintptr_t skipped[HF_ARMS][MAX_SKIPPED];
 	unsigned nr_skipped[HF_ARMS];
 } mutant;
@@ -54,6 +56,7 @@ void hf_mutate(const struct hf_mutation *m, uint8_t *reached)
 			continue;
 		mutant.changed[i] = (uint8_t)m->kind;
 		mutant.order[i] = (uint8_t)m->order;
+		mutant.stale |= m->kind == HF_MUTATE_STALE;
 	}
 }
 
@@ -67,9 +70,13 @@ uint8_t hf_site_order(const struct hf_site *site)
 {
 	size_t i = index_of(site);
 
-	if (mutant.reached && hf_m.running)
-		mutant.reached[i] |= HF_SITE_REACHED;
 	return mutant.changed[i] == HF_MUTATE_ORDER ? mutant.order[i] : site->order;
+}
+
+void hf_site_met(const struct hf_site *site)
+{
+	if (site && mutant.reached)
+		mutant.reached[index_of(site)] |= HF_SITE_MET;
 }
 
 static bool gives_back(uint8_t kind)
@@ -94,8 +101,6 @@ bool hf_skips(const struct hf_site *site, const struct hf_op *op)
 
 	if (gives_back(op->kind))
 		return was_skipped(arm, op->at);
-	if (site && mutant.reached)
-		mutant.reached[index_of(site)] |= HF_SITE_REACHED;
 	if (!site || mutant.changed[index_of(site)] != HF_MUTATE_SKIP)
 		return false;
 	if (op->kind != HF_OP_TLB_FLUSH && op->kind != HF_OP_TLB_WAIT &&
@@ -104,18 +109,27 @@ bool hf_skips(const struct hf_site *site, const struct hf_op *op)
 	return true;
 }
 
+/* By the function that looked first; those of headers are called again and again. */
+static bool is_second_look(const struct hf_site *site, const char *function)
+{
+	return !strcmp(site->function, function) && !strstr(site->file, ".h");
+}
+
 uint64_t hf_stale_value(const struct hf_op *op)
 {
 	unsigned arm = (unsigned)hf_arm(), i = 0;
 	size_t site = index_of(op->site);
 
+	if (!mutant.reached && !mutant.stale)
+		return op->old;
 	while (i < mutant.nr_read[arm] && mutant.read[arm][i].at != op->at)
 		i++;
 	if (i == MAX_READ)
 		return op->old;
 	if (i == mutant.nr_read[arm]) {
 		mutant.nr_read[arm]++;
-	} else if (mutant.read[arm][i].value != op->old) {
+	} else if (mutant.read[arm][i].value != op->old &&
+		   is_second_look(op->site, mutant.read[arm][i].function)) {
 		if (mutant.changed[site] == HF_MUTATE_STALE)
 			return mutant.read[arm][i].value;
 		if (mutant.reached)
@@ -123,5 +137,6 @@ uint64_t hf_stale_value(const struct hf_op *op)
 	}
 	mutant.read[arm][i].at = op->at;
 	mutant.read[arm][i].value = op->old;
+	mutant.read[arm][i].function = op->site->function;
 	return op->old;
 }

@@ -6,11 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_OBJECTS 8192
-#define BUCKETS (2 * MAX_OBJECTS)
+#define BUCKETS (2 * HF_MAX_OBJECTS)
 
 static struct {
-	struct hf_object of[MAX_OBJECTS];
+	struct hf_object of[HF_MAX_OBJECTS];
 	uint32_t bucket[BUCKETS]; /* index plus 1 */
 	uint32_t nr;
 } objects;
@@ -23,8 +22,8 @@ uint32_t hf_object_of(uintptr_t at)
 	for (; objects.bucket[b]; b = (b + 1) % BUCKETS)
 		if (objects.of[objects.bucket[b] - 1].at == at)
 			return objects.bucket[b] - 1;
-	if (objects.nr == MAX_OBJECTS)
-		hf_fail("the explorer ran out of room: more than %d objects", MAX_OBJECTS);
+	if (objects.nr == HF_MAX_OBJECTS)
+		hf_fail("the explorer ran out of room: more than %d objects", HF_MAX_OBJECTS);
 	objects.bucket[b] = ++objects.nr;
 	o = &objects.of[objects.nr - 1];
 	*o = (struct hf_object){

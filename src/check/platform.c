@@ -67,9 +67,7 @@ static void checked_free(void *ctx, void *ptr, size_t size)
 
 static bool is_frame(const void *at)
 {
-	uint32_t block = hf_heap_block((uintptr_t)at);
-
-	return block != HF_NO_BLOCK && hf_heap_is_frame(block);
+	return hf_heap_in_frames((uintptr_t)at);
 }
 
 static bool is_hot(uintptr_t at)

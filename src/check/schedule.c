@@ -169,21 +169,9 @@ bool hf_rcu_is_freeing(void)
 /* Frames are memory, word by word; all else has its own address. */
 static uint32_t object_of(const struct hf_op *op)
 {
-	uint32_t block;
-
 	if (op->kind == HF_OP_WAIT || op->kind == HF_OP_TLB_WAIT)
 		return HF_NO_BLOCK;
-	if (op->kind == HF_OP_LOAD || op->kind == HF_OP_STORE) {
-		block = hf_heap_block(op->at);
-		if (block != HF_NO_BLOCK && hf_heap_is_frame(block))
-			return hf_object_of(op->at & ~(uintptr_t)7);
-	}
-	return hf_object_of(op->at);
-}
-
-uint32_t hf_pending_object(unsigned thread)
-{
-	return object_of(hf_pending(thread));
+	return hf_object_of(hf_heap_in_frames(op->at) ? op->at & ~(uintptr_t)7 : op->at);
 }
 
 static bool needs_empty_buffer(const struct hf_op *op)
@@ -224,10 +212,10 @@ static bool can_happen(const struct arm *a)
 	switch (op->kind) {
 	case HF_OP_LOCK:
 	case HF_OP_WRITE_LOCK:
-		o = hf_object(object_of(op));
+		o = hf_object(op->object);
 		return o->owner < 0 && !o->readers;
 	case HF_OP_READ_LOCK:
-		return hf_object(object_of(op))->owner < 0;
+		return hf_object(op->object)->owner < 0;
 	case HF_OP_WAIT:
 		return a->woken_by >= 0;
 	case HF_OP_TLB_WAIT:
@@ -496,6 +484,7 @@ static int32_t new_event(unsigned thread, const struct hf_op *op, uint32_t objec
 	*e = (struct hf_event){
 		.thread = (uint8_t)thread,
 		.kind = op->kind,
+		.site = op->site,
 		.object = object,
 		.block = object == HF_NO_BLOCK ? HF_NO_BLOCK : hf_object(object)->block,
 		.before = -1,
@@ -544,7 +533,7 @@ static void note_count(struct hf_event *e, const struct hf_op *op)
 static void carry_out(unsigned thread, struct hf_op *op)
 {
 	bool buffered = is_buffered(thread, op);
-	uint32_t object = buffered ? HF_NO_BLOCK : object_of(op);
+	uint32_t object = buffered ? HF_NO_BLOCK : op->object;
 	int32_t event = new_event(thread, op, object);
 	struct hf_event *e = &hf_m.events[event];
 
@@ -627,6 +616,7 @@ void hf_op(struct hf_op *op)
 	bool inside;
 
 	a->op = op;
+	op->object = object_of(op);
 	inside = op->kind == HF_OP_RMW && op->rmw == HF_RMW_CAS && op->at == a->block;
 	op->counts |= inside;
 	a->block = op->kind == HF_OP_LOAD && op->counts ? op->at : 0;

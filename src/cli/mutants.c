@@ -26,7 +26,8 @@ struct mutant {
 
 struct outcome {
 	bool killed;
-	char by[96]; /* scenario and verdict */
+	unsigned tried; /* scenarios */
+	char by[96];    /* scenario and verdict */
 	char detail[420];
 };
 
@@ -72,6 +73,7 @@ static struct hf_explore_options options_for(const struct work *w, size_t scenar
 		.policy = "holdfast",
 		.memory = HF_MEMORY_RC11,
 		.max_executions = w->executions,
+		.seconds = 10,
 		.stop = &hf_interrupted,
 	};
 }
@@ -157,7 +159,7 @@ static int make_mutants(struct work *w)
 		uint8_t seen = seen_at(w, i);
 		int orders[3];
 
-		if (!(seen & HF_SITE_REACHED))
+		if (!(seen & HF_SITE_MET))
 			continue;
 		if (s->kind > HF_SITE_RMW) {
 			err = add(w, i, HF_MUTATE_SKIP, 0);
@@ -181,6 +183,7 @@ static void run_unchanged(size_t i, void *arg)
 	struct work *w = arg;
 	struct hf_explore_options o = options_for(w, i);
 
+	o.sites = true;
 	if (hf_explorable(o.scn))
 		hf_explore(&o, &w->whole[i]);
 }
@@ -220,6 +223,7 @@ static void run_mutant(size_t i, void *arg)
 
 		if (!hf_explorable(o.scn) || !reaches(w, s, w->mutants[i].name))
 			continue;
+		out->tried++;
 		o.mutation = &w->mutants[i].m;
 		snprintf(out->by, sizeof(out->by), "%s", o.scn->name);
 		hf_explore(&o, &r);
@@ -246,6 +250,8 @@ static void mutant_is_done(size_t i, const char *died, void *arg)
 	       w->mutants[i].what);
 	if (out->killed)
 		printf(": %s: %.100s", out->by, out->detail);
+	else
+		printf(" (%u scenarios)", out->tried);
 	putchar('\n');
 	fflush(stdout);
 }
