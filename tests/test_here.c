@@ -3,6 +3,7 @@
  * nothing. */
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "kernel/run.h"
 #include "scenario/target.h"
 
 static struct hf_target *here;
@@ -149,9 +151,11 @@ static pid_t only_child(void)
 	return child;
 }
 
-/* Of the only child's memory, in KiB. */
+/* Of the only child's buffer, in KiB. */
 static long behind_pmds(void)
 {
+	uint64_t start, end;
+	bool buffer = false;
 	char path[64], line[256];
 	long all = 0, one;
 	FILE *f;
@@ -160,7 +164,9 @@ static long behind_pmds(void)
 	f = fopen(path, "r");
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "AnonHugePages: %ld", &one) == 1)
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &start, &end) == 2)
+			buffer = start / HF_HERE_SPACING == HF_HERE_BASE / HF_HERE_SPACING;
+		else if (buffer && sscanf(line, "AnonHugePages: %ld", &one) == 1)
 			all += one;
 	fclose(f);
 	return all;
