@@ -413,8 +413,13 @@ static void synchronise(unsigned thread, struct hf_op *op, uint32_t object, int3
 		o->readers--;
 		hf_memory_release(thread, object);
 		break;
+	/* a section that begins after the call sees what was taken away before it */
 	case HF_OP_RCU_LOCK:
 		a->rcu_depth++;
+		hf_memory_acquire(thread, object);
+		break;
+	case HF_OP_RCU_CALL:
+		hf_memory_release(thread, object);
 		break;
 	case HF_OP_RCU_UNLOCK:
 		a->rcu_depth--;

@@ -26,19 +26,26 @@ struct mutant {
 
 struct outcome {
 	bool killed;
-	unsigned tried; /* scenarios */
+	unsigned tried; /* cells */
 	char by[96];    /* scenario and verdict */
 	char detail[420];
 };
 
+/* A scenario over one kind of memory. */
+struct cell {
+	const struct hf_scenario *scn;
+	enum hf_kind kind;
+};
+
 struct work {
-	const struct hf_library *lib;
-	struct hf_explore_result *whole; /* of each scenario, unchanged */
+	struct cell *cells;
+	size_t nr_cells;
+	struct hf_explore_result *whole; /* of each cell, unchanged */
 	struct mutant *mutants;
 	struct outcome *outcomes;
 	size_t nr, killed;
 	uint64_t executions;
-	unsigned threads;
+	unsigned threads, seconds;
 	const char *only;
 	bool survivors;
 };
@@ -55,7 +62,8 @@ static void usage(FILE *to)
 	      "\n"
 	      "  --only TEXT         sites whose name has TEXT in it: \"gup_fast.c:66 ptep\"\n"
 	      "  --survivors         print only those that nothing noticed\n"
-	      "  --executions N      of each scenario at most, default 6000\n"
+	      "  --executions N      of each scenario at most, default 20000\n"
+	      "  --seconds N         the same, default 20\n"
 	      "  --threads N         processes at a time, default: one a CPU\n"
 	      "  --help\n"
 	      "\n"
@@ -63,17 +71,15 @@ static void usage(FILE *to)
 	      to);
 }
 
-static struct hf_explore_options options_for(const struct work *w, size_t scenario)
+static struct hf_explore_options options_for(const struct work *w, size_t cell)
 {
-	const struct hf_scenario *scn = w->lib->scn[scenario];
-
 	return (struct hf_explore_options){
-		.scn = scn,
-		.kind = (enum hf_kind)__builtin_ctzll(scn->kinds),
+		.scn = w->cells[cell].scn,
+		.kind = w->cells[cell].kind,
 		.policy = "holdfast",
 		.memory = HF_MEMORY_RC11,
 		.max_executions = w->executions,
-		.seconds = 10,
+		.seconds = w->seconds,
 		.stop = &hf_interrupted,
 	};
 }
@@ -145,7 +151,7 @@ static uint8_t seen_at(const struct work *w, size_t site)
 {
 	uint8_t seen = 0;
 
-	for (size_t i = 0; i < w->lib->nr; i++)
+	for (size_t i = 0; i < w->nr_cells; i++)
 		seen |= w->whole[i].sites[site];
 	return seen;
 }
@@ -184,8 +190,7 @@ static void run_unchanged(size_t i, void *arg)
 	struct hf_explore_options o = options_for(w, i);
 
 	o.sites = true;
-	if (hf_explorable(o.scn))
-		hf_explore(&o, &w->whole[i]);
+	hf_explore(&o, &w->whole[i]);
 }
 
 static void unchanged_is_done(size_t i, const char *died, void *arg)
@@ -193,17 +198,17 @@ static void unchanged_is_done(size_t i, const char *died, void *arg)
 	struct work *w = arg;
 
 	if (died || w->whole[i].verdict != HF_OK)
-		fprintf(stderr, "holdfast: %s fails without any change: %s\n", w->lib->scn[i]->name,
-			died ? died : w->whole[i].detail);
+		fprintf(stderr, "holdfast: %s fails without any change: %s\n",
+			w->cells[i].scn->name, died ? died : w->whole[i].detail);
 }
 
 /* Whether a scenario's arms come to the mutant's place. */
-static bool reaches(const struct work *w, size_t scenario, const char *name)
+static bool reaches(const struct work *w, size_t cell, const char *name)
 {
 	char other[NAME];
 
 	for (size_t i = 0; hf_explore_site(i) && i < HF_MAX_SITES; i++) {
-		if (!w->whole[scenario].sites[i])
+		if (!w->whole[cell].sites[i])
 			continue;
 		hf_site_name(hf_explore_site(i), other, sizeof(other));
 		if (!strcmp(other, name))
@@ -218,14 +223,14 @@ static void run_mutant(size_t i, void *arg)
 	struct work *w = arg;
 	struct outcome *out = &w->outcomes[i];
 
-	for (size_t s = 0; s < w->lib->nr && !out->killed; s++) {
+	for (size_t s = 0; s < w->nr_cells && !out->killed; s++) {
 		struct hf_explore_options o = options_for(w, s);
 
-		if (!hf_explorable(o.scn) || !reaches(w, s, w->mutants[i].name))
+		if (!reaches(w, s, w->mutants[i].name))
 			continue;
 		out->tried++;
 		o.mutation = &w->mutants[i].m;
-		snprintf(out->by, sizeof(out->by), "%s", o.scn->name);
+		snprintf(out->by, sizeof(out->by), "%s (%s)", o.scn->name, hf_kind_name(o.kind));
 		hf_explore(&o, &r);
 		out->killed = r.verdict != HF_OK;
 		if (out->killed)
@@ -251,23 +256,35 @@ static void mutant_is_done(size_t i, const char *died, void *arg)
 	if (out->killed)
 		printf(": %s: %.100s", out->by, out->detail);
 	else
-		printf(" (%u scenarios)", out->tried);
+		printf(" (%u explorations)", out->tried);
 	putchar('\n');
 	fflush(stdout);
 }
 
-static int run_all(struct work *w)
+static int make_cells(struct work *w, const struct hf_library *lib)
 {
-	struct hf_pool unchanged = { .nr = w->lib->nr,
-				     .threads = w->threads,
-				     .run = run_unchanged,
-				     .done = unchanged_is_done,
-				     .arg = w };
+	w->cells = calloc(lib->nr * HF_NR_KINDS, sizeof(*w->cells));
+	for (size_t i = 0; w->cells && i < lib->nr; i++)
+		for (int k = 0; k < HF_NR_KINDS && hf_explorable(lib->scn[i]); k++)
+			if (lib->scn[i]->kinds & HF_KINDS_OF(k))
+				w->cells[w->nr_cells++] =
+					(struct cell){ lib->scn[i], (enum hf_kind)k };
+	return w->nr_cells ? 0 : -1;
+}
+
+static int run_all(struct work *w, const struct hf_library *lib)
+{
+	struct hf_pool unchanged = {
+		.threads = w->threads, .run = run_unchanged, .done = unchanged_is_done, .arg = w
+	};
 	struct hf_pool all = {
 		.threads = w->threads, .run = run_mutant, .done = mutant_is_done, .arg = w
 	};
 
-	w->whole = hf_shared_alloc(w->lib->nr * sizeof(*w->whole));
+	if (make_cells(w, lib))
+		return HF_EXIT_USAGE;
+	unchanged.nr = w->nr_cells;
+	w->whole = hf_shared_alloc(w->nr_cells * sizeof(*w->whole));
 	if (!w->whole || hf_pool_run(&unchanged) || make_mutants(w) || !w->nr)
 		return HF_EXIT_USAGE;
 	w->outcomes = hf_shared_alloc(w->nr * sizeof(*w->outcomes));
@@ -289,6 +306,7 @@ static int parse_options(int argc, char **argv, struct work *w, int *status)
 		{ "only", required_argument, NULL, 'o' },
 		{ "survivors", no_argument, NULL, 's' },
 		{ "executions", required_argument, NULL, 'e' },
+		{ "seconds", required_argument, NULL, 'S' },
 		{ "threads", required_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -308,6 +326,8 @@ static int parse_options(int argc, char **argv, struct work *w, int *status)
 			w->survivors = true;
 		if (c == 'e')
 			w->executions = strtoull(optarg, NULL, 10);
+		if (c == 'S')
+			w->seconds = (unsigned)strtoul(optarg, NULL, 10);
 		if (c == 't')
 			w->threads = (unsigned)strtoul(optarg, NULL, 10);
 	}
@@ -324,8 +344,8 @@ int hf_cmd_mutants(int argc, char **argv)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct hf_library lib = { .nr = 0 };
-	struct work w = { .lib = &lib,
-			  .executions = 6000,
+	struct work w = { .executions = 20000,
+			  .seconds = 20,
 			  .threads = cpus > 0 ? (unsigned)cpus : 1 };
 	int status;
 
@@ -333,10 +353,11 @@ int hf_cmd_mutants(int argc, char **argv)
 		return status;
 	status = hf_library_load(&lib, argv + optind, (size_t)(argc - optind));
 	if (!status)
-		status = run_all(&w);
-	hf_shared_free(w.whole, lib.nr * sizeof(*w.whole));
+		status = run_all(&w, &lib);
+	hf_shared_free(w.whole, w.nr_cells * sizeof(*w.whole));
 	hf_shared_free(w.outcomes, w.nr * sizeof(*w.outcomes));
 	free(w.mutants);
+	free(w.cells);
 	hf_library_free(&lib);
 	return status;
 }

@@ -70,14 +70,14 @@ static enum translation translate_and_move(const struct access *a, uint64_t addr
 	if (!pmds)
 		return NEEDS_FAULT;
 	ptep = hf_pmd_entry(pmds, addr);
-	pte = hf_ld(ptep, seq_cst);
+	pte = hf_ld(ptep, acquire);
 	if (!pte)
 		return NEEDS_FAULT;
 	if (hf_pmd_huge(pte)) {
 		offset = addr & ~HF_PMD_MASK;
 	} else {
 		ptep = &hf_entry_table(pte)->entry[hf_pte_index(addr)];
-		pte = hf_ld(ptep, seq_cst);
+		pte = hf_ld(ptep, acquire);
 	}
 	if (!hf_pte_present(pte) || pte & HF_PTE_PROTNONE || (a->write && !hf_pte_write(pte)))
 		return NEEDS_FAULT;

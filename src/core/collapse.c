@@ -107,7 +107,7 @@ static void map_folio(struct collapse *c)
 		hf_or(&c->head->flags, HF_PG_EXCLUSIVE, release);
 	hf_folio_set_anon(c->head, c->vma, c->addr);
 	hf_folio_add_pmd_rmap(c->mm, c->head);
-	hf_st(hf_pmd_entry(c->pmds, c->addr), hf_mk_pte(hf_page_pfn(sys, c->head), flags), seq_cst);
+	hf_st(hf_pmd_entry(c->pmds, c->addr), hf_mk_pte(hf_page_pfn(sys, c->head), flags), release);
 	hf_count(sys, HF_STAT_COLLAPSES, 1);
 }
 
@@ -119,7 +119,7 @@ static int collapse_locked(struct collapse *c, struct hf_table *deposit)
 	hf_st(pmdp, 0, seq_cst);
 	hf_tlb_flush(c->mm);
 	if (!exact(c)) {
-		hf_st(pmdp, hf_mk_table_entry(c->leaf), seq_cst);
+		hf_st(pmdp, hf_mk_table_entry(c->leaf), release);
 		return -HF_EAGAIN;
 	}
 	for (unsigned i = 0; i < HF_PMD_PAGES; i++)

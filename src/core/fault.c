@@ -22,7 +22,7 @@ struct fault {
 static void fault_lock(struct fault *f)
 {
 	hf_mutex_lock(f->mm->sys, &f->table->ptl);
-	f->pte = hf_ld(f->ptep, seq_cst);
+	f->pte = hf_ld(f->ptep, relaxed);
 }
 
 static void fault_unlock(struct fault *f)
@@ -57,7 +57,7 @@ static void install_own(struct fault *f, struct hf_page *page)
 
 	hf_page_add_new_rmap(page, f->vma, f->addr, sys->policy->has_mark);
 	/* release: GUP-fast, which reads the entry first, then sees the mark and the contents */
-	hf_st(f->ptep, own_pte(f, hf_page_pfn(sys, page)), seq_cst);
+	hf_st(f->ptep, own_pte(f, hf_page_pfn(sys, page)), release);
 	hf_lru_add(sys, page);
 }
 
@@ -111,7 +111,7 @@ static void install_folio(struct fault *f, struct hf_page *head)
 			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, release);
 		hf_page_add_rmap(f->mm, head + i);
 		hf_st(&f->table->entry[hf_pte_index(start) + i],
-		      own_pte(f, hf_page_pfn(sys, head + i)), seq_cst);
+		      own_pte(f, hf_page_pfn(sys, head + i)), release);
 	}
 }
 
@@ -141,7 +141,7 @@ static int anonymous_fault(struct fault *f)
 	} else if (hf_pte_none(f->pte)) {
 		uint64_t flags = HF_PTE_SPECIAL | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
 
-		hf_st(f->ptep, hf_mk_pte(0, flags), seq_cst);
+		hf_st(f->ptep, hf_mk_pte(0, flags), release);
 	}
 	f->again = !hf_pte_none(f->pte);
 	fault_unlock(f);
@@ -172,7 +172,7 @@ static void map_file_page(struct fault *f, struct hf_page *page)
 	}
 	hf_page_get(page);
 	hf_page_add_rmap(f->mm, page);
-	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(f->mm->sys, page), flags), seq_cst);
+	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(f->mm->sys, page), flags), release);
 }
 
 /* Nothing is mapped yet, in a mapping of a file. */
@@ -216,7 +216,7 @@ static void make_shared_writable(struct fault *f, struct hf_page *page)
 {
 	hf_page_set_dirty(page);
 	hf_and(f->ptep, ~HF_PTE_UFFD_WP, relaxed);
-	hf_or(f->ptep, hf_written_flags(f->vma), seq_cst);
+	hf_or(f->ptep, hf_written_flags(f->vma), release);
 }
 
 /* ---- copy-on-write ---- */
@@ -225,9 +225,9 @@ void hf_keep_page(const struct hf_vma *vma, unsigned fault_flags, _Atomic uint64
 {
 	if (fault_flags & HF_FAULT_FLAG_WRITE) {
 		hf_and(entry, ~HF_PTE_UFFD_WP, relaxed);
-		hf_or(entry, hf_written_flags(vma), seq_cst);
+		hf_or(entry, hf_written_flags(vma), release);
 	} else {
-		hf_or(entry, HF_PTE_YOUNG, seq_cst);
+		hf_or(entry, HF_PTE_YOUNG, relaxed);
 	}
 	hf_count(vma->mm->sys, HF_STAT_COW_REUSES, 1);
 }
@@ -282,7 +282,7 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 static void switch_to_copy(struct fault *f, struct hf_page *copy)
 {
 	/* No CPU may still read the old page once somebody can write the new one. */
-	hf_xchg(f->ptep, 0, seq_cst);
+	hf_xchg(f->ptep, 0, relaxed);
 	hf_tlb_flush(f->mm);
 	install_own(f, copy);
 	hf_count(f->mm->sys,
@@ -380,7 +380,7 @@ static void map_swapped(struct fault *f, struct hf_page *page, size_t slot)
 	if (keep && !write && f->vma->prot & HF_PROT_WRITE && sys->policy->has_mark &&
 	    !hf_pte_tracks(f->pte, hf_wants_soft_dirty(f->vma)))
 		flags |= HF_PTE_WRITE;
-	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(sys, page), flags), seq_cst);
+	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(sys, page), flags), release);
 }
 
 /* Called with ptl held; drops it. */

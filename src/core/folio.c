@@ -87,7 +87,7 @@ static int freeze_one(const struct hf_family_entry *e, void *arg)
 		return 0;
 	if (hf_ptep_clear_try_share(e->mm, e->ptep, page, &pte, &exclusive))
 		return -HF_EBUSY;
-	hf_st(e->ptep, hf_mk_pte_migration(pte, exclusive), seq_cst);
+	hf_st(e->ptep, hf_mk_pte_migration(pte, exclusive), release);
 	hf_page_remove_rmap(e->mm, page);
 	hf_page_put(sys, page);
 	return 0;
@@ -106,7 +106,7 @@ static int thaw_one(const struct hf_family_entry *e, void *arg)
 	hf_page_add_rmap(e->mm, m->now);
 	if (pte & HF_PTE_MIG_EXCLUSIVE)
 		hf_or(&m->now->flags, HF_PG_EXCLUSIVE, release);
-	hf_st(e->ptep, hf_pte_from_migration(pte, hf_page_pfn(sys, m->now)), seq_cst);
+	hf_st(e->ptep, hf_pte_from_migration(pte, hf_page_pfn(sys, m->now)), release);
 	return 0;
 }
 
@@ -149,12 +149,12 @@ static void take_apart(struct hf_page *head, size_t nr)
 		page->index = head->index + i;
 		hf_st(&page->anon_vma, hf_ld(&head->anon_vma, relaxed), relaxed);
 		hf_st(&page->flags, flags, relaxed);
-		hf_st(&page->compound, 0, seq_cst);
-		hf_st(&page->counts, HF_COUNT_REF, seq_cst);
+		hf_st(&page->compound, 0, release);
+		hf_st(&page->counts, HF_COUNT_REF, release);
 	}
 	hf_and(&head->flags, ~HF_PG_EXCLUSIVE, relaxed);
-	hf_st(&head->compound, 0, seq_cst);
-	hf_st(&head->counts, HF_COUNT_REF, seq_cst);
+	hf_st(&head->compound, 0, release);
+	hf_st(&head->counts, HF_COUNT_REF, release);
 }
 
 static int split_locked(struct hf_system *sys, struct hf_page *page, struct hf_anon_vma *av)

@@ -26,7 +26,7 @@ static void fork_begin(struct hf_mm *parent)
 
 static void fork_end(struct hf_mm *parent)
 {
-	hf_add(&parent->write_protect_seq, 1, seq_cst);
+	hf_add(&parent->write_protect_seq, 1, release);
 	hf_mmap_write_unlock(parent);
 }
 
@@ -35,7 +35,7 @@ static void protect_entry(_Atomic uint64_t *ptep)
 	if (!hf_pte_write(hf_ld(ptep, relaxed)) || !hf_pte_present(hf_ld(ptep, relaxed)))
 		return;
 	hf_or(ptep, HF_PTE_FORK_WRITE, relaxed);
-	hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
+	hf_and(ptep, ~HF_PTE_WRITE, relaxed);
 }
 
 static int protect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
@@ -65,7 +65,7 @@ static void unprotect_entry(struct hf_mm *mm, _Atomic uint64_t *ptep)
 		return;
 	if (hf_page_exclusive(hf_pfn_page(mm->sys, hf_pte_pfn(pte))))
 		hf_or(ptep, HF_PTE_WRITE, relaxed);
-	hf_and(ptep, ~HF_PTE_FORK_WRITE, seq_cst);
+	hf_and(ptep, ~HF_PTE_FORK_WRITE, release);
 }
 
 static int unprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
@@ -108,7 +108,7 @@ static void for_each_copied(struct hf_mm *mm, const struct hf_walk *walk)
 static void share_entry(_Atomic uint64_t *src, _Atomic uint64_t *dst, hf_pte pte)
 {
 	if (hf_pte_write(pte))
-		hf_and(src, ~HF_PTE_WRITE, seq_cst);
+		hf_and(src, ~HF_PTE_WRITE, relaxed);
 	if (pte & HF_PTE_FORK_WRITE)
 		hf_and(src, ~HF_PTE_FORK_WRITE, relaxed);
 	pte &= ~(HF_PTE_WRITE | HF_PTE_YOUNG | HF_PTE_FORK_WRITE);
@@ -121,7 +121,7 @@ static void give_back(_Atomic uint64_t *src, hf_pte pte)
 	if (!(pte & HF_PTE_FORK_WRITE))
 		return;
 	hf_or(src, HF_PTE_WRITE, relaxed);
-	hf_and(src, ~HF_PTE_FORK_WRITE, seq_cst);
+	hf_and(src, ~HF_PTE_FORK_WRITE, release);
 }
 
 /* The parent keeps its page; the child gets a new one with the same bytes. */
@@ -187,7 +187,7 @@ static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *ds
 
 static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst, uint64_t addr)
 {
-	hf_pte pte = hf_ld(src, seq_cst);
+	hf_pte pte = hf_ld(src, relaxed);
 
 	if (hf_pte_none(pte))
 		return 0;
@@ -195,10 +195,10 @@ static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 	if (hf_pte_swap(pte)) {
 		pte &= ~HF_PTE_SWP_EXCLUSIVE;
 		hf_slot_get(f->parent->sys, hf_pte_slot(pte));
-		hf_st(src, pte, seq_cst);
+		hf_st(src, pte, release);
 	} else if (hf_pte_migration(pte)) {
 		pte &= ~(HF_PTE_MIG_WRITE | HF_PTE_MIG_EXCLUSIVE);
-		hf_st(src, pte, seq_cst);
+		hf_st(src, pte, release);
 	}
 	if (!hf_pte_present(pte) || hf_pte_special(pte)) {
 		hf_st(dst, pte, release);
@@ -280,7 +280,7 @@ static int copy_hugetlb(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t 
 static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst,
 			    uint64_t addr)
 {
-	hf_pte pmd = hf_ld(src, seq_cst);
+	hf_pte pmd = hf_ld(src, relaxed);
 	struct hf_page *head;
 
 	if (!hf_pte_present(pmd)) {
@@ -325,7 +325,7 @@ static int fork_huge(struct hf_mm *parent, struct hf_table *table, uint64_t addr
 {
 	struct fork *f = arg;
 	_Atomic uint64_t *src = hf_pmd_entry(table, addr);
-	hf_pte pmd = hf_ld(src, seq_cst);
+	hf_pte pmd = hf_ld(src, relaxed);
 	struct hf_page *head;
 	struct hf_table *to, *leaf;
 

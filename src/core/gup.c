@@ -151,7 +151,7 @@ static int follow(struct gup *g, struct hf_vma *vma, uint64_t addr, struct hf_re
 
 	if (!ptep)
 		return need(g, vma, 0);
-	pte = hf_ld(ptep, seq_cst);
+	pte = hf_ld(ptep, relaxed);
 	ret = need(g, vma, pte);
 	if (!ret)
 		ret = grab(g, pte, huge, ref);

@@ -49,11 +49,11 @@ static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned t
 	if (!pmds)
 		return false;
 	pmdp = hf_pmd_entry(pmds, addr);
-	pmd = hf_ld(pmdp, seq_cst);
+	pmd = hf_ld(pmdp, acquire);
 	if (!pmd)
 		return false;
 	ptep = hf_pmd_huge(pmd) ? pmdp : &hf_entry_table(pmd)->entry[hf_pte_index(addr)];
-	pte = hf_ld(ptep, seq_cst);
+	pte = hf_ld(ptep, acquire);
 	if (!entry_allows(pte, taken) || hf_pmd_huge(pmd) != hf_pmd_huge(pte))
 		return false;
 	marked = hf_pfn_page(sys, hf_pte_pfn(pte));
@@ -91,7 +91,7 @@ size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, u
 	struct hf_system *sys = mm->sys;
 	uint64_t delta = hf_gup_delta(sys, taken);
 	bool pin = taken & HF_FOLL_PIN;
-	uint32_t seq = hf_ld(&mm->write_protect_seq, seq_cst);
+	uint32_t seq = hf_ld(&mm->write_protect_seq, acquire);
 	struct hf_page *page;
 	size_t got = 0;
 

@@ -84,7 +84,7 @@ void hf_split_huge_pmd(struct hf_mm *mm, struct hf_table *table, uint64_t addr)
 	/* a CPU may set YOUNG and DIRTY meanwhile */
 	do {
 		fill_leaf(leaf, pmd);
-	} while (!hf_cas(pmdp, &pmd, hf_mk_table_entry(leaf), seq_cst));
+	} while (!hf_cas(pmdp, &pmd, hf_mk_table_entry(leaf), acq_rel));
 	hf_count(mm->sys, HF_STAT_THP_SPLITS, 1);
 }
 
@@ -160,7 +160,7 @@ static void map_new_folio(struct huge_fault *f, struct hf_page *head, struct hf_
 		pmd = own_pmd(f, hf_page_pfn(sys, head)) | HF_PTE_SPECIAL;
 	}
 	hf_deposit(f->table, leaf);
-	hf_st(f->pmdp, pmd, seq_cst);
+	hf_st(f->pmdp, pmd, release);
 }
 
 /* No PMD yet. */

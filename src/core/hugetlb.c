@@ -123,7 +123,7 @@ int hf_hugetlb_map(struct hf_vma *vma)
 		return err;
 	}
 	for (uint64_t addr = vma->start; addr < vma->end; addr += HF_PMD_SIZE)
-		hf_st(hf_pmd_entry(hf_pmd_table(mm, addr), addr), HF_PMD_RESERVED, seq_cst);
+		hf_st(hf_pmd_entry(hf_pmd_table(mm, addr), addr), HF_PMD_RESERVED, release);
 	return 0;
 }
 
@@ -152,7 +152,7 @@ static void install(struct hugetlb_fault *f, struct hf_page *head)
 		hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
 	hf_folio_set_anon(head, f->vma, f->addr);
 	hf_folio_add_pmd_rmap(mm, head);
-	hf_st(f->pmdp, own_pmd(f, hf_page_pfn(mm->sys, head)), seq_cst);
+	hf_st(f->pmdp, own_pmd(f, hf_page_pfn(mm->sys, head)), release);
 }
 
 /* Reads get a page of their own, too: there is no huge zeropage for hugetlb. */
@@ -194,7 +194,7 @@ static int map_file_folio(struct hugetlb_fault *f)
 		hf_st(f->pmdp,
 		      hf_mk_pte(hf_page_pfn(mm->sys, head),
 				HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot)),
-		      seq_cst);
+		      release);
 		mapped = true;
 	}
 	hf_mutex_unlock(mm->sys, &f->table->ptl);

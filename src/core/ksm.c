@@ -109,12 +109,12 @@ static bool write_protect(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_pa
 	pte = hf_xchg(ptep, 0, seq_cst);
 	hf_tlb_flush(mm);
 	if (!exact(page) || (exclusive && hf_page_try_share(mm->sys, page))) {
-		hf_st(ptep, pte, seq_cst);
+		hf_st(ptep, pte, release);
 		return false;
 	}
 	if (pte & HF_PTE_DIRTY)
 		hf_page_set_dirty(page);
-	hf_st(ptep, pte & ~(HF_PTE_WRITE | HF_PTE_DIRTY), seq_cst);
+	hf_st(ptep, pte & ~(HF_PTE_WRITE | HF_PTE_DIRTY), release);
 	return true;
 }
 
@@ -124,14 +124,14 @@ static void replace(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_page *pa
 	struct hf_system *sys = mm->sys;
 	uint64_t flags = hf_ld(ptep, relaxed) & (HF_PTE_PROTNONE | HF_PTE_TRACK);
 
-	hf_xchg(ptep, 0, seq_cst);
+	hf_xchg(ptep, 0, relaxed);
 	hf_tlb_flush(mm);
 	if (stable == sys->zeropage) {
-		hf_st(ptep, hf_mk_pte(0, HF_PTE_SPECIAL | flags), seq_cst);
+		hf_st(ptep, hf_mk_pte(0, HF_PTE_SPECIAL | flags), release);
 	} else {
 		hf_page_get(stable);
 		hf_page_add_rmap(mm, stable);
-		hf_st(ptep, hf_mk_pte(hf_page_pfn(sys, stable), flags), seq_cst);
+		hf_st(ptep, hf_mk_pte(hf_page_pfn(sys, stable), flags), release);
 	}
 	hf_page_remove_rmap(mm, page);
 }

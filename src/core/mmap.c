@@ -49,7 +49,7 @@ static int zap_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, ui
 
 		if (hf_pte_none(hf_ld(ptep, relaxed)))
 			continue;
-		pte = hf_xchg(ptep, 0, seq_cst);
+		pte = hf_xchg(ptep, 0, relaxed);
 		if (hf_pte_swap(pte))
 			hf_slot_put(mm->sys, hf_pte_slot(pte));
 		g->flush |= hf_pte_present(pte);
@@ -67,7 +67,7 @@ static int zap_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, ui
 static int zap_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
 {
 	struct gather *g = arg;
-	hf_pte pmd = hf_xchg(hf_pmd_entry(table, addr), 0, seq_cst);
+	hf_pte pmd = hf_xchg(hf_pmd_entry(table, addr), 0, relaxed);
 	struct hf_page *head;
 
 	if (!hf_pte_present(pmd)) {

@@ -24,7 +24,7 @@ static void move_entry(struct hf_mm *mm, uint64_t old, uint64_t new)
 	hf_mutex_unlock(mm->sys, &table->ptl);
 	ptep = hf_pte_lock(mm, new, &table, &huge);
 	/* what moved has changed, for those who look at addresses */
-	hf_st(ptep, pte && !hf_pte_absent(pte) ? pte | HF_PTE_SOFT_DIRTY : pte, seq_cst);
+	hf_st(ptep, pte && !hf_pte_absent(pte) ? pte | HF_PTE_SOFT_DIRTY : pte, release);
 	hf_mutex_unlock(mm->sys, &table->ptl);
 }
 

@@ -206,7 +206,7 @@ int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
 
 void hf_page_get(struct hf_page *page)
 {
-	uint64_t old = hf_ref_add(&hf_folio(page)->counts, HF_COUNT_REF, seq_cst);
+	uint64_t old = hf_ref_add(&hf_folio(page)->counts, HF_COUNT_REF, relaxed);
 
 	hf_assert(refs_of(old) > 0 && refs_of(old) < HF_REFS_MAX);
 	(void)old;

@@ -36,7 +36,7 @@ static void change_entry(struct hf_mm *mm, _Atomic uint64_t *ptep, struct change
 	hf_pte pte = hf_ld(ptep, relaxed), new, lost, gained;
 
 	if (hf_pte_migration(pte))
-		hf_st(ptep, changed_migration(pte, c->prot), seq_cst);
+		hf_st(ptep, changed_migration(pte, c->prot), release);
 	if (!hf_pte_present(pte))
 		return;
 	/* a CPU may set YOUNG and DIRTY meanwhile */

@@ -27,7 +27,7 @@ static int unmap_one(struct hf_mm *mm, uint64_t addr, void *arg)
 	if (pte & HF_PTE_DIRTY)
 		hf_or(&u->page->flags, HF_PG_DIRTY, relaxed);
 	hf_slot_get(sys, u->slot);
-	hf_st(ptep, hf_mk_pte_swap(u->slot, exclusive) | (pte & HF_PTE_TRACK), seq_cst);
+	hf_st(ptep, hf_mk_pte_swap(u->slot, exclusive) | (pte & HF_PTE_TRACK), release);
 	hf_page_remove_rmap(mm, u->page);
 	hf_page_put(sys, u->page);
 	return 0;
@@ -56,7 +56,7 @@ static int discard_one(struct hf_mm *mm, uint64_t addr, void *arg)
 	hf_tlb_flush(mm);
 	if (pte & HF_PTE_DIRTY || hf_ld(&page->flags, seq_cst) & HF_PG_DIRTY ||
 	    hf_page_refs(page) != 2) {
-		hf_st(ptep, pte, seq_cst);
+		hf_st(ptep, pte, release);
 		hf_and(&page->flags, ~HF_PG_LAZYFREE, relaxed);
 		return -HF_EBUSY;
 	}

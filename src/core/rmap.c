@@ -178,7 +178,7 @@ int hf_ptep_clear_try_share(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_
 	hf_tlb_flush(mm);
 	if (!*exclusive || !hf_page_try_share(mm->sys, page))
 		return 0;
-	hf_st(ptep, *pte, seq_cst);
+	hf_st(ptep, *pte, release);
 	return -HF_EBUSY;
 }
 

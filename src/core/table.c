@@ -52,7 +52,7 @@ static struct hf_table *lookup(const struct hf_mm *mm, uint64_t addr, unsigned l
 	struct hf_table *table = mm->pgd;
 
 	for (unsigned at = 3; at > level; at--) {
-		uint64_t entry = hf_ld(&table->entry[index_at(addr, at)], seq_cst);
+		uint64_t entry = hf_ld(&table->entry[index_at(addr, at)], acquire);
 
 		if (!entry || hf_pmd_huge(entry))
 			return NULL;
@@ -260,7 +260,7 @@ static void prune(struct hf_table *table, unsigned level, uint64_t base, uint64_
 		if (start < floor || start + span > ceiling)
 			continue;
 		hf_assert(!hf_entry_table(entry)->deposit);
-		hf_st(&table->entry[i], 0, seq_cst);
+		hf_st(&table->entry[i], 0, release);
 		hf_entry_table(entry)->rcu.owner = *unlinked;
 		*unlinked = hf_entry_table(entry);
 	}

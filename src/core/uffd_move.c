@@ -46,7 +46,7 @@ static int move_page(const struct move *m, _Atomic uint64_t *from, _Atomic uint6
 	hf_tlb_flush(m->mm);
 	/* GUP-fast may have come between */
 	if (!movable(sys, page)) {
-		hf_st(from, pte, seq_cst);
+		hf_st(from, pte, release);
 		return -HF_EBUSY;
 	}
 	page->index = m->dst_vma->pgoff + ((m->dst - m->dst_vma->start) >> HF_PAGE_SHIFT);
@@ -54,7 +54,7 @@ static int move_page(const struct move *m, _Atomic uint64_t *from, _Atomic uint6
 	pte |= HF_PTE_SOFT_DIRTY;
 	if (m->dst_vma->prot & HF_PROT_WRITE)
 		pte |= HF_PTE_WRITE | HF_PTE_DIRTY;
-	hf_st(to, pte & ~HF_PTE_UFFD_WP, seq_cst);
+	hf_st(to, pte & ~HF_PTE_UFFD_WP, release);
 	return 0;
 }
 
