@@ -56,9 +56,9 @@ static void usage(FILE *to)
 	      "\n"
 	      "Makes the core worse in one place at a time, as far as the scenarios' par blocks "
 	      "come there, and\n"
-	      "explores them under rc11: an order weakened by one step, a lock, flush or RCU "
-	      "section left out,\n"
-	      "a second look skipped. Prints each with what noticed it.\n"
+	      "explores them: under rc11 with an order weakened by one step; under sc with a lock, "
+	      "flush or RCU\n"
+	      "section left out, or a second look skipped. Prints each with what noticed it.\n"
 	      "\n"
 	      "  --only TEXT         sites whose name has TEXT in it: \"gup_fast.c:66 ptep\"\n"
 	      "  --survivors         print only those that nothing noticed\n"
@@ -230,6 +230,9 @@ static void run_mutant(size_t i, void *arg)
 			continue;
 		out->tried++;
 		o.mutation = &w->mutants[i].m;
+		/* what is left out is missed in any order; an order is one of weak memory only */
+		if (o.mutation->kind != HF_MUTATE_ORDER)
+			o.memory = HF_MEMORY_SC;
 		snprintf(out->by, sizeof(out->by), "%s (%s)", o.scn->name, hf_kind_name(o.kind));
 		hf_explore(&o, &r);
 		out->killed = r.verdict != HF_OK;
