@@ -85,8 +85,8 @@ agree() { # POLICY DEPTH VERDICTS [OPTION...]
 	to=$2
 	each=$3
 	shift 3
-	# The model has base pages only, which stay where they are.
-	set -- --without migrate,merge "$@"
+	# The model has base pages only, which stay where they are, and nobody maps what is unmapped or asks for FOLL_GET.
+	set -- --without migrate,merge,map,get "$@"
 	# shellcheck disable=SC2046 # words
 	model "$of" "$to" $(definitions "$@") || return
 	for verdict in $each; do
