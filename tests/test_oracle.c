@@ -184,6 +184,48 @@ static void device_writes_must_arrive(void **state)
 	assert_int_equal(run(text, seen({ 9, 0, 0x41, 0 }, { 10, 0, 0x41, 0 })), HF_LEAK);
 }
 
+/* What its parent had before the fork is the child's own past, not another process's bytes. */
+static void children_inherit_the_past(void **state)
+{
+	const char *text = HEAD "P: pin d b w\ndevice: write d 0x41\nP: fork C\nC: read b\n";
+	const char *zeros = "about x\nprocess P\nP: map b 1\nP: pin d b w\n"
+			    "device: write d 0x41\nP: fork C\nC: fork D\nD: read b\n";
+
+	(void)state;
+	assert_int_equal(run(text, seen({ 8, 0, 0x41, 0 })), HF_OK);
+	assert_int_equal(run(text, seen({ 8, 0, 0x11, 0 })), HF_LOST_WRITE);
+	assert_true(strstr(cell.detail, "but the device wrote 0x41 there (line 6)"));
+	assert_int_equal(run(text, seen({ 8, 0, 0, 0 })), HF_LOST_WRITE);
+	assert_int_equal(run(zeros, seen({ 8, 0, 0, 0 })), HF_LOST_WRITE);
+	assert_int_equal(run(zeros, seen({ 8, 0, 0x77, 0 })), HF_BUG);
+}
+
+static void only_what_was_before_the_fork_is_inherited(void **state)
+{
+	const char *after = HEAD "P: fork C\nP: write b 0x21\nC: write b 0x31\nC: read b\n";
+	const char *wiped = HEAD "P: write b 0x21\nP: advise b wipeonfork\nP: fork C\nC: read b\n";
+	const char *nephew = HEAD "P: fork C\nC: write b 0x31\nP: fork D\nD: read b\n";
+
+	(void)state;
+	assert_int_equal(run(after, seen({ 8, 0, 0x11, 0 })), HF_LOST_WRITE);
+	assert_int_equal(run(after, seen({ 8, 0, 0x21, 0 })), HF_LEAK);
+	assert_int_equal(run(wiped, seen({ 8, 0, 0x11, 0 })), HF_LEAK);
+	assert_int_equal(run(nephew, seen({ 8, 0, 0x31, 0 })), HF_LEAK);
+}
+
+static void references_to_inherited_bytes_go_stale(void **state)
+{
+	const char *r = HEAD "P: write b 0x21\nP: fork C\nC: pin d b r\ndevice: read d\n";
+	const char *w = HEAD "P: write b 0x21\nP: fork C\nC: pin d b w\ndevice: read d\n";
+	const char *pipe = HEAD "P: write b 0x21\nP: fork C\nC: vmsplice d b\ndevice: read d\n";
+
+	(void)state;
+	assert_int_equal(run(r, seen({ 8, 0, 0x21, 0 })), HF_OK);
+	assert_int_equal(run(r, seen({ 8, 0, 0x11, 0 })), HF_STALE_READ);
+	assert_int_equal(run(w, seen({ 8, 0, 0x11, 0 })), HF_LOST_WRITE);
+	assert_int_equal(run(pipe, seen({ 8, 0, 0x11, 0 })), HF_STALE_READ);
+}
+
 static void failures_are_refusals_unless_allowed(void **state)
 {
 	(void)state;
@@ -283,6 +325,9 @@ int main(void)
 		cmocka_unit_test(pins_are_windows),
 		cmocka_unit_test(plain_references_may_be_old_but_not_foreign),
 		cmocka_unit_test(device_writes_must_arrive),
+		cmocka_unit_test(children_inherit_the_past),
+		cmocka_unit_test(only_what_was_before_the_fork_is_inherited),
+		cmocka_unit_test(references_to_inherited_bytes_go_stale),
 		cmocka_unit_test(failures_are_refusals_unless_allowed),
 		cmocka_unit_test(targets_speak_for_themselves),
 		cmocka_unit_test(a_wrong_check_is_the_files_fault),

@@ -109,19 +109,37 @@ static const struct hf_version *written_elsewhere(const struct hf_state *s, int 
 	return own;
 }
 
+/* A value of the cell's past, which before a fork is that of what it is a copy of. */
 static bool was_own(const struct hf_state *s, int16_t cell, uint8_t value)
 {
-	for (size_t i = 0; i < s->nr_versions; i++)
-		if (s->version[i].cell == cell && s->version[i].value == value)
+	for (size_t i = s->nr_versions; i > 0; i--) {
+		const struct hf_version *v = &s->version[i - 1];
+
+		if (v->cell != cell)
+			continue;
+		if (v->value == value)
 			return true;
+		if (v->from >= 0)
+			cell = v->from;
+	}
 	return false;
+}
+
+/* The write that a cell has its value from; a copy has it from before the fork. */
+static const struct hf_version *last_write(const struct hf_state *s, int16_t cell)
+{
+	const struct hf_version *v = hf_state_value(s, cell, s->nr_versions);
+
+	while (v->from >= 0)
+		v = hf_state_value(s, v->from, (size_t)(v - s->version));
+	return v;
 }
 
 /* The value is not allowed: say what that is called. */
 static void classify(const struct hf_oracle *o, const struct hf_state *s, const struct look *l,
 		     const struct hf_atom *a, int16_t cell, uint8_t seen, struct hf_judgement *j)
 {
-	const struct hf_version *now = hf_state_value(s, cell, s->nr_versions);
+	const struct hf_version *now = last_write(s, cell);
 	const struct hf_version *other = written_elsewhere(s, s->owner[cell], seen);
 	char place[128];
 
@@ -288,14 +306,14 @@ static int do_fork(struct hf_state *s, int parent, int child)
 
 	for (size_t i = 0; i < s->atoms->nr && !err; i++) {
 		int16_t cell = *hf_state_map(s, parent, i);
-		uint8_t flags = *hf_state_flags(s, parent, i), value;
+		int16_t *copy = hf_state_map(s, child, i);
+		uint8_t flags = *hf_state_flags(s, parent, i);
 
 		if (cell < 0 || flags & HF_ATOM_DONTFORK)
 			continue;
-		value = flags & HF_ATOM_WIPEONFORK ? 0
-						   : hf_state_value(s, cell, s->nr_versions)->value;
 		*hf_state_flags(s, child, i) = flags;
-		err = hf_state_new_cell(s, child, value, hf_state_map(s, child, i));
+		err = flags & HF_ATOM_WIPEONFORK ? hf_state_new_cell(s, child, 0, copy)
+						 : hf_state_copy_cell(s, child, cell, copy);
 	}
 	return err;
 }

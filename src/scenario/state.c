@@ -179,8 +179,8 @@ static bool versions_equal(const struct hf_state *a, const struct hf_state *b)
 	for (size_t i = 0; i < a->nr_versions; i++) {
 		const struct hf_version *x = &a->version[i], *y = &b->version[i];
 
-		if (x->cell != y->cell || x->by != y->by || x->line != y->line ||
-		    x->value != y->value)
+		if (x->cell != y->cell || x->by != y->by || x->from != y->from ||
+		    x->value != y->value || x->line != y->line)
 			return false;
 	}
 	return true;
@@ -210,8 +210,9 @@ int hf_state_write(struct hf_state *s, int16_t cell, uint8_t value, int by, int 
 	s->version[s->nr_versions++] = (struct hf_version){
 		.cell = cell,
 		.by = (int16_t)by,
-		.line = line,
+		.from = -1,
 		.value = value,
+		.line = line,
 	};
 	return 0;
 }
@@ -237,6 +238,15 @@ int hf_state_new_cell(struct hf_state *s, int owner, uint8_t value, int16_t *cel
 	*cell = (int16_t)s->nr_cells;
 	s->owner[s->nr_cells++] = (int16_t)owner;
 	return hf_state_write(s, *cell, value, HF_BY_BIRTH, 0);
+}
+
+int hf_state_copy_cell(struct hf_state *s, int owner, int16_t from, int16_t *cell)
+{
+	int err = hf_state_new_cell(s, owner, hf_state_value(s, from, s->nr_versions)->value, cell);
+
+	if (!err)
+		s->version[s->last[*cell]].from = from;
+	return err;
 }
 
 const struct hf_version *hf_state_value(const struct hf_state *s, int16_t cell, size_t before)

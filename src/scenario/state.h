@@ -4,8 +4,8 @@
  *
  * Buffers are cut into atoms, the byte ranges that no step of the scenario splits, so an atom
  * always has one value. A cell is an atom's worth of memory that one process owns; it has versions,
- * one a write. Processes and references name cells. fork makes new cells; a reference keeps the
- * cells that it was taken on.
+ * one a write. Processes and references name cells. fork makes new cells, which remember what they
+ * are copies of; a reference keeps the cells that it was taken on.
  */
 #ifndef HF_ORACLE_STATE_H
 #define HF_ORACLE_STATE_H
@@ -27,9 +27,10 @@ struct hf_atoms {
 
 struct hf_version {
 	int16_t cell;
-	int16_t by; /* process, or HF_BY_* */
-	int line;
+	int16_t by;   /* process, or HF_BY_* */
+	int16_t from; /* the cell that fork copied, which has the past of this one; or -1 */
 	uint8_t value;
+	int line;
 };
 
 #define HF_ATOM_DONTFORK (1u << 0)
@@ -58,6 +59,8 @@ bool hf_state_equal(const struct hf_state *a, const struct hf_state *b);
 
 /* A new cell of `owner` with that value. */
 int hf_state_new_cell(struct hf_state *s, int owner, uint8_t value, int16_t *cell);
+/* A new cell of `owner`, as `from` is now. */
+int hf_state_copy_cell(struct hf_state *s, int owner, int16_t from, int16_t *cell);
 int hf_state_write(struct hf_state *s, int16_t cell, uint8_t value, int by, int line);
 /* The newest version of a cell before time `before`. */
 const struct hf_version *hf_state_value(const struct hf_state *s, int16_t cell, size_t before);

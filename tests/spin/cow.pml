@@ -38,7 +38,7 @@ c_decl {
 
 mtype = { none, zero, ro, rw, swapped, hole }; /* what an entry is; what a mapping permits */
 mtype = { get, pin };                          /* what a reference is taken as */
-mtype = { pin_r, pin_w, pin_r_short, vmsplice, direct_read, direct_write }; /* who asked for it */
+mtype = { pin_r, pin_w, pin_r_short, pin_w_short, vmsplice, direct_read, direct_write }; /* asked for */
 mtype = { take, unshare, fail };               /* what becomes of a read-only pin */
 
 /* Verdicts, as FIND has them. */
@@ -123,7 +123,7 @@ byte maps, swaps, gets, pins, write_pins;
 #endif
 
 #ifdef POLICY_RO_SHORT_GET
-#define SHORT_PIN get
+#define SHORT_PIN (asked == pin_r_short -> get : pin)
 #define DIRECT (asked == direct_write -> get : pin)
 #endif
 
@@ -216,6 +216,9 @@ byte i, j, f, old, fresh, n, c;
 bool from_swap;
 mtype asked, how, act;
 
+/* Pins that a device may store through, at any time. */
+#define WRITES(asked_) ((asked_) == pin_w || (asked_) == pin_w_short)
+
 #define LETTER(p) ((p) == 0 -> 'P' : 'B' + (p))
 
 inline count(frame_)
@@ -234,7 +237,7 @@ inline count(frame_)
 		:: ref[i].taken == pin && ref[i].frame == frame_ ->
 			pins++;
 			if
-			:: ref[i].asked == pin_w || ref[i].asked == direct_read -> write_pins++
+			:: WRITES(ref[i].asked) || ref[i].asked == direct_read -> write_pins++
 			:: else
 			fi
 		:: else
@@ -337,7 +340,7 @@ inline gup(e_, asked_, how_)
 	asked = asked_;
 	how = how_;
 	if
-	:: asked == pin_w || asked == direct_read -> write_fault(e_)
+	:: WRITES(asked) || asked == direct_read -> write_fault(e_)
 	:: else -> gup_read(e_)
 	fi;
 	n = (ref[0].asked == 0 -> 0 : 1);
@@ -498,7 +501,7 @@ inline device_sees(r_)
 	:: else ->
 		if
 		:: !(had[ref[r_].e] & 1 << n) -> leak = true
-		:: (had[ref[r_].e] & 1 << n) && ref[r_].asked == pin_w -> lost_write = true
+		:: (had[ref[r_].e] & 1 << n) && WRITES(ref[r_].asked) -> lost_write = true
 		:: else -> stale_read = true
 		fi
 	fi
@@ -588,6 +591,7 @@ proctype page(byte p; byte g)
 	STEP(READABLE && CAN_REF, pin r long, gup(e, pin_r, LONG_PIN))
 	STEP(WRITABLE && CAN_REF, pin w long, gup(e, pin_w, LONG_PIN))
 	STEP(READABLE && CAN_REF, pin r, gup(e, pin_r_short, SHORT_PIN))
+	STEP(WRITABLE && CAN_REF, pin w, gup(e, pin_w_short, SHORT_PIN))
 #endif
 #ifndef WITHOUT_VMSPLICE
 	STEP(READABLE && CAN_REF, vmsplice, gup(e, vmsplice, get))
@@ -633,7 +637,7 @@ proctype device(byte r)
 		judge() }
 #endif
 #ifndef WITHOUT_DEVICE_WRITE
-	:: d_step { RUNNING && ref[r].asked == pin_w ->
+	:: d_step { RUNNING && WRITES(ref[r].asked) ->
 		steps++;
 		printf("device: write r%d\n", r);
 		store(ref[r].e, ref[r].frame);
