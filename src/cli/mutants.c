@@ -10,6 +10,7 @@
 #include "../check/explore.h"
 
 #include <getopt.h>
+#include <holdfast/policy.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +47,7 @@ struct work {
 	size_t nr, killed;
 	uint64_t executions;
 	unsigned threads, seconds;
-	const char *only;
+	const char *only, *policy;
 	bool survivors;
 };
 
@@ -61,6 +62,7 @@ static void usage(FILE *to)
 	      "section left out, or a second look skipped. Prints each with what noticed it.\n"
 	      "\n"
 	      "  --only TEXT         sites whose name has TEXT in it: \"gup_fast.c:66 ptep\"\n"
+	      "  --policy P          default: holdfast\n"
 	      "  --survivors         print only those that nothing noticed\n"
 	      "  --executions N      of each scenario at most, default 20000\n"
 	      "  --seconds N         the same, default 20\n"
@@ -76,7 +78,7 @@ static struct hf_explore_options options_for(const struct work *w, size_t cell)
 	return (struct hf_explore_options){
 		.scn = w->cells[cell].scn,
 		.kind = w->cells[cell].kind,
-		.policy = "holdfast",
+		.policy = w->policy,
 		.memory = HF_MEMORY_RC11,
 		.max_executions = w->executions,
 		.seconds = w->seconds,
@@ -307,6 +309,7 @@ static int parse_options(int argc, char **argv, struct work *w, int *status)
 	static const struct option longs[] = {
 		{ "mutants", no_argument, NULL, 'm' },
 		{ "only", required_argument, NULL, 'o' },
+		{ "policy", required_argument, NULL, 'p' },
 		{ "survivors", no_argument, NULL, 's' },
 		{ "executions", required_argument, NULL, 'e' },
 		{ "seconds", required_argument, NULL, 'S' },
@@ -325,6 +328,8 @@ static int parse_options(int argc, char **argv, struct work *w, int *status)
 		}
 		if (c == 'o')
 			w->only = optarg;
+		if (c == 'p')
+			w->policy = optarg;
 		if (c == 's')
 			w->survivors = true;
 		if (c == 'e')
@@ -333,6 +338,12 @@ static int parse_options(int argc, char **argv, struct work *w, int *status)
 			w->seconds = (unsigned)strtoul(optarg, NULL, 10);
 		if (c == 't')
 			w->threads = (unsigned)strtoul(optarg, NULL, 10);
+	}
+	if (!hf_policy_find(w->policy)) {
+		fprintf(stderr,
+			"holdfast: --policy '%s' is not a policy; see 'holdfast list policies'\n",
+			w->policy);
+		return -1;
 	}
 	if (optind < argc && w->threads && w->executions)
 		return 0;
@@ -347,7 +358,8 @@ int hf_cmd_mutants(int argc, char **argv)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct hf_library lib = { .nr = 0 };
-	struct work w = { .executions = 20000,
+	struct work w = { .policy = "holdfast",
+			  .executions = 20000,
 			  .seconds = 20,
 			  .threads = cpus > 0 ? (unsigned)cpus : 1 };
 	int status;

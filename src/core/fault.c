@@ -271,7 +271,7 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 	kept = hf_folio_order(page) ? policy->large_reuse(f->mm, page) : policy->may_reuse(page);
 	if (kept) {
 		if (policy->has_mark)
-			hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
+			hf_or(&page->flags, HF_PG_EXCLUSIVE, relaxed);
 		hf_keep_page(f->vma, f->flags, f->ptep);
 	}
 	hf_page_unlock(page);
@@ -372,7 +372,7 @@ static void map_swapped(struct fault *f, struct hf_page *page, size_t slot)
 	hf_slot_put(sys, slot); /* the entry's */
 	keep |= write && sole_owner(sys, page);
 	if (keep && sys->policy->has_mark)
-		hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
+		hf_or(&page->flags, HF_PG_EXCLUSIVE, relaxed);
 	if (keep && write)
 		flags |= hf_written_flags(f->vma);
 	else

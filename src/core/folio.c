@@ -55,7 +55,7 @@ void hf_owner_remove(struct hf_mm *mm, struct hf_page *head, uint32_t entries)
 	uint32_t total;
 
 	hf_mutex_lock(mm->sys, &mm->sys->owner_lock);
-	total = hf_sub(&head->large_mapcount, entries, release);
+	total = hf_sub(&head->large_mapcount, entries, relaxed);
 	hf_assert(total >= entries);
 	unaccount_owner(head, mm, entries, total - entries);
 	hf_mutex_unlock(mm->sys, &mm->sys->owner_lock);

@@ -112,7 +112,7 @@ static void share_entry(_Atomic uint64_t *src, _Atomic uint64_t *dst, hf_pte pte
 	if (pte & HF_PTE_FORK_WRITE)
 		hf_and(src, ~HF_PTE_FORK_WRITE, relaxed);
 	pte &= ~(HF_PTE_WRITE | HF_PTE_YOUNG | HF_PTE_FORK_WRITE);
-	hf_st(dst, pte, release);
+	hf_st(dst, pte, relaxed);
 }
 
 /* The parent's page stays its own: undoes protect_leaf(). */
@@ -121,7 +121,7 @@ static void give_back(_Atomic uint64_t *src, hf_pte pte)
 	if (!(pte & HF_PTE_FORK_WRITE))
 		return;
 	hf_or(src, HF_PTE_WRITE, relaxed);
-	hf_and(src, ~HF_PTE_FORK_WRITE, release);
+	hf_and(src, ~HF_PTE_FORK_WRITE, relaxed);
 }
 
 /* The parent keeps its page; the child gets a new one with the same bytes. */
@@ -178,7 +178,7 @@ static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *ds
 	if (action == HF_FORK_COPY)
 		return copy_early(f, src, dst, addr, pte, page);
 	/* a pin that GUP-fast takes this moment is thrown away again, by the sequence count */
-	hf_and(&page->flags, ~HF_PG_EXCLUSIVE, release);
+	hf_and(&page->flags, ~HF_PG_EXCLUSIVE, relaxed);
 	hf_page_get(page);
 	hf_page_add_rmap(f->child, page);
 	share_entry(src, dst, pte);
@@ -340,7 +340,7 @@ static int fork_huge(struct hf_mm *parent, struct hf_table *table, uint64_t addr
 		return -HF_ENOMEM;
 	hf_mutex_lock(parent->sys, &to->ptl);
 	if (!hf_pte_special(pmd)) {
-		hf_and(&head->flags, ~HF_PG_EXCLUSIVE, release);
+		hf_and(&head->flags, ~HF_PG_EXCLUSIVE, relaxed);
 		hf_page_get(head);
 		hf_folio_add_pmd_rmap(f->child, head);
 	}

@@ -53,7 +53,7 @@ static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned t
 	if (!pmd)
 		return false;
 	ptep = hf_pmd_huge(pmd) ? pmdp : &hf_entry_table(pmd)->entry[hf_pte_index(addr)];
-	pte = hf_ld(ptep, acquire);
+	pte = hf_ld(ptep, relaxed);
 	if (!entry_allows(pte, taken) || hf_pmd_huge(pmd) != hf_pmd_huge(pte))
 		return false;
 	marked = hf_pfn_page(sys, hf_pte_pfn(pte));

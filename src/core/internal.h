@@ -321,13 +321,13 @@ static inline bool hf_frame_filled(const struct hf_system *sys, const struct hf_
 
 static inline unsigned hf_folio_order(const struct hf_page *page)
 {
-	return hf_ld(&page->compound, acquire) >> 16;
+	return hf_ld(&page->compound, relaxed) >> 16;
 }
 
 /* The first page of the page's folio; the page itself if it is a small one. */
 static inline struct hf_page *hf_folio(const struct hf_page *page)
 {
-	return (struct hf_page *)(uintptr_t)(page - (hf_ld(&page->compound, acquire) & 0xffff));
+	return (struct hf_page *)(uintptr_t)(page - (hf_ld(&page->compound, relaxed) & 0xffff));
 }
 
 static inline size_t hf_folio_pages(const struct hf_page *page)
@@ -337,7 +337,7 @@ static inline size_t hf_folio_pages(const struct hf_page *page)
 
 static inline bool hf_page_is_anon(const struct hf_page *page)
 {
-	return hf_ld(&hf_folio(page)->flags, acquire) & HF_PG_ANON;
+	return hf_ld(&hf_folio(page)->flags, relaxed) & HF_PG_ANON;
 }
 
 static inline void hf_page_set_dirty(struct hf_page *page)

@@ -33,11 +33,12 @@ static int file_write(void *ctx, size_t slot, const void *page)
 
 static int file_read(void *ctx, size_t slot, void *page)
 {
+	const struct hf_platform *pf = hf_platform_hosted();
 	const struct swap_file *s = ctx;
 	off_t at = (off_t)(slot * HF_PAGE_SIZE);
 
 	if (s->memory) {
-		memcpy(page, s->memory + at, HF_PAGE_SIZE);
+		pf->copy(pf->ctx, page, s->memory + at, HF_PAGE_SIZE);
 		return 0;
 	}
 	return pread(s->fd, page, HF_PAGE_SIZE, at) == HF_PAGE_SIZE ? 0 : -EIO;
