@@ -4,7 +4,7 @@ TARGETS := linux-4.19,linux-5.10,linux-6.1,linux-6.12,holdfast,here
 THREAD_TARGETS := linux-4.19,linux-5.8,linux-5.10,linux-5.18,linux-6.1,linux-6.12,linux-6.18,holdfast,fail-pin,ro-pin-exempt,two-counters,ro-short-get,refuse-fork,wired-copy,copy-referenced,dont-fork
 PREFIX ?= /usr/local
 
-.PHONY: all deps demo check mutants bench thread-table format install clean help
+.PHONY: all deps demo check prove mutants bench thread-table format install clean help
 
 all: deps
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
@@ -16,9 +16,13 @@ deps:
 demo: all
 	@$(BUILD)/holdfast run --on $(TARGETS) $$(cat scenarios/demo)
 
+prove: all
+	@scripts/prove $(BUILD)/holdfast
+
 mutants: all
 	@scripts/install-deps check
 	@sh tests/mutants.sh | scripts/count-mutants
+	@$(BUILD)/holdfast check --mutants --survivors scenarios/races scenarios/reports/pin-races-*.hf || [ $$? -eq 1 ]
 
 check:
 	@scripts/install-deps check
@@ -45,6 +49,7 @@ help:
 	@echo 'make              build build/holdfast, the library and the tests'
 	@echo 'make demo         build, then the table of telling scenarios'
 	@echo 'make check        build and run all tests (plain, ASan+UBSan, TSan)'
+	@echo 'make prove        every order and every short history, with counts (docs/proof.md)'
 	@echo 'make mutants      take the guards away one at a time: all must be noticed'
 	@echo 'make bench        single-thread figures of the engine'
 	@echo 'make thread-table rewrite the table of docs/design.md'
