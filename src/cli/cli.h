@@ -37,6 +37,7 @@ struct hf_results {
 	size_t nr_targets;
 	struct hf_cell *cells;
 	size_t nr_cells;
+	size_t nr_run; /* cells that are done, while they are run */
 };
 
 void hf_print_table(const struct hf_results *res);
@@ -46,7 +47,5 @@ void hf_print_markdown(const struct hf_results *res);
 
 /* "name", or "name (kind)" when its scenario runs over several. */
 void hf_row_name(const struct hf_cell *cell, char *buf, size_t len);
-/* "lost-write", "ok|torn". */
-void hf_verdict_set(unsigned verdicts, char *buf, size_t len);
 
 #endif

@@ -15,17 +15,6 @@ void hf_row_name(const struct hf_cell *cell, char *buf, size_t len)
 		snprintf(buf, len, "%s", cell->scn->name);
 }
 
-void hf_verdict_set(unsigned verdicts, char *buf, size_t len)
-{
-	size_t at = 0;
-
-	buf[0] = '\0';
-	for (int v = 0; v < HF_NR_VERDICTS; v++)
-		if (verdicts >> v & 1 && at < len)
-			at += (size_t)snprintf(buf + at, len - at, "%s%s", at ? "|" : "",
-					       hf_verdict_names[v]);
-}
-
 static bool bad(const struct hf_cell *cell)
 {
 	return cell->verdict != HF_OK && cell->verdict != HF_SKIP;
