@@ -20,6 +20,7 @@ extern volatile sig_atomic_t hf_interrupted;
 int hf_cmd_run(int argc, char **argv);
 int hf_cmd_check(int argc, char **argv);
 int hf_cmd_list(int argc, char **argv);
+int hf_cmd_kernels(int argc, char **argv);
 
 /* scenarios.c: all *.hf files of a list of files and folders, sorted, parsed. */
 struct hf_library {

@@ -18,7 +18,9 @@
 #define INITRAMFS_FD 4
 
 /* An oops ends the kernel: what comes after one is worth nothing. */
-#define PARAMETERS "console=ttyS0 loglevel=5 oops=panic panic=-1 nowatchdog mitigations=off"
+#define PARAMETERS                                                                                 \
+	"console=ttyS0 loglevel=5 printk.time=0 printk.devkmsg=on oops=panic panic=-1 nowatchdog " \
+	"mitigations=off"
 
 /* Without rdrand, kernels wait for seconds until they have random numbers. */
 static char *const qemu[] = { "qemu-system-x86_64",
@@ -179,9 +181,21 @@ static char *first_sign(char *text)
 	return first;
 }
 
+/* What comes after the last line with a mark. */
+static char *after_mark(char *text)
+{
+	char *at = text;
+
+	while ((at = strstr(at, HF_BOOT_MARK))) {
+		at += strcspn(at, "\n");
+		text = *at ? at + 1 : at;
+	}
+	return text;
+}
+
 const char *hf_boot_last_words(struct hf_boot *b, bool *crash)
 {
-	char *words;
+	char *from, *words;
 
 	/* QEMU may have gone with words in the pipe */
 	fcntl(b->console, F_SETFL, O_NONBLOCK);
@@ -189,20 +203,15 @@ const char *hf_boot_last_words(struct hf_boot *b, bool *crash)
 		;
 	while (b->tail_len && b->tail[b->tail_len - 1] == '\n')
 		b->tail[--b->tail_len] = '\0';
-	words = first_sign(b->tail);
+	from = after_mark(b->tail);
+	words = first_sign(from);
 	if (crash)
 		*crash = words;
 	if (!words)
 		words = b->tail + b->tail_len;
-	while (words > b->tail && words[-1] != '\n')
+	while (words > from && words[-1] != '\n')
 		words--;
 	return words;
-}
-
-void hf_boot_forget_words(struct hf_boot *b)
-{
-	b->tail_len = 0;
-	b->tail[0] = '\0';
 }
 
 /* ---- the results ---- */

@@ -35,10 +35,11 @@ enum hf_boot_end hf_boot_next(struct hf_boot *b, unsigned patience,
 			      const volatile sig_atomic_t *stop, char **line);
 /* Ends QEMU, whatever it does. */
 void hf_boot_stop(struct hf_boot *b);
-/* What the console said: from the first line that tells of a crash on, or else the last line.
- * `crash`, which may be NULL, says which. */
+/* What the console said since the last line with HF_BOOT_MARK in it: from the first line that tells
+ * of a crash on, or else the last line. `crash`, which may be NULL, says which. */
 const char *hf_boot_last_words(struct hf_boot *b, bool *crash);
-/* What was said until now is of no interest any more. */
-void hf_boot_forget_words(struct hf_boot *b);
+
+/* The runner says it on the console when a cell begins: the two lines come by two ways. */
+#define HF_BOOT_MARK "holdfast: a cell begins"
 
 #endif

@@ -168,7 +168,6 @@ static bool take_begin(struct work *w, int i)
 {
 	if (!w->ready || w->current >= 0 || i < 0 || (size_t)i >= w->batch->nr || w->done[i])
 		return false;
-	hf_boot_forget_words(&w->boot);
 	w->current = i;
 	return true;
 }

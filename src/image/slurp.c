@@ -64,7 +64,7 @@ static int start(const char *program, int fd, int *out, pid_t *pid)
 	if (err)
 		close(ends[0]);
 	*out = ends[0];
-	return -err;
+	return err == ENOENT ? -ENOPKG : -err;
 }
 
 static int decompress(const char *program, int fd, char **data, size_t *len)

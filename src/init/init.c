@@ -6,6 +6,7 @@
  */
 #include "kmsg.h"
 
+#include "../image/boot.h"
 #include "../scenario/cell_json.h"
 
 #include <errno.h>
@@ -88,6 +89,7 @@ static void run_cell(struct hf_target *here, int id, const struct hf_scenario *s
 	json_t *o;
 
 	emit(json_pack("{s:i}", "begin", id));
+	hf_kmsg_say(HF_BOOT_MARK);
 	hf_run_cell(here, scn, kind, trace, NULL, &cell);
 	cell.console = hf_kmsg_splat();
 	if (cell.console) {

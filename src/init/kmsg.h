@@ -5,6 +5,8 @@
 
 /* From here on. */
 void hf_kmsg_open(void);
+/* Writes to the log, and so to the console. */
+void hf_kmsg_say(const char *text);
 /* What was logged since the last call, from the first complaint on; NULL: no complaint. The
  * caller's to free. */
 char *hf_kmsg_splat(void);
