@@ -5,6 +5,7 @@
 #include "../image/helper.h"
 #include "../image/release.h"
 #include "../image/store.h"
+#include "../kernel/era.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 static int usage(FILE *to)
@@ -82,8 +84,15 @@ static int not_hidden(const struct dirent *e)
 	return e->d_name[0] != '.';
 }
 
+static void print_kernel(const char *name, const char *release)
+{
+	printf("%-16s %-24s %s\n", name, release, hf_kernel_era(hf_kernel_version(release)));
+}
+
+/* The running kernel is one, too. */
 static int list(void)
 {
+	struct utsname uts;
 	char store[PATH_MAX], path[PATH_MAX], release[96];
 	struct dirent **all;
 	int nr;
@@ -93,14 +102,18 @@ static int list(void)
 	for (int i = 0; i < nr; i++) {
 		if (!hf_store_image(all[i]->d_name, path, sizeof(path)) &&
 		    !hf_image_release(path, release, sizeof(release)))
-			printf("%-16s %s\n", all[i]->d_name, release);
+			print_kernel(all[i]->d_name, release);
 		free(all[i]);
 	}
 	if (nr >= 0)
 		free(all);
-	else if (errno != ENOENT)
+	if (nr < 0 && errno != ENOENT) {
 		fprintf(stderr, "holdfast: %s: %s\n", store, strerror(errno));
-	return nr < 0 && errno != ENOENT ? HF_EXIT_USAGE : HF_EXIT_OK;
+		return HF_EXIT_USAGE;
+	}
+	if (!uname(&uts))
+		print_kernel("here", uts.release);
+	return HF_EXIT_OK;
 }
 
 int hf_cmd_kernels(int argc, char **argv)
