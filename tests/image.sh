@@ -87,22 +87,14 @@ check "a kernel that does not come up is tried once" gives 1 1 error,error "$s/o
 check "a kernel that does not come up says why" tells "does not come up: Kernel panic"
 unset FAKE_QEMU
 
-says() { # STATUS TEXT COMMAND...
-	want=$1 text=$2
-	shift 2
-	"$@" >"$dir/out" 2>"$dir/err"
-	status=$?
-	[ $status -eq "$want" ] || {
-		echo "exit status $status, want $want"
-		cat "$dir/out" "$dir/err"
-		return 1
-	}
-	tells "$text"
-}
-
 module "$dir/elsewhere/kernel/fs/fuse/fuse.ko" ""
 check "modules of another folder" gives 0 1 ok --modules "$dir/elsewhere" "$s/ok.hf"
 check "are those that are there" tells "with fuse"
+image "$dir/root/boot/vmlinuz" 6.1.0-56-amd64
+module "$dir/root/usr/lib/modules/6.1.0-56-amd64/kernel/fs/fuse/fuse.ko" ""
+: >"$FAKE_QEMU_LOG"
+check "modules as a distribution lays them out" status_is 0 "$h" run --on "$dir/root/boot/vmlinuz" "$s/ok.hf"
+check "are found" tells "root/boot/vmlinuz with fuse"
 check "without QEMU, the remedy" says 1 "install qemu-system-x86" env PATH=/nowhere \
 	"$h" run --on "$dir/vmlinuz" --modules "$dir/elsewhere" "$s/ok.hf"
 check "without xz, the file" says 2 "lz4_compress.ko.xz: Package not installed" env PATH=/nowhere \

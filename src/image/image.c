@@ -360,14 +360,15 @@ static bool find_modules(struct image *image, const char *release,
 {
 	static const char *const places[] = { "%s/modules", "%s/kernel", "%s/../lib/modules/%s",
 					      "%s/../usr/lib/modules/%s" };
-	char path[5][PATH_MAX], where[PATH_MAX], *folder = strdup(image->path);
+	char path[5][PATH_MAX], where[PATH_MAX], *copy = strdup(image->path);
 	const char *folders[5] = { opt->modules };
-	int e = folder ? 0 : -ENOMEM;
+	const char *beside = copy ? dirname(copy) : "";
+	int e = copy ? 0 : -ENOMEM;
 	size_t nr = 1;
 
 	if (!e && !opt->modules) {
 		for (nr = 0; nr < 4; nr++)
-			snprintf(path[nr], sizeof(path[0]), places[nr], dirname(folder), release);
+			snprintf(path[nr], sizeof(path[0]), places[nr], beside, release);
 		snprintf(path[nr++], sizeof(path[0]), "/lib/modules/%s", release);
 		for (size_t i = 0; i < nr; i++)
 			folders[i] = path[i];
@@ -376,7 +377,7 @@ static bool find_modules(struct image *image, const char *release,
 		e = hf_modules_find(&image->modules, folders, nr, where, sizeof(where));
 	if (e)
 		snprintf(err, len, "%s: modules: %s: %s", image->name, where, strerror(-e));
-	free(folder);
+	free(copy);
 	return !e;
 }
 
