@@ -4,7 +4,7 @@ TARGETS := linux-4.19,linux-5.10,linux-6.1,linux-6.12,holdfast,here
 THREAD_TARGETS := linux-4.19,linux-5.8,linux-5.10,linux-5.18,linux-6.1,linux-6.12,linux-6.18,holdfast,fail-pin,ro-pin-exempt,two-counters,ro-short-get,refuse-fork,wired-copy,copy-referenced,dont-fork
 PREFIX ?= /usr/local
 
-.PHONY: all deps demo check prove mutants bench thread-table format install clean help
+.PHONY: all deps demo check prove mutants bench matrix thread-table format install clean help
 
 all: deps
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
@@ -31,6 +31,13 @@ check:
 bench: all
 	@$(BUILD)/bench/bench_core
 
+# The whole library on every kernel that can be had, next to the policies that have their rules.
+matrix: all
+	@scripts/install-deps check kernels
+	-@$(BUILD)/holdfast kernels fetch
+	@scripts/matrix $(BUILD)/holdfast docs/matrix.md $(BUILD)/matrix.html
+	@echo 'docs/matrix.md and $(BUILD)/matrix.html are written'
+
 # Writes the table of the seed thread's statements into docs/design.md.
 thread-table: all
 	@scripts/thread-table $(BUILD)/holdfast $(THREAD_TARGETS)
@@ -52,6 +59,7 @@ help:
 	@echo 'make prove        every order and every short history, with counts (docs/proof.md)'
 	@echo 'make mutants      take the guards away one at a time: all must be noticed'
 	@echo 'make bench        single-thread figures of the engine'
+	@echo 'make matrix       the library on real kernels, under QEMU: docs/matrix.md, build/matrix.html'
 	@echo 'make thread-table rewrite the table of docs/design.md'
 	@echo 'make format       clang-format all sources'
 	@echo 'make install      PREFIX=/usr/local'

@@ -6,30 +6,6 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 one=scenarios/thread/odirect-read-fork-write.hf
 
-status_is() { # STATUS COMMAND...
-	want=$1
-	shift
-	"$@" >"$dir/out" 2>"$dir/err"
-	got=$?
-	[ $got -eq "$want" ] || {
-		echo "exit status $got, want $want"
-		cat "$dir/out" "$dir/err"
-		return 1
-	}
-}
-
-says() { # STATUS TEXT COMMAND...
-	want=$1
-	text=$2
-	shift 2
-	status_is "$want" "$@" || return
-	grep -qF -- "$text" "$dir/out" "$dir/err" || {
-		echo "'$text' is not in:"
-		cat "$dir/out" "$dir/err"
-		return 1
-	}
-}
-
 h=$HOLDFAST
 check "no arguments is a usage error" says 2 Usage: "$h"
 check "--help" says 0 Usage: "$h" --help

@@ -30,7 +30,9 @@ installs() {
 
 finds_files() {
 	lib=$(dirname "$(find "$prefix" -name holdfast.pc)")/..
-	for f in "$prefix/bin/holdfast" "$prefix/share/man/man1/holdfast.1" "$lib/libholdfast.a" "$lib/libholdfast.so" \
+	for f in "$prefix/bin/holdfast" "$prefix/libexec/holdfast/holdfast-init" \
+		"$prefix/libexec/holdfast/holdfast-fetch-kernels" "$prefix/share/man/man1/holdfast.1" \
+		"$lib/libholdfast.a" "$lib/libholdfast.so" \
 		"$prefix/include/holdfast/holdfast.h" "$lib/cmake/holdfast/holdfast-config.cmake"; do
 		[ -e "$f" ] || {
 			echo "$f is missing"

@@ -33,7 +33,7 @@ prepare() {
 	for t in $(for q in $quick; do echo test_$q; done) model fuzz_ops stress; do
 		gcc $flags -c "tests/$t.c" -o "$dir/tests/$t.o" || return 1
 	done
-	for folder in scenario kernel check cli; do
+	for folder in scenario image kernel check cli; do
 		mkdir -p "$dir/command/$folder"
 		# shellcheck disable=SC2086
 		(cd "$dir/command/$folder" && printf '%s\n' "$dir/src/$folder"/*.c | xargs -P 2 -n 4 gcc $flags -c) ||

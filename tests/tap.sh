@@ -17,6 +17,37 @@ check() {
 	fi
 }
 
+# Of a command: its exit status, and a text that it prints. $dir is the test's scratch folder.
+status_is() { # STATUS COMMAND...
+	want=$1
+	shift
+	"$@" >"$dir/out" 2>"$dir/err"
+	got=$?
+	[ $got -eq "$want" ] || {
+		echo "exit status $got, want $want"
+		cat "$dir/out" "$dir/err"
+		return 1
+	}
+}
+
+says() { # STATUS TEXT COMMAND...
+	want=$1
+	text=$2
+	shift 2
+	status_is "$want" "$@" || return
+	grep -qF -- "$text" "$dir/out" "$dir/err" || {
+		echo "'$text' is not in:"
+		cat "$dir/out" "$dir/err"
+		return 1
+	}
+}
+
+# What cannot be tested here, and why.
+skip() { # NAME REASON
+	nr=$((nr + 1))
+	echo "ok $nr - $1 # SKIP $2"
+}
+
 done_testing() {
 	echo "1..$nr"
 	[ "$failed" -eq 0 ]

@@ -22,6 +22,7 @@ int hf_cmd_check(int argc, char **argv);
 int hf_cmd_interleavings(int argc, char **argv); /* of check */
 int hf_cmd_mutants(int argc, char **argv);       /* of check */
 int hf_cmd_list(int argc, char **argv);
+int hf_cmd_kernels(int argc, char **argv);
 
 /* library.c: all *.hf files of a list of files and folders, sorted, parsed. */
 struct hf_library {
@@ -41,6 +42,7 @@ struct hf_results {
 	size_t nr_targets;
 	struct hf_cell *cells;
 	size_t nr_cells;
+	size_t nr_run; /* cells that are done, while they are run */
 };
 
 void hf_print_table(const struct hf_results *res);
@@ -50,7 +52,5 @@ void hf_print_markdown(const struct hf_results *res);
 
 /* "name", or "name (kind)" when its scenario runs over several. */
 void hf_row_name(const struct hf_cell *cell, char *buf, size_t len);
-/* "lost-write", "ok|torn". */
-void hf_verdict_set(unsigned verdicts, char *buf, size_t len);
 
 #endif

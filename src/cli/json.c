@@ -2,43 +2,16 @@
 /* Results for programs: JSON and TAP. */
 #include "cli.h"
 
-#include <jansson.h>
+#include "../scenario/cell_json.h"
+
 #include <stdio.h>
-#include <stdlib.h>
-
-static json_t *steps_json(const struct hf_cell *c)
-{
-	json_t *steps = json_array();
-
-	for (size_t i = 0; i < c->nr_steps; i++) {
-		const struct hf_cell_step *s = &c->steps[i];
-		json_t *o = json_pack("{s:i, s:s, s:s}", "line", s->line, "step",
-				      s->text ? s->text : "", "result", s->result ? s->result : "");
-
-		if (s->pages)
-			json_object_set_new(o, "pages", json_string(s->pages));
-		json_array_append_new(steps, o);
-	}
-	return steps;
-}
-
-static json_t *cell_json(const struct hf_cell *c)
-{
-	char set[96];
-
-	hf_verdict_set(c->expected, set, sizeof(set));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s, s:o}", "scenario", c->scn->name, "kind",
-			 hf_kind_name(c->kind), "target", c->target, "verdict",
-			 hf_verdict_names[c->verdict], "expected", c->expected ? set : NULL,
-			 "detail", c->detail, "steps", steps_json(c));
-}
 
 void hf_print_json(const struct hf_results *res)
 {
 	json_t *all = json_array();
 
 	for (size_t i = 0; i < res->nr_cells; i++)
-		json_array_append_new(all, cell_json(&res->cells[i]));
+		json_array_append_new(all, hf_cell_to_json(&res->cells[i]));
 	json_dumpf(all, stdout, JSON_INDENT(1));
 	putchar('\n');
 	json_decref(all);

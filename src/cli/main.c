@@ -17,11 +17,14 @@ static const char usage[] =
 	"  holdfast check --histories [--policy P] [--processes N] [--pages N] [--depth N] ...\n"
 	"        try every short history, and print the shortest that breaks the policy\n"
 	"  holdfast list policies|scenarios|kinds [DIR...]\n"
+	"  holdfast kernels fetch|list\n"
+	"        Debian's kernels, for --on: they run the scenarios under QEMU\n"
 	"  holdfast --version\n"
 	"  holdfast --help\n"
 	"\n"
-	"A TARGET is a policy of the engine (holdfast list policies) or 'here', the running "
-	"kernel.\n"
+	"A TARGET is a policy of the engine (holdfast list policies), 'here', the running "
+	"kernel, a path\n"
+	"of a kernel image, or the name of a fetched kernel (holdfast kernels list).\n"
 	"Exit status: 0 all as expected, 1 not, 2 usage or parse error, 77 all skipped.\n";
 
 static void on_signal(int sig)
@@ -62,6 +65,8 @@ static int dispatch(int argc, char **argv)
 		return hf_cmd_check(argc - 1, argv + 1);
 	if (!strcmp(cmd, "list"))
 		return hf_cmd_list(argc - 1, argv + 1);
+	if (!strcmp(cmd, "kernels"))
+		return hf_cmd_kernels(argc - 1, argv + 1);
 	fprintf(stderr, "holdfast: '%s' is not a command; see 'holdfast --help'\n", cmd);
 	return HF_EXIT_USAGE;
 }

@@ -2,6 +2,8 @@
 /* holdfast run */
 #include "cli.h"
 
+#include "../image/image.h"
+
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,18 +17,25 @@ struct options {
 	print_fn print;
 	hf_kinds kinds;
 	bool trace;
+	struct hf_image_options image;
 };
 
 static void run_usage(FILE *to)
 {
 	fputs("Usage: holdfast run [OPTION...] FILE|DIR...\n"
 	      "\n"
-	      "  --on TARGET[,TARGET...]  policies, or 'here' for the running kernel; default: "
+	      "  --on TARGET[,TARGET...]  policies, 'here' for the running kernel, kernel images "
+	      "by path\n"
+	      "                           or by name ('holdfast kernels list'); default: "
 	      "holdfast,here\n"
 	      "  --format FORMAT          table (default), json, tap or markdown\n"
 	      "  --kinds KIND[,KIND...]   of each scenario's kinds, these only; see 'holdfast list "
 	      "kinds'\n"
 	      "  --trace                  page states after every step (table and json)\n"
+	      "  --modules DIR            where the kernel images' modules are; default: beside "
+	      "them\n"
+	      "  --timeout SECONDS        a kernel under QEMU that is silent for so long hangs "
+	      "(60)\n"
 	      "  --help\n",
 	      to);
 }
@@ -49,6 +58,19 @@ static print_fn find_format(const char *name)
 	return NULL;
 }
 
+static bool find_timeout(const char *text, unsigned *seconds)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || n < 1 || n > 3600) {
+		fprintf(stderr, "holdfast: --timeout '%s': expected seconds, 1 to 3600\n", text);
+		return false;
+	}
+	*seconds = (unsigned)n;
+	return true;
+}
+
 /* 0 to go on; otherwise -1 and *status is the exit status. */
 static int parse_options(int argc, char **argv, struct options *opt, int *status)
 {
@@ -57,6 +79,8 @@ static int parse_options(int argc, char **argv, struct options *opt, int *status
 		{ "format", required_argument, NULL, 'f' },
 		{ "kinds", required_argument, NULL, 'k' },
 		{ "trace", no_argument, NULL, 't' },
+		{ "modules", required_argument, NULL, 'm' },
+		{ "timeout", required_argument, NULL, 's' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
@@ -87,6 +111,13 @@ static int parse_options(int argc, char **argv, struct options *opt, int *status
 		case 't':
 			opt->trace = true;
 			break;
+		case 'm':
+			opt->image.modules = optarg;
+			break;
+		case 's':
+			if (!find_timeout(optarg, &opt->image.patience))
+				return -1;
+			break;
 		case 'h':
 			run_usage(stdout);
 			*status = HF_EXIT_OK;
@@ -105,13 +136,13 @@ static int parse_options(int argc, char **argv, struct options *opt, int *status
 	return opt->on ? 0 : -1;
 }
 
-static int open_targets(char *on, struct hf_results *res)
+static int open_targets(char *on, const struct hf_image_options *image, struct hf_results *res)
 {
-	char err[256], *save = NULL;
+	char err[512], *save = NULL;
 	int status = 0;
 
 	for (char *name = strtok_r(on, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
-		struct hf_target *t = hf_target_open(name, err, sizeof(err)), **grown;
+		struct hf_target *t = hf_target_open(name, image, err, sizeof(err)), **grown;
 
 		grown = t ? realloc(res->targets, (res->nr_targets + 1) * sizeof(*grown)) : NULL;
 		if (!grown) {
@@ -131,10 +162,12 @@ static int open_targets(char *on, struct hf_results *res)
 	return status;
 }
 
-static void progress(const struct hf_results *res, size_t total, const char *name)
+static void progress(struct hf_results *res, const struct hf_cell *cell)
 {
+	res->nr_run++;
 	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\r\033[K%zu/%zu %s", res->nr_cells, total, name);
+		fprintf(stderr, "\r\033[K%zu/%zu %s on %s", res->nr_run, res->nr_cells,
+			cell->scn->name, cell->target);
 }
 
 static void progress_done(void)
@@ -143,32 +176,85 @@ static void progress_done(void)
 		fputs("\r\033[K", stderr);
 }
 
-static void run_row(struct hf_results *res, const struct hf_scenario *scn, enum hf_kind kind,
-		    bool trace, size_t total)
+static void batch_done(void *res, const struct hf_cell *cell)
+{
+	progress(res, cell);
+}
+
+static void batch_note(void *res, const char *text)
+{
+	(void)res;
+	progress_done();
+	fprintf(stderr, "holdfast: %s\n", text);
+}
+
+/* One column of the table. */
+static bool run_batch(struct hf_results *res, size_t column, bool trace)
+{
+	struct hf_target *t = res->targets[column];
+	struct hf_batch batch = { .trace = trace,
+				  .stop = &hf_interrupted,
+				  .done = batch_done,
+				  .note = batch_note,
+				  .arg = res };
+
+	batch.cells = calloc(res->nr_cells / res->nr_targets + 1, sizeof(*batch.cells));
+	for (size_t i = column; i < res->nr_cells && batch.cells; i += res->nr_targets)
+		batch.cells[batch.nr++] = &res->cells[i];
+	if (batch.cells)
+		t->ops->batch(t, &batch);
+	free(batch.cells);
+	return batch.cells;
+}
+
+/* All cells of the table, as they are before anything was run. */
+static bool make_cells(const struct hf_library *lib, struct hf_results *res, hf_kinds kinds)
+{
+	size_t rows = 0;
+
+	for (size_t i = 0; i < lib->nr; i++)
+		rows += (size_t)__builtin_popcountll(lib->scn[i]->kinds & kinds);
+	res->cells = calloc(rows * res->nr_targets + 1, sizeof(*res->cells));
+	for (size_t i = 0; i < lib->nr && res->cells; i++)
+		for (int k = 0; k < HF_NR_KINDS; k++)
+			for (size_t t = 0;
+			     t < res->nr_targets && lib->scn[i]->kinds & kinds & HF_KINDS_OF(k);
+			     t++)
+				hf_cell_init(&res->cells[res->nr_cells++], res->targets[t],
+					     lib->scn[i], (enum hf_kind)k);
+	return res->cells;
+}
+
+/* One scenario and kind, on the targets that run cells one by one. */
+static void run_row(struct hf_results *res, size_t row, bool trace)
 {
 	for (size_t t = 0; t < res->nr_targets && !hf_interrupted; t++) {
-		progress(res, total, scn->name);
-		hf_run_cell(res->targets[t], scn, kind, trace, &hf_interrupted,
-			    &res->cells[res->nr_cells++]);
+		struct hf_cell *cell = &res->cells[row * res->nr_targets + t];
+
+		if (res->targets[t]->ops->batch)
+			continue;
+		hf_run_cell(res->targets[t], cell->scn, cell->kind, trace, &hf_interrupted, cell);
+		progress(res, cell);
 	}
 }
 
 static int run_all(const struct hf_library *lib, struct hf_results *res, hf_kinds kinds, bool trace)
 {
-	size_t total = 0;
+	bool memory = make_cells(lib, res, kinds);
+	size_t rows = memory ? res->nr_cells / res->nr_targets : 0, row = 0;
 
-	for (size_t i = 0; i < lib->nr; i++)
-		total += (size_t)__builtin_popcountll(lib->scn[i]->kinds & kinds) * res->nr_targets;
-	res->cells = calloc(total, sizeof(*res->cells));
-	if (!res->cells) {
+	for (size_t t = 0; t < res->nr_targets && memory && !hf_interrupted; t++)
+		if (res->targets[t]->ops->batch)
+			memory = run_batch(res, t, trace);
+	while (row < rows && memory && !hf_interrupted)
+		run_row(res, row++, trace);
+	progress_done();
+	if (!memory) {
 		fputs("holdfast: out of memory\n", stderr);
 		return HF_EXIT_USAGE;
 	}
-	for (size_t i = 0; i < lib->nr; i++)
-		for (int k = 0; k < HF_NR_KINDS; k++)
-			if (lib->scn[i]->kinds & kinds & HF_KINDS_OF(k))
-				run_row(res, lib->scn[i], (enum hf_kind)k, trace, total);
-	progress_done();
+	while (res->nr_cells > row * res->nr_targets) /* it was interrupted */
+		hf_cell_free(&res->cells[--res->nr_cells]);
 	return 0;
 }
 
@@ -205,7 +291,7 @@ int hf_cmd_run(int argc, char **argv)
 	if (parse_options(argc, argv, &opt, &status))
 		return status;
 	status = hf_library_load(&lib, argv + optind, (size_t)(argc - optind));
-	status |= open_targets(opt.on, &res);
+	status |= open_targets(opt.on, &opt.image, &res);
 	if (!status)
 		status = run_all(&lib, &res, opt.kinds, opt.trace);
 	if (!status) {

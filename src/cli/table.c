@@ -15,17 +15,6 @@ void hf_row_name(const struct hf_cell *cell, char *buf, size_t len)
 		snprintf(buf, len, "%s", cell->scn->name);
 }
 
-void hf_verdict_set(unsigned verdicts, char *buf, size_t len)
-{
-	size_t at = 0;
-
-	buf[0] = '\0';
-	for (int v = 0; v < HF_NR_VERDICTS; v++)
-		if (verdicts >> v & 1 && at < len)
-			at += (size_t)snprintf(buf + at, len - at, "%s%s", at ? "|" : "",
-					       hf_verdict_names[v]);
-}
-
 static bool bad(const struct hf_cell *cell)
 {
 	return cell->verdict != HF_OK && cell->verdict != HF_SKIP;
@@ -70,6 +59,16 @@ static void print_cells(const struct hf_results *res, int name_width, bool colou
 	putchar('\n');
 }
 
+static void print_indented(const char *lines, int indent)
+{
+	while (*lines) {
+		int len = (int)strcspn(lines, "\n");
+
+		printf("%*s%.*s\n", indent, "", len, lines);
+		lines += len + (lines[len] == '\n');
+	}
+}
+
 static void print_details(const struct hf_results *res)
 {
 	char name[160], set[96];
@@ -85,6 +84,7 @@ static void print_details(const struct hf_results *res)
 		if (!hf_cell_as_expected(c))
 			printf(" (UNEXPECTED: %s was expected)", set);
 		printf("%s%s\n", c->detail[0] ? ": " : "", c->detail);
+		print_indented(c->console ? c->console : "", 4);
 	}
 }
 
@@ -124,10 +124,7 @@ static void print_trace(const struct hf_results *res)
 			if (s == 0)
 				printf("\n%s on %s:\n", name, c->target);
 			printf("  %4d  %-44s %s\n", st->line, st->text, st->result);
-			for (char *line = st->pages, *end; line && *line; line = end + 1) {
-				end = strchr(line, '\n');
-				printf("          %.*s\n", (int)(end - line), line);
-			}
+			print_indented(st->pages ? st->pages : "", 10);
 		}
 	}
 }

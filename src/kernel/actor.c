@@ -18,6 +18,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -382,22 +383,44 @@ static int do_process_vm(struct hf_call_box *box)
 	return whole(process_vm_writev(box->target_pid, &local, 1, &remote, 1, 0), len);
 }
 
-static int do_ptrace(struct hf_call_box *box)
+static int access_mem(struct hf_call_box *box, int fd)
 {
 	const struct hf_step *st = box->step;
-	bool reads = st->verb == HF_V_PTRACE_READ;
 	size_t len = st->hi - st->lo;
+
+	if (st->verb == HF_V_PTRACE_READ)
+		return whole(pread(fd, box->data, len, (off_t)box->addr), len);
+	memset(box->data, st->value, len);
+	return whole(pwrite(fd, box->data, len, (off_t)box->addr), len);
+}
+
+/* Since Linux 6.12, kernels may keep FOLL_FORCE for those that trace the process. */
+static int access_mem_as_tracer(struct hf_call_box *box, int fd)
+{
+	int err;
+
+	if (ptrace(PTRACE_SEIZE, box->target_pid, NULL, NULL))
+		return -errno;
+	if (ptrace(PTRACE_INTERRUPT, box->target_pid, NULL, NULL) ||
+	    waitpid(box->target_pid, NULL, __WALL) < 0)
+		return -errno;
+	err = access_mem(box, fd);
+	ptrace(PTRACE_DETACH, box->target_pid, NULL, NULL);
+	return err;
+}
+
+static int do_ptrace(struct hf_call_box *box)
+{
 	char path[40];
 	int fd, err;
 
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)box->target_pid);
-	fd = open(path, (reads ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	fd = open(path, (box->step->verb == HF_V_PTRACE_READ ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	memset(box->data, st->value, len);
-	err = whole(reads ? pread(fd, box->data, len, (off_t)box->addr)
-			  : pwrite(fd, box->data, len, (off_t)box->addr),
-		    len);
+	err = access_mem(box, fd);
+	if (err == -EIO)
+		err = access_mem_as_tracer(box, fd);
 	close(fd);
 	return err;
 }

@@ -4,6 +4,7 @@
  * a system call or an access in it; the runner is the devices (device.c, fuse.c) and waits for each
  * step with a time limit.
  */
+#include "era.h"
 #include "pages.h"
 #include "run.h"
 #include "settings.h"
@@ -198,35 +199,17 @@ static const struct hf_target_ops here_ops = {
 	.free = here_free,
 };
 
-/* The policy that stands for a release. */
-static const char *era_of(unsigned version)
-{
-	static const struct {
-		unsigned from;
-		const char *policy;
-	} eras[] = {
-		{ 615, "linux-6.18" }, { 605, "linux-6.12" }, { 519, "linux-6.1" },
-		{ 518, "linux-5.18" }, { 509, "linux-5.10" }, { 508, "linux-5.8" },
-		{ 0, "linux-4.19" },
-	};
-	size_t i = 0;
-
-	while (version < eras[i].from)
-		i++;
-	return eras[i].policy;
-}
-
 struct hf_target *hf_target_here(char *err, size_t len)
 {
 	struct utsname uts;
-	unsigned major, minor;
+	unsigned version = uname(&uts) ? 0 : hf_kernel_version(uts.release);
 	struct here *h;
 
-	if (uname(&uts) || sscanf(uts.release, "%u.%u", &major, &minor) != 2) {
+	if (!version) {
 		snprintf(err, len, "here: the kernel's release cannot be told");
 		return NULL;
 	}
-	if (major * 100 + minor < 503) {
+	if (version < HF_KERNEL_OLDEST) {
 		snprintf(err, len, "here: Linux 5.3 or later is needed (pidfd_open), this is %s",
 			 uts.release);
 		return NULL;
@@ -243,8 +226,8 @@ struct hf_target *hf_target_here(char *err, size_t len)
 	}
 	h->t.ops = &here_ops;
 	h->t.name = "here";
-	h->t.expect = era_of(major * 100 + minor);
-	h->direct_io_pins = major * 100 + minor >= 605;
+	h->t.expect = hf_kernel_era(version);
+	h->direct_io_pins = version >= 605;
 	snprintf(h->t.detail, sizeof(h->t.detail), "%.20s %.60s %.40s", uts.sysname, uts.release,
 		 uts.machine);
 	return &h->t;

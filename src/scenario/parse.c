@@ -19,6 +19,17 @@ const char *const hf_verdict_names[HF_NR_VERDICTS] = {
 	[HF_ERROR] = "error",
 };
 
+void hf_verdict_set(unsigned verdicts, char *buf, size_t len)
+{
+	size_t at = 0;
+
+	buf[0] = '\0';
+	for (int v = 0; v < HF_NR_VERDICTS; v++)
+		if (verdicts >> v & 1 && at < len)
+			at += (size_t)snprintf(buf + at, len - at, "%s%s", at ? "|" : "",
+					       hf_verdict_names[v]);
+}
+
 static const char *kind_at(const struct hf_parser *p, size_t i)
 {
 	(void)p;

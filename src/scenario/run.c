@@ -286,13 +286,19 @@ void hf_run_watched(struct hf_target *t, const struct hf_scenario *scn, enum hf_
 	run_round(&r, kind);
 }
 
-void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, bool trace,
-		 const volatile sig_atomic_t *stop, struct hf_cell *cell)
+void hf_cell_init(struct hf_cell *cell, const struct hf_target *t, const struct hf_scenario *scn,
+		  enum hf_kind kind)
 {
 	*cell = (struct hf_cell){ .scn = scn, .kind = kind, .target = t->name, .verdict = HF_OK };
 	cell->expected = hf_scenario_expected(scn, t->name, kind);
 	if (!cell->expected && t->expect)
 		cell->expected = hf_scenario_expected(scn, t->expect, kind);
+}
+
+void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, bool trace,
+		 const volatile sig_atomic_t *stop, struct hf_cell *cell)
+{
+	hf_cell_init(cell, t, scn, kind);
 	/* rounds look for bad luck: the first bad one is the verdict */
 	for (unsigned i = 0; i < scn->rounds && cell->verdict == HF_OK; i++) {
 		struct round r = { .t = t, .scn = scn, .cell = cell, .trace = trace };
@@ -309,6 +315,8 @@ void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kin
 void hf_cell_free(struct hf_cell *cell)
 {
 	forget_steps(cell);
+	free(cell->console);
+	cell->console = NULL;
 }
 
 bool hf_cell_as_expected(const struct hf_cell *cell)

@@ -217,6 +217,8 @@ struct hf_scenario {
 };
 
 extern const char *const hf_verdict_names[HF_NR_VERDICTS];
+/* "lost-write", "ok|torn". */
+void hf_verdict_set(unsigned verdicts, char *buf, size_t len);
 
 struct hf_parse_error {
 	int line, column; /* from 1; 0: the file as a whole */

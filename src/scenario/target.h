@@ -34,6 +34,7 @@ struct hf_page_state {
 };
 
 struct hf_target;
+struct hf_batch;
 
 struct hf_target_ops {
 	/* Prepares a run of one scenario. Non-zero: obs says why (status is HF_OBS_SKIP or
@@ -53,6 +54,9 @@ struct hf_target_ops {
 	 * HF_OBS_BUG if what is left is wrong (engine: a leaked frame, a broken invariant); may be
 	 * called after any step. */
 	void (*end)(void *run, struct hf_obs *obs);
+	/* Instead of all of the above, for targets that take long to start: runs many cells. NULL:
+	 * cells are run one by one. */
+	void (*batch)(struct hf_target *t, struct hf_batch *batch);
 	/* Frees the target. */
 	void (*free)(struct hf_target *t);
 };
@@ -65,9 +69,24 @@ struct hf_target {
 	char detail[128];   /* "Linux 6.18.44 x86_64" for messages; may be empty */
 };
 
-/* Policy names give the engine. NULL and a message in err (never NULL-terminated beyond len) when
- * there is no such target, or it cannot be had on this build. */
-struct hf_target *hf_target_open(const char *name, char *err, size_t len);
+/* Cells that a target runs at once. Never fails: trouble is `error` cells, and so are those that
+ * `stop`, which may be NULL, leaves over. */
+struct hf_batch {
+	struct hf_cell **cells; /* as hf_cell_init() left them */
+	size_t nr;
+	bool trace;
+	const volatile sig_atomic_t *stop;
+	void (*done)(void *arg, const struct hf_cell *cell); /* after each */
+	void (*note)(void *arg, const char *text);           /* what a user should know */
+	void *arg;
+};
+
+/* Policy names give the engine, paths and names of fetched kernels a kernel under QEMU. NULL and a
+ * message in err (never NULL-terminated beyond len) when there is no such target, or it cannot be
+ * had on this build. */
+struct hf_image_options; /* src/image */
+struct hf_target *hf_target_open(const char *name, const struct hf_image_options *opt, char *err,
+				 size_t len);
 struct hf_target *hf_target_engine(const char *policy);  /* NULL: no such policy, or no memory */
 struct hf_target *hf_target_here(char *err, size_t len); /* src/kernel; NULL: err says why */
 
@@ -89,6 +108,7 @@ struct hf_cell {
 	char detail[320];  /* plain words: what went wrong, at which line */
 	struct hf_cell_step *steps;
 	size_t nr_steps;
+	char *console; /* what the kernel said when it broke, or NULL */
 };
 
 /*
@@ -101,6 +121,9 @@ typedef void (*hf_watch_fn)(void *run, const struct hf_oracle *oracle, void *arg
 /* As hf_run_cell(), one round, without steps in the cell. */
 void hf_run_watched(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,
 		    hf_watch_fn watch, void *arg, struct hf_cell *cell);
+/* A cell that has not been run: `ok`, with what is expected of it. */
+void hf_cell_init(struct hf_cell *cell, const struct hf_target *t, const struct hf_scenario *scn,
+		  enum hf_kind kind);
 void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, bool trace,
 		 const volatile sig_atomic_t *stop, struct hf_cell *cell);
 void hf_cell_free(struct hf_cell *cell);

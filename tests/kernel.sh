@@ -1,0 +1,78 @@
+#!/bin/sh
+# A real kernel under QEMU: one that was fetched, or in CI one that is fetched now. Without one, or without QEMU, there is
+# nothing to test.
+. tests/tap.sh
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+h=$HOLDFAST
+
+need() { # REASON COMMAND...
+	reason=$1
+	shift
+	"$@" >/dev/null 2>"$dir/err" && return
+	skip "a kernel under QEMU" "$reason$(tail -n 1 "$dir/err" | sed 's/^/: /')"
+	done_testing
+}
+
+newest_kernel() {
+	"$h" kernels list | awk '$1 != "here" { name = $1 } END { print name }'
+}
+
+need "no qemu-system-x86_64: scripts/install-deps kernels" command -v qemu-system-x86_64
+need "this build has no holdfast-init" [ -x "$BUILD/holdfast-init" ]
+[ -n "$(newest_kernel)" ] || [ -z "${CI-}" ] || need "no kernel can be fetched" "$h" kernels fetch trixie
+kernel=$(newest_kernel)
+need "no kernel; holdfast kernels fetch" [ -n "$kernel" ]
+echo "# $kernel"
+
+# Every verdict is what its file expects of the kernel's era, and few cells are skipped for want of the runner's powers.
+telling() {
+	# shellcheck disable=SC2046 # a list of files
+	"$h" run --format json --on "$kernel" $(cat scenarios/demo) >"$dir/json" 2>"$dir/err" || {
+		cat "$dir/json" "$dir/err"
+		return 1
+	}
+	[ ! -s "$dir/err" ] && python3 - "$dir/json" <<-'END'
+		import json, sys
+		cells = json.load(open(sys.argv[1]))
+		verdicts = [c["verdict"] for c in cells]
+		assert "error" not in verdicts and len(cells) >= 13, cells
+		assert verdicts.count("skip") <= 5, [c["detail"] for c in cells if c["verdict"] == "skip"]
+	END
+}
+check "the telling scenarios are as expected" telling
+
+# Swap, folios, hugetlb, files: what the machine under QEMU must be set up for.
+kinds() {
+	"$h" run --format json --kinds swapped,thp,thp-swapped,hugetlb,memfd,tmpfile,memfd-hugetlb --on "$kernel" \
+		scenarios/cow/a1-basic-cow.hf scenarios/cow/n1-basic-cow-zeropage.hf >"$dir/json" || return
+	python3 - "$dir/json" <<-'END'
+		import json, sys
+		cells = json.load(open(sys.argv[1]))
+		assert len(cells) == 7 and {c["verdict"] for c in cells} == {"ok"}, cells
+	END
+}
+check "swap, huge pages and files are there" kinds
+
+# Beside a copy of the command, an init that crashes on demand.
+crashes() {
+	cp "$h" "$dir/holdfast" && cp "$BUILD/tests/crash-init" "$dir/holdfast-init" || return
+	for what in crash hang warn segfault plain; do
+		printf 'about %s\nprocess P\nP: map b 1\n' $what >"$dir/$what.hf"
+	done
+	"$dir/holdfast" run --timeout 15 --format json --on "$kernel" "$dir/plain.hf" "$dir/crash.hf" "$dir/plain.hf" \
+		"$dir/warn.hf" "$dir/segfault.hf" "$dir/hang.hf" "$dir/plain.hf" >"$dir/json"
+	[ $? -eq 1 ] && python3 - "$dir/json" <<-'END'
+		import json, sys
+		cells = json.load(open(sys.argv[1]))
+		plain, crash, after, warn, segfault, hang, last = cells
+		assert [c["verdict"] for c in cells] == ["ok", "bug", "ok", "bug", "bug", "error", "ok"], cells
+		assert "ysrq" in crash["console"] and "RIP: " in crash["console"], crash
+		assert warn["detail"] == "the kernel says: WARNING: CPU: 0 PID: 1 at mm/gup.c:75", warn
+		assert "Attempted to kill init" in segfault["detail"], segfault
+		assert "the kernel hangs" in hang["detail"], hang
+	END
+}
+check "crash, splat, hang and a dying runner are one cell each" crashes
+done_testing
