@@ -294,8 +294,8 @@ unsigned hf_strategy_pick(uint32_t enabled, bool inside)
 				      : x.strategy == HF_EXPLORE_REPLAY ? choose_replayed(n)
 				      : x.loose                         ? prefer_last(enabled)
 									: choose_new(n));
-		n->preemptions = (uint8_t)preemptions_with(n->thread);
 	}
+	n->preemptions = (uint8_t)preemptions_with(n->thread);
 	x.nr++;
 	return n->thread;
 }
