@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_NODES 20000
+#define MAX_NODES 60000
 
 /* What a thread was about to do at a node. */
 struct about {

@@ -197,9 +197,10 @@ void hf_memory_start(void); /* of a par block */
 void hf_memory_access(unsigned thread, struct hf_op *op, uint32_t object, int32_t event);
 /* The same while no arms run. */
 void hf_memory_plain(struct hf_op *op);
-/* Store buffers: whether one is empty; its oldest entry; and that with the event that put it there,
- * taken out. */
+/* Store buffers: whether one is empty, or can take no more; its oldest entry; and that with the
+ * event that put it there, taken out. */
 bool hf_memory_drained(unsigned arm);
+bool hf_memory_full(unsigned arm);
 const struct hf_op *hf_memory_oldest(unsigned arm);
 struct hf_op hf_memory_take_oldest(unsigned arm, int32_t *event);
 /* Synchronisation through locks and the like. */

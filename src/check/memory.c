@@ -117,6 +117,11 @@ bool hf_memory_drained(unsigned arm)
 	return !mem.nr_buffered[arm];
 }
 
+bool hf_memory_full(unsigned arm)
+{
+	return mem.nr_buffered[arm] == MAX_BUFFER;
+}
+
 const struct hf_op *hf_memory_oldest(unsigned arm)
 {
 	return &mem.buffer[arm][0].op;
@@ -134,8 +139,6 @@ struct hf_op hf_memory_take_oldest(unsigned arm, int32_t *event)
 
 static void put_into_buffer(unsigned arm, struct hf_op *op, int32_t event)
 {
-	if (mem.nr_buffered[arm] == MAX_BUFFER)
-		hf_fail("a store buffer holds more than %d stores", MAX_BUFFER);
 	op->changed = false;
 	mem.buffer[arm][mem.nr_buffered[arm]++] = (struct buffered){ .op = *op, .event = event };
 }

@@ -18,7 +18,7 @@
 #include <ucontext.h>
 
 #define STACK (256ul << 10)
-#define MAX_EVENTS 20000 /* of one execution: more are a loop without end */
+#define MAX_EVENTS 60000 /* of one execution: more are a loop without end */
 #define MAX_SEEN 16
 #define MAX_HELD 8
 #define MAX_EDGES 256
@@ -206,8 +206,9 @@ static bool can_happen(const struct arm *a)
 	const struct hf_op *op = a->op;
 	const struct hf_object *o;
 
-	if (hf_m.model == HF_MEMORY_TSO && needs_empty_buffer(op) &&
-	    !hf_memory_drained((unsigned)(a - s.arm)))
+	if (hf_m.model == HF_MEMORY_TSO &&
+	    (needs_empty_buffer(op) ? !hf_memory_drained((unsigned)(a - s.arm))
+				    : hf_memory_full((unsigned)(a - s.arm))))
 		return false;
 	switch (op->kind) {
 	case HF_OP_LOCK:

@@ -246,6 +246,9 @@ int hf_engine_shape(struct hf_engine_run *r, const struct hf_step *st, struct hf
 	struct hf_mm *mm = r->mm[st->proc];
 	int err = 0;
 
+	/* nothing to do, and in a par block two may be here at once */
+	if (r->kind->shape == HF_SHAPE_WHOLE && !r->kind->swapped)
+		return 0;
 	if (p->shaped)
 		return 0;
 	p->shaped = true;
