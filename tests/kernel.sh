@@ -16,7 +16,7 @@ need() { # REASON COMMAND...
 }
 
 newest_kernel() {
-	"$h" kernels list | awk '$1 != "here" { name = $1 } END { print name }'
+	"$h" kernels list | awk '$1 != "here" && $1 !~ /^self-built-/ { name = $1 } END { print name }'
 }
 
 need "no qemu-system-x86_64: scripts/install-deps kernels" command -v qemu-system-x86_64
@@ -75,4 +75,23 @@ crashes() {
 	END
 }
 check "crash, splat, hang and a dying runner are one cell each" crashes
+
+# One that scripts/build-test-kernel made: what the others cannot do.
+own=$("$h" kernels list | awk '$1 ~ /^self-built-/ { name = $1 } END { print name }')
+
+read_pins() {
+	"$h" run --format json --on "$own" scenarios/cow/a9-*.hf scenarios/cow/a1[0-4]-*.hf scenarios/cow/n[23]-*.hf \
+		scenarios/races/fork-and-read-pin.hf scenarios/thread/unpin-finds-the-bit.hf --kinds base,thp >"$dir/json" || return
+	python3 - "$dir/json" <<-'END'
+		import json, sys
+		cells = json.load(open(sys.argv[1]))
+		assert len(cells) > 10 and {c["verdict"] for c in cells} == {"ok"}, cells
+	END
+}
+
+if [ -n "$own" ]; then
+	check "$own: read-only long-term pins, and the unpin check" read_pins
+else
+	skip "read-only long-term pins" "no kernel that has gup_test: scripts/build-test-kernel"
+fi
 done_testing
