@@ -181,6 +181,8 @@ int hf_explore(const struct hf_explore_options *o, struct hf_explore_result *r)
 	hf_mutate(o->mutation, o->sites ? r->sites : NULL);
 	hf_dpor_start(o->strategy, o->bound, o->seed);
 	err = take_schedule(o, r);
+	if (!err && o->trace)
+		hf_trace_arms(o->scn);
 	clock_gettime(CLOCK_MONOTONIC, &e.start);
 	if (!err)
 		explore(&e);

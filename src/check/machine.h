@@ -235,6 +235,10 @@ bool hf_skips(const struct hf_site *site, const struct hf_op *op);
 /* What a load gives in place of what it saw. */
 uint64_t hf_stale_value(const struct hf_op *op);
 
+/* ---- the trace (trace.c) ---- */
+
+/* What the arms do; one operation. */
+void hf_trace_arms(const struct hf_scenario *scn);
 void hf_trace(const struct hf_op *op, unsigned thread, const struct hf_event *event);
 
 /* ---- the strategy (dpor.c) ---- */

@@ -5,6 +5,19 @@
 #include <stdio.h>
 #include <string.h>
 
+void hf_trace_arms(const struct hf_scenario *scn)
+{
+	for (size_t i = 0; i < scn->nr_steps; i++)
+		for (size_t a = 0; scn->steps[i].par && a < scn->steps[i].par->nr_arms; a++) {
+			const struct hf_arm *arm = &scn->steps[i].par->arms[a];
+
+			printf("arm %c ", 'a' + (char)a);
+			for (size_t k = 0; k < arm->nr_steps; k++)
+				printf("%s %s", k ? ";" : "", arm->steps[k].text);
+			putchar('\n');
+		}
+}
+
 static const char *base_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');

@@ -57,9 +57,9 @@ static void usage(FILE *to)
 	      "\n"
 	      "Makes the core worse in one place at a time, as far as the scenarios' par blocks "
 	      "come there, and\n"
-	      "explores them: under rc11 with an order weakened by one step; under sc with a lock, "
-	      "flush or RCU\n"
-	      "section left out, or a second look skipped. Prints each with what noticed it.\n"
+	      "explores them under rc11: an order weakened by one step, a lock, flush or RCU "
+	      "section left out;\n"
+	      "or, under sc, a second look skipped. Prints each with what noticed it.\n"
 	      "\n"
 	      "  --only TEXT         sites whose name has TEXT in it: \"gup_fast.c:66 ptep\"\n"
 	      "  --policy P          default: holdfast\n"
@@ -232,8 +232,9 @@ static void run_mutant(size_t i, void *arg)
 			continue;
 		out->tried++;
 		o.mutation = &w->mutants[i].m;
-		/* what is left out is missed in any order; an order is one of weak memory only */
-		if (o.mutation->kind != HF_MUTATE_ORDER)
+		/* a look that is skipped is missed in any order; the rest needs weak memory, or has
+		 * data races, which are looked for there */
+		if (o.mutation->kind == HF_MUTATE_STALE)
 			o.memory = HF_MEMORY_SC;
 		snprintf(out->by, sizeof(out->by), "%s (%s)", o.scn->name, hf_kind_name(o.kind));
 		hf_explore(&o, &r);

@@ -108,7 +108,7 @@ static void install_folio(struct fault *f, struct hf_page *head)
 	hf_ref_add(&head->counts, (nr - 1) * HF_COUNT_REF, relaxed);
 	for (unsigned i = 0; i < nr; i++) {
 		if (sys->policy->has_mark)
-			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, release);
+			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, relaxed);
 		hf_page_add_rmap(f->mm, head + i);
 		hf_st(&f->table->entry[hf_pte_index(start) + i],
 		      own_pte(f, hf_page_pfn(sys, head + i)), release);

@@ -87,7 +87,7 @@ static int freeze_one(const struct hf_family_entry *e, void *arg)
 		return 0;
 	if (hf_ptep_clear_try_share(e->mm, e->ptep, page, &pte, &exclusive))
 		return -HF_EBUSY;
-	hf_st(e->ptep, hf_mk_pte_migration(pte, exclusive), release);
+	hf_st(e->ptep, hf_mk_pte_migration(pte, exclusive), relaxed);
 	hf_page_remove_rmap(e->mm, page);
 	hf_page_put(sys, page);
 	return 0;
@@ -105,7 +105,7 @@ static int thaw_one(const struct hf_family_entry *e, void *arg)
 	hf_page_get(m->now);
 	hf_page_add_rmap(e->mm, m->now);
 	if (pte & HF_PTE_MIG_EXCLUSIVE)
-		hf_or(&m->now->flags, HF_PG_EXCLUSIVE, release);
+		hf_or(&m->now->flags, HF_PG_EXCLUSIVE, relaxed);
 	hf_st(e->ptep, hf_pte_from_migration(pte, hf_page_pfn(sys, m->now)), release);
 	return 0;
 }

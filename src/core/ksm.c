@@ -199,7 +199,7 @@ static int merge_two(struct scan *s, const struct candidate *a, struct hf_mm *mm
 		return -HF_ENOMEM;
 	if (hf_copy_from_user(a->mm, hf_page_data(sys, stable), a->addr, HF_PAGE_SIZE) ==
 	    (int64_t)HF_PAGE_SIZE) {
-		hf_or(&stable->flags, HF_PG_ANON | HF_PG_KSM, release);
+		hf_or(&stable->flags, HF_PG_ANON | HF_PG_KSM, relaxed);
 		stable_add(sys, stable, a->checksum);
 		if (merge_into(a->mm, a->addr, stable))
 			s->merged += merge_into(mm, addr, stable);

@@ -80,7 +80,7 @@ bool hf_page_exclusive(const struct hf_page *page)
 	bool by_pmd = head != page && hf_ld(&head->entire_mapcount, acquire) &&
 		      !hf_ld(&page->mapcount, acquire);
 
-	if (hf_ld(&page->flags, acquire) & HF_PG_EXCLUSIVE)
+	if (hf_ld(&page->flags, relaxed) & HF_PG_EXCLUSIVE)
 		return true;
 	return by_pmd && hf_ld(&head->flags, acquire) & HF_PG_EXCLUSIVE;
 }
@@ -152,7 +152,7 @@ static void forget(struct hf_page *page, uint32_t compound)
 	hf_st(&page->anon_vma, NULL, relaxed);
 	hf_st(&page->file, NULL, relaxed);
 	hf_st(&page->compound, compound, relaxed);
-	hf_add(&page->generation, 1, release);
+	hf_add(&page->generation, 1, relaxed);
 }
 
 /* The last reference went away: nothing maps the frames, nobody can find them but by number. */
@@ -192,7 +192,7 @@ int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
 		do {
 			if ((uint32_t)has < (uint32_t)pins || has >> 32 < pins >> 32)
 				return -HF_EINVAL;
-		} while (!hf_cas(&page->pins, &has, has - pins, acq_rel));
+		} while (!hf_cas(&page->pins, &has, has - pins, release));
 	}
 	counts = hf_ref_ld(&head->counts, -(int64_t)refs_of(delta));
 	do {
@@ -259,6 +259,6 @@ int hf_page_try_share(struct hf_system *sys, struct hf_page *page)
 		return 0;
 	if (!policy->pins_shared && hf_page_looks_pinned(sys, page))
 		return -HF_EBUSY;
-	hf_and(&page->flags, ~HF_PG_EXCLUSIVE, release);
+	hf_and(&page->flags, ~HF_PG_EXCLUSIVE, relaxed);
 	return 0;
 }
