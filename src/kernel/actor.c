@@ -336,8 +336,8 @@ static int clear_soft_dirty(uint64_t addr, size_t len, char *reason)
 	if (!err && any_soft_dirty(addr, len)) {
 		snprintf(reason, HF_REASON_LEN,
 			 "wrprotect by soft-dirty bits leaves pinned pages writable, and "
-			 "userfaultfd's "
-			 "asynchronous write-protection needs Linux 6.7");
+			 "userfaultfd's asynchronous write-protection needs Linux 6.7 and "
+			 "CONFIG_PTE_MARKER_UFFD_WP");
 		return HF_OBS_SKIP;
 	}
 	return err;
