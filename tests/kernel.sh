@@ -16,7 +16,7 @@ need() { # REASON COMMAND...
 }
 
 newest_kernel() {
-	"$h" kernels list | awk '$1 != "here" { name = $1 } END { print name }'
+	"$h" kernels list | awk '$1 != "here" && $1 !~ /^self-built-/ { name = $1 } END { print name }'
 }
 
 need "no qemu-system-x86_64: scripts/install-deps kernels" command -v qemu-system-x86_64
@@ -75,4 +75,44 @@ crashes() {
 	END
 }
 check "crash, splat, hang and a dying runner are one cell each" crashes
+
+# One that scripts/build-test-kernel made: what the others cannot do.
+own=$("$h" kernels list | awk '$1 ~ /^self-built-/ { name = $1 } END { print name }')
+
+read_pins() {
+	"$h" run --format json --on "$own" scenarios/cow/a9-*.hf scenarios/cow/a1[0-4]-*.hf scenarios/cow/n[23]-*.hf \
+		scenarios/races/fork-and-read-pin.hf scenarios/thread/ro-exemption-forbids-unpin-check.hf --kinds base,thp >"$dir/json" || return
+	python3 - "$dir/json" <<-'END'
+		import json, sys
+		cells = json.load(open(sys.argv[1]))
+		assert len(cells) > 10 and {c["verdict"] for c in cells} == {"ok"}, cells
+	END
+}
+
+two_pages() { # NAME STEPS
+	printf 'about x\nprocess P\nP: map b 2\nP: write b 0x11\n%b\n' "$2" >"$dir/$1.hf"
+}
+
+# A range that is no whole pages; and what gup_test cannot do is a skip.
+one_test_pin() {
+	two_pages range 'P: pin d b[100..5000] r long slow\nP: write b[100..108] 0x21\ndevice: check d[0..8] 0x21\n
+		device: check d[8..4900] 0x11\nP: unpin d'
+	two_pages again 'P: pin d b r long\nP: unpin d\nP: pin e b r long\nP: unpin e'
+	two_pages two 'P: pin d b r long\nP: pin e b r long'
+	two_pages write 'P: pin d b w long slow\ndevice: write d 0x21'
+	"$h" run --format json --on "$own" "$dir/range.hf" "$dir/again.hf" "$dir/two.hf" "$dir/write.hf" >"$dir/json"
+	python3 - "$dir/json" <<-'END'
+		import json, sys
+		cells = json.load(open(sys.argv[1]))
+		assert [c["verdict"] for c in cells] == ["ok", "ok", "skip", "skip"], cells
+		assert "one pin at a time" in cells[2]["detail"] and "only reads" in cells[3]["detail"], cells
+	END
+}
+
+if [ -n "$own" ]; then
+	check "$own: read-only long-term pins, and the unpin check" read_pins
+	check "$own: its gup_test holds one pin, which reads" one_test_pin
+else
+	skip "read-only long-term pins" "no kernel that has gup_test: scripts/build-test-kernel"
+fi
 done_testing

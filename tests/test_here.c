@@ -130,11 +130,47 @@ static void references_of_every_kind_work(void **state)
 static void what_cannot_be_done_is_skipped_with_the_reason(void **state)
 {
 	(void)state;
-	assert_int_equal(run(HEAD "P: pin d b r long\n"), HF_SKIP);
-	assert_true(strstr(cell.detail, "gup_test"));
+	assert_int_equal(run(HEAD "P: pin d b r long fast-only\n"), HF_SKIP);
+	assert_true(strstr(cell.detail, "fast-only"));
+	assert_int_equal(run(HEAD "P: pin d b w slow\n"), HF_SKIP);
 	assert_int_equal(run(HEAD "P: get d b w\n"), HF_SKIP);
 	assert_int_equal(run("about x\nframes 99\nprocess P\nP: map b 1\n"), HF_SKIP);
 	assert_int_equal(run(HEAD "P: odirect read r b 1\nP: exit\n"), HF_SKIP);
+}
+
+/* Few kernels have gup_test: elsewhere this is about the reason. */
+static void read_only_long_term_pins_are_gup_tests(void **state)
+{
+	static const char *const ways[] = { "", " slow" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		char text[300];
+		enum hf_verdict got;
+
+		snprintf(text, sizeof(text),
+			 HEAD "P: pin d b[100..5000] r long%s\nP: write b[100..108] 0x21\n"
+			      "device: check d[0..8] 0x21\ndevice: check d[8..4900] 0x11\n"
+			      "P: unpin d\n",
+			 ways[i]);
+		got = run(text);
+		if (access("/sys/kernel/debug/gup_test", R_OK | W_OK)) {
+			assert_int_equal(got, HF_SKIP);
+			assert_true(strstr(cell.detail, "gup_test"));
+		} else {
+			assert_int_equal(got, HF_OK);
+		}
+	}
+}
+
+static void gup_test_holds_one_pin(void **state)
+{
+	(void)state;
+	if (access("/sys/kernel/debug/gup_test", R_OK | W_OK))
+		skip();
+	assert_int_equal(run(HEAD "P: pin d b r long\nP: pin e b r long\n"), HF_SKIP);
+	assert_int_equal(run(HEAD "P: pin d b r long\nP: unpin d\nP: pin e b r long\n"), HF_OK);
+	assert_int_equal(run(HEAD "P: pin d b w long slow\ndevice: write d 0x21\n"), HF_SKIP);
 }
 
 static pid_t only_child(void)
@@ -272,6 +308,8 @@ int main(void)
 		cmocka_unit_test(a_fault_that_is_not_announced_refuses),
 		cmocka_unit_test(references_of_every_kind_work),
 		cmocka_unit_test(what_cannot_be_done_is_skipped_with_the_reason),
+		cmocka_unit_test(read_only_long_term_pins_are_gup_tests),
+		cmocka_unit_test(gup_test_holds_one_pin),
 		cmocka_unit_test(a_split_leaves_no_pmd),
 		cmocka_unit_test(steps_of_the_dead_fail),
 		cmocka_unit_test(a_killed_process_is_an_error_cell),

@@ -86,7 +86,7 @@ static int not_hidden(const struct dirent *e)
 
 static void print_kernel(const char *name, const char *release)
 {
-	printf("%-16s %-24s %s\n", name, release, hf_kernel_era(hf_kernel_version(release)));
+	printf("%-20s %-24s %s\n", name, release, hf_kernel_era(hf_kernel_version(release)));
 }
 
 /* The running kernel is one, too. */

@@ -3,6 +3,7 @@
 #include "actor.h"
 
 #include "../scenario/target.h"
+#include "gup_test.h"
 #include "pages.h"
 
 #include <errno.h>
@@ -335,8 +336,8 @@ static int clear_soft_dirty(uint64_t addr, size_t len, char *reason)
 	if (!err && any_soft_dirty(addr, len)) {
 		snprintf(reason, HF_REASON_LEN,
 			 "wrprotect by soft-dirty bits leaves pinned pages writable, and "
-			 "userfaultfd's "
-			 "asynchronous write-protection needs Linux 6.7");
+			 "userfaultfd's asynchronous write-protection needs Linux 6.7 and "
+			 "CONFIG_PTE_MARKER_UFFD_WP");
 		return HF_OBS_SKIP;
 	}
 	return err;
@@ -511,9 +512,18 @@ static int take_reference(struct hf_stage *stage, const struct hf_step *st, uint
 		return do_splice(w, st, addr);
 	case HF_MEANS_RING:
 		return do_register(w, st, addr, reason);
+	case HF_MEANS_TEST:
+		return hf_gup_test_pin(w->file, addr, st->hi - st->lo, st->foll & HF_FOLL_WRITE,
+				       st->fast);
 	default:
 		return start_direct_io(w, st, addr);
 	}
+}
+
+static int release(struct hf_wire *w)
+{
+	return w->means == HF_MEANS_TEST ? hf_gup_test_unpin(w->file)
+					 : io_uring_unregister_buffers(&w->ring);
 }
 
 /* ---- steps ---- */
@@ -541,8 +551,8 @@ int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t add
 		return do_read(st, addr, data);
 	case HF_V_WRITE:
 		return do_write(st, addr);
-	case HF_V_UNPIN: /* in a par block; a registered buffer */
-		return io_uring_unregister_buffers(&stage->wire[st->ref].ring);
+	case HF_V_UNPIN: /* in a par block */
+		return release(&stage->wire[st->ref]);
 	default:
 		return take_reference(stage, st, addr, reason);
 	}

@@ -6,8 +6,13 @@
 #include <pthread.h>
 #include <string.h>
 
-/* An arm runs in one place: a thread of a process, or the runner for devices. Only rings can take
- * part. */
+/* Those whose release does not wait for the runner. */
+static bool can_take_part(const struct hf_wire *w)
+{
+	return (w->means == HF_MEANS_RING || w->means == HF_MEANS_TEST) && !w->error;
+}
+
+/* An arm runs in one place: a thread of a process, or the runner for devices. */
 static const char *cannot_run(const struct hf_here_run *r, const struct hf_arm *arm)
 {
 	for (size_t i = 0; i < arm->nr_steps; i++) {
@@ -20,12 +25,25 @@ static const char *cannot_run(const struct hf_here_run *r, const struct hf_arm *
 			return HF_NO_MIGRATION;
 		if (st->verb == HF_V_MERGE)
 			return "when KSM merges cannot be told to the step";
-		if (st->ref >= 0 &&
-		    (r->stage.wire[st->ref].means != HF_MEANS_RING || r->stage.wire[st->ref].error))
-			return "only registered buffers can take part in a par block on a real "
-			       "kernel";
+		if (st->ref >= 0 && !can_take_part(&r->stage.wire[st->ref]))
+			return "only registered buffers and the kernel's gup_test can take part in "
+			       "a par block on a real kernel";
 	}
 	return NULL;
+}
+
+/* gup_test's pins, those that are held at the start and those of the arms. */
+static size_t count_test_pins(const struct hf_here_run *r, const struct hf_par *par)
+{
+	size_t n = hf_test_pin_held(r, -1);
+
+	for (size_t a = 0; a < par->nr_arms; a++)
+		for (size_t i = 0; i < par->arms[a].nr_steps; i++) {
+			const struct hf_step *st = &par->arms[a].steps[i];
+
+			n += st->verb == HF_V_PIN && r->stage.wire[st->ref].means == HF_MEANS_TEST;
+		}
+	return n;
 }
 
 struct device_arm {
@@ -148,6 +166,10 @@ void hf_here_par(void *run, const struct hf_par *par, struct hf_obs *obs)
 			hf_say(&obs[0], HF_OBS_SKIP, why);
 			return;
 		}
+	}
+	if (count_test_pins(r, par) > 1) {
+		hf_say(&obs[0], HF_OBS_SKIP, HF_ONE_TEST_PIN);
+		return;
 	}
 	place_arms(r, par);
 	for (size_t a = 0; a < par->nr_arms && !err; n += par->arms[a].nr_steps, a++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* References: taken in a process, used and released by the runner, who is the device. */
 #include "device.h"
+#include "gup_test.h"
 #include "run.h"
 
 #include <errno.h>
@@ -55,10 +56,20 @@ static const char *unavailable(const struct hf_wire *w)
 		       "RLIMIT_MEMLOCK)";
 	case HF_MEANS_PIPE:
 		return "a pipe cannot be had (fs.pipe-user-pages-soft)";
+	case HF_MEANS_TEST:
+		return "/sys/kernel/debug/gup_test cannot be had";
 	default:
 		return "holding direct I/O in flight needs /dev/fuse and CAP_SYS_ADMIN (run as "
 		       "root; modprobe fuse)";
 	}
+}
+
+bool hf_test_pin_held(const struct hf_here_run *r, int but)
+{
+	for (int i = 0; i < (int)r->scn->nr_refs; i++)
+		if (i != but && r->stage.wire[i].means == HF_MEANS_TEST && r->stage.wire[i].maker)
+			return true;
+	return false;
 }
 
 void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
@@ -67,7 +78,7 @@ void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 	char why[HF_REASON_LEN];
 	int err;
 
-	if (hf_means_of(r->scn, st->ref, r->direct_io_pins, why) == HF_MEANS_NONE) {
+	if (hf_means_of(r->scn, st->ref, &r->powers, why) == HF_MEANS_NONE) {
 		hf_say(obs, HF_OBS_SKIP, why);
 		return;
 	}
@@ -77,7 +88,11 @@ void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 			 strerror(w->error));
 		return;
 	}
-	if (w->means == HF_MEANS_PIPE || w->means == HF_MEANS_RING) {
+	if (w->means == HF_MEANS_TEST && hf_test_pin_held(r, st->ref)) {
+		hf_say(obs, HF_OBS_SKIP, HF_ONE_TEST_PIN);
+		return;
+	}
+	if (w->means < HF_MEANS_READ) {
 		hf_call_step(r, st, obs);
 	} else {
 		err = start_direct_io(r, st, obs);
@@ -144,6 +159,9 @@ static int release(struct hf_here_run *r, struct hf_wire *w)
 	case HF_MEANS_RING:
 		err = io_uring_unregister_buffers(&w->ring);
 		break;
+	case HF_MEANS_TEST:
+		err = hf_gup_test_unpin(w->file);
+		break;
 	case HF_MEANS_READ: /* an error, so that memory stays as it is; the call's result is that
 			       error */
 		err = hf_fuse_complete_read(&w->fuse, NULL, 0, -EIO);
@@ -189,6 +207,14 @@ void hf_step_device(struct hf_here_run *r, const struct hf_step *st, struct hf_o
 	case HF_MEANS_RING:
 		err = st->verb == HF_V_DEV_WRITE ? hf_ring_write(w, lo, hi, st->value)
 						 : hf_ring_read(w, lo, hi, obs->data);
+		break;
+	case HF_MEANS_TEST:
+		if (st->verb == HF_V_DEV_WRITE) {
+			hf_say(obs, HF_OBS_SKIP, "gup_test's device only reads");
+			return;
+		}
+		err = hf_gup_test_read(w->file, w->addr, w->maker->hi - w->maker->lo, lo, hi,
+				       obs->data);
 		break;
 	case HF_MEANS_READ:
 		if (lo) {

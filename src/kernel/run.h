@@ -16,6 +16,7 @@
 #define HF_HERE_BASE 0x200000000000ul
 #define HF_HERE_SPACING (1ul << 24)
 
+#define HF_ONE_TEST_PIN "the kernel's gup_test holds one pin at a time"
 #define HF_NO_MIGRATION                                                                            \
 	"no system call moves chosen pages to other frames on a machine with one node"
 
@@ -32,7 +33,7 @@ struct hf_place {
 };
 
 struct hf_here_run {
-	bool direct_io_pins;         /* Linux 6.5 */
+	struct hf_powers powers;
 	struct hf_kernel_swap *swap; /* the target's */
 	struct hf_settings *settings;
 	const struct hf_scenario *scn;
@@ -82,6 +83,8 @@ void hf_step_exit(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 
 /* ---- reference.c ---- */
 
+/* A pin that gup_test holds, of another reference. */
+bool hf_test_pin_held(const struct hf_here_run *r, int but);
 void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs);
 void hf_step_release(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs);
 void hf_step_device(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs);

@@ -3,6 +3,7 @@
 #include "stage.h"
 
 #include "../scenario/oracle.h"
+#include "gup_test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,8 +70,23 @@ static enum hf_means means_of_short_pin(const struct hf_scenario *scn, int ref, 
 	return writes ? HF_MEANS_READ : HF_MEANS_WRITE;
 }
 
+#define NO_WAY "which way GUP goes cannot be chosen without the kernel's gup_test"
+
+/* A registered buffer can be written to, so it is preferred; it goes the fast way. */
+static enum hf_means means_of_long_pin(const struct hf_step *m, bool gup_test, char *why)
+{
+	bool writes = m->foll & HF_FOLL_WRITE;
+
+	if (writes && m->fast)
+		return HF_MEANS_RING;
+	if (gup_test)
+		return HF_MEANS_TEST;
+	return none(why, m->fast ? "read-only long-term pins need the kernel's gup_test or RDMA"
+				 : NO_WAY);
+}
+
 static enum hf_means means_of_raw(const struct hf_scenario *scn, const struct hf_step *m,
-				  bool direct_io_pins, char *why)
+				  const struct hf_powers *powers, char *why)
 {
 	bool writes = m->foll & HF_FOLL_WRITE;
 
@@ -79,21 +95,21 @@ static enum hf_means means_of_raw(const struct hf_scenario *scn, const struct hf
 				 "need a driver");
 	if (m->times > 1)
 		return none(why, "counted references need a driver");
-	if (m->foll & (HF_FOLL_FORCE | HF_FOLL_NOFAULT | HF_FOLL_FAST_ONLY) || !m->fast)
-		return none(why,
-			    "which way GUP goes cannot be chosen without the kernel's gup_test");
+	if (m->foll & (HF_FOLL_FORCE | HF_FOLL_NOFAULT | HF_FOLL_FAST_ONLY))
+		return none(why, "no system call here takes force, nofault or fast-only");
+	if (m->verb == HF_V_PIN && m->foll & HF_FOLL_LONGTERM)
+		return means_of_long_pin(m, powers->gup_test, why);
+	if (!m->fast)
+		return none(why, "which way GUP goes can be chosen for long-term pins only");
 	if (m->verb == HF_V_GET)
 		return writes ? none(why,
 				     "no system call here takes FOLL_GET for writing on demand")
 			      : HF_MEANS_PIPE;
-	if (m->foll & HF_FOLL_LONGTERM)
-		return writes ? HF_MEANS_RING
-			      : none(why,
-				     "read-only long-term pins need the kernel's gup_test or RDMA");
-	return means_of_short_pin(scn, m->ref, writes, direct_io_pins, why);
+	return means_of_short_pin(scn, m->ref, writes, powers->direct_io_pins, why);
 }
 
-enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, bool direct_io_pins, char *why)
+enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, const struct hf_powers *powers,
+			  char *why)
 {
 	const struct hf_step *maker = hf_ref_maker(scn, ref);
 
@@ -107,7 +123,7 @@ enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, bool direct_io
 	case HF_V_ODIRECT_WRITE:
 		return HF_MEANS_WRITE;
 	default:
-		return means_of_raw(scn, maker, direct_io_pins, why);
+		return means_of_raw(scn, maker, powers, why);
 	}
 }
 
@@ -151,6 +167,10 @@ static void open_wire(struct hf_wire *w, const struct hf_step *maker)
 		break;
 	case HF_MEANS_RING:
 		w->error = open_ring(w);
+		break;
+	case HF_MEANS_TEST:
+		w->file = hf_gup_test_open();
+		w->error = w->file < 0 ? -w->file : 0;
 		break;
 	case HF_MEANS_READ:
 	case HF_MEANS_WRITE:
@@ -213,7 +233,7 @@ static int open_file_of(const struct hf_kind_info *kind)
 }
 
 int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn,
-		  const struct hf_kind_info *kind, bool direct_io_pins)
+		  const struct hf_kind_info *kind, const struct hf_powers *powers)
 {
 	char why[HF_REASON_LEN];
 
@@ -239,7 +259,7 @@ int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn,
 			return err;
 		}
 	for (size_t i = 0; i < scn->nr_refs; i++) {
-		stage->wire[i].means = hf_means_of(scn, (int)i, direct_io_pins, why);
+		stage->wire[i].means = hf_means_of(scn, (int)i, powers, why);
 		open_wire(&stage->wire[i], hf_ref_maker(scn, (int)i));
 	}
 	return 0;

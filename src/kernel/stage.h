@@ -22,8 +22,15 @@ enum hf_means {
 	HF_MEANS_NONE,
 	HF_MEANS_PIPE,  /* vmsplice: FOLL_GET, read */
 	HF_MEANS_RING,  /* registered buffer: FOLL_PIN, long term, write */
+	HF_MEANS_TEST,  /* gup_test: FOLL_PIN, long term; its device reads */
 	HF_MEANS_READ,  /* direct read in flight: FOLL_PIN, short, write (FOLL_GET before 6.5) */
 	HF_MEANS_WRITE, /* direct write in flight: FOLL_PIN, short, read (FOLL_GET before 6.5) */
+};
+
+/* What kernels differ in. */
+struct hf_powers {
+	bool direct_io_pins; /* Linux 6.5 */
+	bool gup_test;
 };
 
 struct hf_wire {
@@ -31,7 +38,7 @@ struct hf_wire {
 	int pipe[2];
 	struct io_uring ring;
 	bool ring_up;
-	int file; /* what the ring copies from and to */
+	int file; /* what the ring copies from and to; the direct I/O's; gup_test */
 	struct hf_fuse fuse;
 	int done[2]; /* a pipe: the direct I/O's result, a long */
 	int error;   /* positive errno: what could not be set up */
@@ -91,10 +98,11 @@ struct hf_stage {
 };
 
 /* How this kernel can make the reference; HF_MEANS_NONE: `why` says why not. */
-enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, bool direct_io_pins, char *why);
+enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, const struct hf_powers *powers,
+			  char *why);
 /* 0 or negative errno. Wires that cannot be had are no failure: their `error` says so. */
 int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn,
-		  const struct hf_kind_info *kind, bool direct_io_pins);
+		  const struct hf_kind_info *kind, const struct hf_powers *powers);
 void hf_stage_close(struct hf_stage *stage);
 /* In a process: lets go of what only the runner may hold. */
 void hf_stage_leave_runner(struct hf_stage *stage);
