@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -172,6 +173,17 @@ static int here_page(void *run, int proc, int buf, unsigned page, struct hf_page
 	return hf_kernel_page(r->proc[proc].pid, p->addr + page * HF_PAGE_SIZE, state);
 }
 
+/* Pages wait in lists of each CPU, and are held by them, for operations on many at once.
+ * MADV_COLD empties those of this CPU, whatever it is asked for. */
+static void here_settle(void *run)
+{
+	static _Alignas(HF_PAGE_SIZE) char page[HF_PAGE_SIZE];
+	struct hf_here_run *r = run;
+
+	sched_setaffinity(0, sizeof(cpu_set_t), &r->stage.one_cpu);
+	madvise(page, sizeof(page), MADV_COLD);
+}
+
 static void here_end(void *run, struct hf_obs *obs)
 {
 	struct hf_here_run *r = run;
@@ -195,6 +207,7 @@ static const struct hf_target_ops here_ops = {
 	.step = here_step,
 	.par = hf_here_par,
 	.page = here_page,
+	.settle = here_settle,
 	.end = here_end,
 	.free = here_free,
 };
