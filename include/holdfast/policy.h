@@ -88,6 +88,10 @@ struct hf_policy {
 	/* A write fault on a swapped page counts references, not mappings, to find its owner
 	 * (5.18). */
 	bool swap_in_counts_refs;
+	/* A page that is read from a swap device for its only entry is its process's own, even if
+	 * it was not marked when it left: Linux goes past the swap cache then (5.19 to 6.18,
+	 * devices that do I/O at once). */
+	bool swap_in_owns_fresh;
 	/* Linux has no exact count of a small page's pins, nor of those of one page of a large
 	 * folio: swap-out, migration and merging go by hf_page_maybe_pinned(). */
 	bool estimates_pins;

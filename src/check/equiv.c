@@ -19,7 +19,7 @@ const char *const hf_difference_names[] = {
 	[HF_DIFF_STATUS] = "status",
 	[HF_DIFF_DATA] = "data",
 	[HF_DIFF_PRESENT] = "present",
-	[HF_DIFF_ZEROPAGE] = "zeropage",
+
 	[HF_DIFF_FRAME] = "frame",
 	[HF_DIFF_SHARED] = "shared",
 	[HF_DIFF_EXCLUSIVE] = "exclusive",
@@ -82,15 +82,17 @@ static void look(struct pair *p, int side)
 		}
 }
 
-static int state_of(const struct hf_page_state *s)
-{
-	return s->present ? 1 : s->swapped ? 2 : 0;
-}
-
 /* A frame of a page's own. */
 static bool has_frame(const struct hf_page_state *s)
 {
 	return s->present && !s->zeropage;
+}
+
+/* The zeropage is as nothing: Linux does not copy the entries of a mapping that was never written
+ * to, and nobody can tell. */
+static int state_of(const struct hf_page_state *s)
+{
+	return has_frame(s) ? 1 : s->swapped ? 2 : 0;
 }
 
 static bool got_another(const struct pair *p, int side, size_t i)
@@ -132,21 +134,18 @@ static void compare_sharing(struct pair *p, size_t i)
 
 static void compare_page(struct pair *p, size_t i)
 {
-	static const char *const states[] = { "has nothing", "maps a page", "moved it out" };
+	static const char *const states[] = { "has nothing there", "maps a page", "moved it out" };
 	const struct hf_page_state *e = &p->now[ENGINE].page[i], *k = &p->now[KERNEL].page[i];
 
 	if (state_of(e) != state_of(k))
 		say(p, HF_DIFF_PRESENT, i, states[state_of(e)], states[state_of(k)]);
-	else if (!e->present)
+	else if (!has_frame(e))
 		return;
-	else if (e->zeropage != k->zeropage)
-		say(p, HF_DIFF_ZEROPAGE, i, e->zeropage ? "maps the zeropage" : "maps another",
-		    k->zeropage ? "maps the zeropage" : "maps another");
 	else if (got_another(p, ENGINE, i) != got_another(p, KERNEL, i))
 		say(p, HF_DIFF_FRAME, i,
 		    got_another(p, ENGINE, i) ? "has another frame" : "keeps its frame",
 		    got_another(p, KERNEL, i) ? "has another frame" : "keeps its frame");
-	else if (!e->zeropage && e->exclusive != k->exclusive)
+	else if (e->exclusive != k->exclusive)
 		say(p, HF_DIFF_EXCLUSIVE, i, e->exclusive ? "marks it exclusive" : "does not",
 		    k->exclusive ? "marks it exclusive" : "does not");
 	if (!p->what)

@@ -361,7 +361,7 @@ static bool sole_owner(const struct hf_system *sys, const struct hf_page *page)
 }
 
 /* ptl and the page lock are held, and the entry still names the slot. */
-static void map_swapped(struct fault *f, struct hf_page *page, size_t slot)
+static void map_swapped(struct fault *f, struct hf_page *page, size_t slot, bool fresh)
 {
 	struct hf_system *sys = f->mm->sys;
 	bool write = f->flags & HF_FAULT_FLAG_WRITE, keep = f->pte & HF_PTE_SWP_EXCLUSIVE;
@@ -370,7 +370,7 @@ static void map_swapped(struct fault *f, struct hf_page *page, size_t slot)
 	hf_page_get(page);
 	hf_page_add_anon_rmap(page, f->vma, f->addr);
 	hf_slot_put(sys, slot); /* the entry's */
-	keep |= write && sole_owner(sys, page);
+	keep |= fresh || (write && sole_owner(sys, page));
 	if (keep && sys->policy->has_mark)
 		hf_or(&page->flags, HF_PG_EXCLUSIVE, relaxed);
 	if (keep && write)
@@ -390,16 +390,18 @@ static int swap_fault(struct fault *f)
 	hf_pte orig = f->pte;
 	size_t slot = hf_pte_slot(orig);
 	struct hf_page *page;
+	bool fresh;
 	int err;
 
 	hf_slot_get(sys, slot); /* it is not used for something else meanwhile */
+	fresh = sys->policy->swap_in_owns_fresh && hf_swap_is_fresh(sys, slot);
 	fault_unlock(f);
 	err = hf_swap_page(sys, slot, &page);
 	if (!err) {
 		fault_lock(f);
 		/* fork may have taken the exclusive bit away; the entry as it is now counts */
 		if (((f->pte ^ orig) & ~HF_PTE_SWP_EXCLUSIVE) == 0)
-			map_swapped(f, page, slot);
+			map_swapped(f, page, slot, fresh);
 		fault_unlock(f);
 		hf_page_unlock(page);
 		hf_page_put(sys, page);

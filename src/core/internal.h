@@ -678,6 +678,8 @@ void hf_slot_put(struct hf_system *sys, size_t slot);
 /* The page of a slot that the caller holds, locked, with a reference, read from the device if need
  * be. -ENOMEM, -EIO. No lock but mmap_lock held. */
 int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **page);
+/* Will it be read for the only entry that names it? */
+bool hf_swap_is_fresh(struct hf_system *sys, size_t slot);
 /* Takes a clean page that nobody else holds out of the cache. Page lock held. */
 bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page);
 /* Puts another page into an old one's place in the cache, if it is there. False, and nothing is

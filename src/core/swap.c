@@ -104,6 +104,17 @@ static struct hf_page *cache_get(struct hf_system *sys, size_t slot)
 	return page;
 }
 
+/* One entry, and the caller. */
+bool hf_swap_is_fresh(struct hf_system *sys, size_t slot)
+{
+	bool fresh;
+
+	hf_mutex_lock(sys, &sys->swap_lock);
+	fresh = !sys->slots[slot].page && sys->slots[slot].count == 2;
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	return fresh;
+}
+
 /* False: somebody else was first. */
 static bool cache_add(struct hf_system *sys, size_t slot, struct hf_page *page)
 {

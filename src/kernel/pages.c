@@ -56,7 +56,8 @@ int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state)
 	if (err)
 		return err;
 	state->present = !!(entry & HF_PAGEMAP_PRESENT);
-	state->swapped = !!(entry & HF_PAGEMAP_SWAPPED);
+	/* markers look like it: their type, the low bits, is one of the last of 32 */
+	state->swapped = entry & HF_PAGEMAP_SWAPPED && (entry & 31) < 20;
 	if (!state->present || !(entry & PAGEMAP_PFN))
 		return 0;
 	state->pfn = entry & PAGEMAP_PFN;

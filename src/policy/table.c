@@ -30,7 +30,8 @@
 	.has_mark = true, .unpin_check = true, .mprotect_upgrades = true, .estimates_pins = true,  \
 	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount,                       \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_mapped_once,              \
-	.hugetlb_fork_copies = true, .lru_batches = true, .drains_lru_batch = true
+	.hugetlb_fork_copies = true, .lru_batches = true, .drains_lru_batch = true,                \
+	.swap_in_owns_fresh = true
 
 /* What the default has in common with the alternatives that vary one of its rules. */
 #define MARK_AND_EXACT_PINS                                                                        \

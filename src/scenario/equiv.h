@@ -13,8 +13,7 @@ enum hf_difference {
 	HF_SAME,
 	HF_DIFF_STATUS,    /* one step fails, or fails in another way */
 	HF_DIFF_DATA,      /* what a process or a device reads */
-	HF_DIFF_PRESENT,   /* whether a page is mapped, or moved out */
-	HF_DIFF_ZEROPAGE,  /* whether it is the shared zeropage */
+	HF_DIFF_PRESENT,   /* whether there is a page, or it is moved out */
 	HF_DIFF_FRAME,     /* whether the step gave it another frame: reuse or copy */
 	HF_DIFF_SHARED,    /* who has a frame together with whom */
 	HF_DIFF_EXCLUSIVE, /* the mark */
