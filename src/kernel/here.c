@@ -180,6 +180,7 @@ static void here_settle(void *run)
 	static _Alignas(HF_PAGE_SIZE) char page[HF_PAGE_SIZE];
 	struct hf_here_run *r = run;
 
+	hf_settings_without_noise(r->settings);
 	sched_setaffinity(0, sizeof(cpu_set_t), &r->stage.one_cpu);
 	madvise(page, sizeof(page), MADV_COLD);
 }

@@ -52,8 +52,9 @@ struct hf_target_ops {
 	/* Page state for --trace, after a step. Non-zero if there is no such page (unmapped buffer,
 	 * dead process). */
 	int (*page)(void *run, int proc, int buf, unsigned page, struct hf_page_state *state);
-	/* Brings to an end what the last step left to be done later (pages in per-CPU batches), and
-	 * keeps the runner on the processes' CPU. NULL: there is no such thing. */
+	/* For those who compare pages: brings to an end what the last step left to be done later
+	 * (pages in per-CPU batches), and turns off what comes between steps. NULL: there is no
+	 * such thing. */
 	void (*settle)(void *run);
 	/* Ends the run: releases all that is left (processes, references, mounts). obs->status
 	 * HF_OBS_BUG if what is left is wrong (engine: a leaked frame, a broken invariant); may be
