@@ -249,7 +249,7 @@ int hf_cmd_equiv(int argc, char **argv)
 		return HF_EXIT_USAGE;
 	}
 	if (!o.equiv.policy)
-		o.equiv.policy = t->expect;
+		o.equiv.policy = t->rules;
 	o.equiv.progress = progress;
 	o.equiv.found = found;
 	o.equiv.note = note;

@@ -48,6 +48,7 @@
 #define HF_PG_CACHED (1u << 6)   /* free, in a per-thread cache */
 #define HF_PG_HUGETLB (1u << 8)  /* of the hugetlb pool */
 #define HF_PG_KSM (1u << 9)      /* a stable page: index is its checksum, next and prev its list */
+#define HF_PG_LINGERS (1u << 11) /* out of the cache, but Linux of this era would have it there */
 #define HF_PG_BATCHED (1u << 10) /* in an LRU batch, which holds a reference */
 
 #define HF_COMPOUND(order, offset) ((uint32_t)(order) << 16 | (offset))

@@ -405,7 +405,8 @@ struct hf_target *hf_target_image(const char *name, const char *path,
 	image->path = strdup(path);
 	image->t = (struct hf_target){ .ops = &image_ops,
 				       .name = image->name,
-				       .expect = hf_kernel_era(version) };
+				       .expect = hf_kernel_era(version),
+				       .rules = hf_kernel_rules(version) };
 	snprintf(image->t.detail, sizeof(image->t.detail), "Linux %s", release);
 	snprintf(err, len, "%s: out of memory", path);
 	if (image->name && image->path && find_init(image, opt, err, len) &&

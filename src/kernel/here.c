@@ -241,6 +241,7 @@ struct hf_target *hf_target_here(char *err, size_t len)
 	h->t.ops = &here_ops;
 	h->t.name = "here";
 	h->t.expect = hf_kernel_era(version);
+	h->t.rules = hf_kernel_rules(version);
 	h->direct_io_pins = version >= 605;
 	snprintf(h->t.detail, sizeof(h->t.detail), "%.20s %.60s %.40s", uts.sysname, uts.release,
 		 uts.machine);

@@ -75,6 +75,7 @@ struct hf_target {
 	const char *name;   /* as the user wrote it */
 	const char *expect; /* whose expect lines hold when none names `name`; "here" has its
 			       kernel's era; may be NULL */
+	const char *rules;  /* the policy that the kernel is compared with; may be NULL */
 	char detail[128];   /* "Linux 6.18.44 x86_64" for messages; may be empty */
 };
 
