@@ -95,6 +95,9 @@ struct hf_policy {
 	/* A page stays in the swap cache after the last entry that named its slot is gone, and the
 	 * cache's reference makes a write fault copy it (5.9 to 5.17; 5.18 takes it out first). */
 	bool swap_cache_lingers;
+	/* MADV_PAGEOUT leaves a page alone whose folio, not only the page, is mapped by others
+	 * (6.15). */
+	bool pageout_spares_shared_folios;
 	/* Linux has no exact count of a small page's pins, nor of those of one page of a large
 	 * folio: swap-out, migration and merging go by hf_page_maybe_pinned(). */
 	bool estimates_pins;

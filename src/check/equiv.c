@@ -31,6 +31,11 @@ const char *const hf_difference_names[] = {
 	(1u << HF_H_MIGRATE | 1u << HF_H_MERGE | 1u << HF_H_PIN_R | 1u << HF_H_PIN_R_SHORT |       \
 	 1u << HF_H_PIN_W_SHORT | 1u << HF_H_GET_R | 1u << HF_H_GET_W)
 
+/* Folios are written to before anything else, so that there is one: what Linux makes of huge
+ * zeropages and pages of zeros changed too often. Nor is memory collapsed, which it does or does
+ * not for reasons of its own. */
+#define NOT_OF_FOLIOS (1u << HF_H_MAP | 1u << HF_H_COLLAPSE)
+
 enum { ENGINE, KERNEL };
 
 #define SLOTS (HF_HIST_MAX_PROCS * HF_HIST_MAX_PAGES)
@@ -145,7 +150,7 @@ static void compare_page(struct pair *p, size_t i)
 		say(p, HF_DIFF_FRAME, i,
 		    got_another(p, ENGINE, i) ? "has another frame" : "keeps its frame",
 		    got_another(p, KERNEL, i) ? "has another frame" : "keeps its frame");
-	else if (e->exclusive != k->exclusive)
+	else if (!k->mark_of_head && e->exclusive != k->exclusive)
 		say(p, HF_DIFF_EXCLUSIVE, i, e->exclusive ? "marks it exclusive" : "does not",
 		    k->exclusive ? "marks it exclusive" : "does not");
 	if (!p->what)
@@ -353,7 +358,7 @@ static void random_history(struct equiv *e, uint64_t number, struct hf_history *
 	random_next(&state);
 	e->limits.procs = 2 + below(&state, HF_HIST_MAX_PROCS - 1);
 	e->limits.pages = 1 + below(&state, HF_HIST_MAX_PAGES);
-	e->limits.written = below(&state, 2);
+	e->limits.written = below(&state, 2) || e->limits.kind != HF_KIND_BASE;
 	depth = 3 + below(&state, HF_HIST_MAX_DEPTH - 2);
 	*h = (struct hf_history){ .nr = 0 };
 	while (h->nr < depth) {
@@ -600,7 +605,8 @@ int hf_equiv(struct hf_target *t, const struct hf_equiv_options *options,
 			   .result = result,
 			   .kernel = t,
 			   .limits = { .kind = options->kind,
-				       .without = options->without | NOT_REAL,
+				       .without = options->without | NOT_REAL |
+						  (options->kind ? NOT_OF_FOLIOS : 0),
 				       .real = true,
 				       .looked_at = true } };
 	int err;

@@ -31,6 +31,7 @@ struct hf_page_state {
 	uint64_t pfn;
 	int present, swapped, writable, exclusive, zeropage;
 	int refs, pins, mapcount;
+	bool mark_of_head; /* `exclusive` is that of the folio's first page */
 };
 
 struct hf_target;
