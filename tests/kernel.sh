@@ -55,6 +55,9 @@ kinds() {
 }
 check "swap, huge pages and files are there" kinds
 
+# Engine and kernel in lock step, in there.
+check "the engine does as the kernel does" says 0 " 0 differences" "$h" equiv --on "$kernel" --count 100
+
 # Beside a copy of the command, an init that crashes on demand.
 crashes() {
 	cp "$h" "$dir/holdfast" && cp "$BUILD/tests/crash-init" "$dir/holdfast-init" || return

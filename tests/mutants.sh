@@ -269,6 +269,8 @@ mutant "counters overflow" core/page.c 'if (would_overflow(counts, delta))' 'if 
 mutant "pinned pages are swapped out" core/reclaim.c 'if (hf_page_looks_pinned(sys, page))' 'if (0)' \
 	core/page.c 'if (!policy->pins_shared && hf_page_looks_pinned(sys, page))' 'if (0)'
 mutant "swap-in marks what is shared" core/fault.c 'keep = f->pte & HF_PTE_SWP_EXCLUSIVE;' 'keep = true;'
+mutant "a fresh page is not its only user's" core/fault.c 'keep |= own || (' 'keep |= ('
+mutant "5.10's swap cache does not count" core/swap.c 'if (page && sys->policy->swap_cache_lingers)' 'if (0)'
 mutant "a clean page is not written to its new slot" core/swap.c 'hf_or(&page->flags, HF_PG_DIRTY, relaxed);' ';'
 mutant "unmapping leaks the swap slot" core/mmap.c 'hf_slot_put(mm->sys, hf_pte_slot(pte));' ';'
 mutant "a failed write drops the page" core/reclaim.c 'hf_or(&page->flags, HF_PG_DIRTY, relaxed);

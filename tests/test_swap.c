@@ -83,6 +83,60 @@ static void a_page_comes_back_as_it_was(void **state)
 	assert_int_equal(stats().cow_copies, cow);
 }
 
+/* Shared when it left, and its last user's now: what a read makes of it. */
+static bool read_back_is_exclusive(const char *policy)
+{
+	struct hf_mm *child;
+
+	with_swap(policy, 64, NULL, 64);
+	map(A, 1, RW);
+	store(mm, A, 7);
+	child = fork_mm();
+	hf_mm_put(child);
+	pageout(mm, A, 1);
+	assert_true(info(mm, A).swapped);
+	assert_int_equal(load(mm, A), 7);
+	return info(mm, A).exclusive;
+}
+
+static void a_fresh_page_is_its_only_users(void **state)
+{
+	(void)state;
+	assert_true(read_back_is_exclusive("linux-6.12"));
+	swap_teardown(state);
+	setup(state);
+	assert_false(read_back_is_exclusive("linux-6.19"));
+}
+
+/* The child brings the page into the cache; the parent's write takes its slot's last entry away. */
+static uint64_t copies_of_a_page_that_was_cached(const char *policy)
+{
+	struct hf_mm *child;
+	uint64_t cow;
+
+	with_swap(policy, 64, NULL, 64);
+	map(A, 1, RW);
+	store(mm, A, 7);
+	pageout(mm, A, 1);
+	child = fork_mm();
+	assert_int_equal(load(child, A), 7);
+	store(mm, A, 8);
+	cow = stats().cow_copies;
+	store(child, A, 9);
+	cow = stats().cow_copies - cow;
+	hf_mm_put(child);
+	return cow;
+}
+
+static void the_swap_cache_counts_on_5_10(void **state)
+{
+	(void)state;
+	assert_int_equal(copies_of_a_page_that_was_cached("linux-5.10"), 1);
+	swap_teardown(state);
+	setup(state);
+	assert_int_equal(copies_of_a_page_that_was_cached("linux-5.18"), 0);
+}
+
 static void fork_shares_what_is_swapped(void **state)
 {
 	struct hf_mm *child;
@@ -349,6 +403,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		s(a_workload_three_times_the_machine_runs),
 		s(a_page_comes_back_as_it_was),
+		s(a_fresh_page_is_its_only_users),
+		s(the_swap_cache_counts_on_5_10),
 		s(fork_shares_what_is_swapped),
 		s(pinned_pages_stay),
 		s(plain_references_keep_the_frame),

@@ -88,6 +88,16 @@ struct hf_policy {
 	/* A write fault on a swapped page counts references, not mappings, to find its owner
 	 * (5.18). */
 	bool swap_in_counts_refs;
+	/* A page that is read from a swap device for its only entry is its process's own, even if
+	 * it was not marked when it left: Linux goes past the swap cache then (5.19 to 6.18,
+	 * devices that do I/O at once). */
+	bool swap_in_owns_fresh;
+	/* A page stays in the swap cache after the last entry that named its slot is gone, and the
+	 * cache's reference makes a write fault copy it (5.9 to 5.17; 5.18 takes it out first). */
+	bool swap_cache_lingers;
+	/* MADV_PAGEOUT leaves a page alone whose folio, not only the page, is mapped by others
+	 * (6.15). */
+	bool pageout_spares_shared_folios;
 	/* Linux has no exact count of a small page's pins, nor of those of one page of a large
 	 * folio: swap-out, migration and merging go by hf_page_maybe_pinned(). */
 	bool estimates_pins;
@@ -136,7 +146,8 @@ struct hf_policy {
 
 /* The default: the thread's option 2, complete and exact. Never NULL. */
 const struct hf_policy *hf_policy_default(void);
-/* The policy of that name, or NULL. */
+/* The policy of that name, or NULL. There are some that hf_policy_at() leaves out: releases within
+ * an era that differ from it only in what the page tables show. */
 const struct hf_policy *hf_policy_find(const char *name);
 /* The i-th policy, Linux eras first and oldest first, or NULL past the end. */
 const struct hf_policy *hf_policy_at(size_t i);
@@ -152,6 +163,7 @@ uint32_t hf_folio_mapcount(const struct hf_page *page);    /* entries that map i
 uint32_t hf_folio_most_mapped(const struct hf_page *page); /* of the page with the most of them */
 bool hf_folio_maybe_shared(const struct hf_page *page);    /* by others than one mm; from 6.15 */
 uint32_t hf_page_swap_users(const struct hf_page *page);   /* entries that name its swap slot */
+bool hf_page_lingers(const struct hf_page *page);          /* see swap_cache_lingers */
 bool hf_page_exclusive(const struct hf_page *page);        /* PageAnonExclusive */
 bool hf_page_maybe_pinned(const struct hf_page *page);     /* Linux's estimate: 1024 bias of small
 							       pages, any pin of a large folio */

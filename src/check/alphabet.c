@@ -88,6 +88,24 @@ static bool all_mapped(const struct world *w, const struct hf_hist_limits *limit
 	return true;
 }
 
+static bool is_direct(unsigned op)
+{
+	return op == HF_H_ODIRECT_READ || op == HF_H_ODIRECT_WRITE;
+}
+
+static bool is_written_through(unsigned op)
+{
+	return op == HF_H_PIN_W || op == HF_H_PIN_W_SHORT || op == HF_H_GET_W;
+}
+
+static bool does_direct_io(const struct world *w, unsigned proc)
+{
+	for (unsigned i = 0; i < w->nr_refs; i++)
+		if (w->ref[i].open && w->ref[i].proc == proc && is_direct(w->ref[i].made_by))
+			return true;
+	return false;
+}
+
 /* Processes and pages that differ in name only are tried once: the state store sees to that. */
 static bool possible(const struct world *w, const struct hf_hist_limits *limits, unsigned op,
 		     unsigned proc, unsigned page)
@@ -100,7 +118,7 @@ static bool possible(const struct world *w, const struct hf_hist_limits *limits,
 	case HF_H_FORK:
 		return page == 0 && w->nr_procs < limits->procs;
 	case HF_H_EXIT:
-		return page == 0 && proc != 0;
+		return page == 0 && proc != 0 && !(limits->real && does_direct_io(w, proc));
 	case HF_H_MAP:
 		return page == 0 && all_mapped(w, limits, proc, false) &&
 		       (limits->kind == HF_KIND_BASE || limits->pages == 1);
@@ -129,7 +147,7 @@ static bool possible(const struct world *w, const struct hf_hist_limits *limits,
 
 static bool possible_on_ref(const struct world *w, const struct reference *r, unsigned op)
 {
-	bool direct = r->made_by == HF_H_ODIRECT_READ || r->made_by == HF_H_ODIRECT_WRITE;
+	bool direct = is_direct(r->made_by);
 
 	if (!r->open)
 		return false;
@@ -137,8 +155,7 @@ static bool possible_on_ref(const struct world *w, const struct reference *r, un
 	case HF_H_DEV_READ:
 		return !direct;
 	case HF_H_DEV_WRITE:
-		return r->made_by == HF_H_PIN_W || r->made_by == HF_H_PIN_W_SHORT ||
-		       r->made_by == HF_H_GET_W;
+		return is_written_through(r->made_by);
 	case HF_H_DEV_FINISH:
 		return direct;
 	default:
@@ -172,6 +189,58 @@ unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *l
 			if (!(limits->without >> op & 1) && possible_on_ref(&w, &w.ref[r], op))
 				next[n++] = (struct hf_hist_step){ (uint8_t)op, r & 15, 0 };
 	return n;
+}
+
+/* ---- a history without one of its steps ---- */
+
+static bool can_follow(const struct hf_history *h, const struct hf_hist_limits *limits,
+		       const struct hf_hist_step *s)
+{
+	struct hf_hist_step next[HF_HIST_MAX_NEXT];
+	unsigned n = hf_hist_next(h, limits, next);
+
+	for (unsigned i = 0; i < n; i++)
+		if (next[i].op == s->op && next[i].proc == s->proc && next[i].page == s->page)
+			return true;
+	return false;
+}
+
+/* Processes and references have new numbers when one before them is gone; -1: gone itself. */
+void hf_hist_without(const struct hf_history *h, const struct hf_hist_limits *limits,
+		     unsigned left_out, struct hf_history *out)
+{
+	int proc[HF_HIST_MAX_PROCS] = { 0 }, ref[HF_HIST_MAX_DEPTH];
+	unsigned old_procs = 1, new_procs = 1, old_refs = 0, new_refs = 0;
+
+	*out = (struct hf_history){ .nr = 0 };
+	for (unsigned i = 0; i < h->nr; i++) {
+		struct hf_hist_step s = h->step[i];
+		int who = s.op < HF_H_DEV_READ ? proc[s.proc] : ref[s.proc];
+		bool stays;
+
+		s.proc = (unsigned)who & 15;
+		stays = i != left_out && who >= 0 && can_follow(out, limits, &s);
+		if (s.op == HF_H_FORK)
+			proc[old_procs++] = stays ? (int)new_procs++ : -1;
+		if (makes_ref(s.op))
+			ref[old_refs++] = stays ? (int)new_refs++ : -1;
+		if (stays)
+			out->step[out->nr++] = s;
+	}
+}
+
+const char *hf_hist_op_name(unsigned op)
+{
+	static const char *const ops[HF_NR_HIST_OPS] = {
+		"write",         "read",         "fork",          "exit",        "map",
+		"unmap",         "protect r",    "protect rw",    "wrprotect",   "swapout",
+		"migrate",       "merge",        "collapse",      "split",       "pin r long",
+		"pin w long",    "pin r",        "pin w",         "get r",       "get w",
+		"vmsplice",      "odirect read", "odirect write", "device read", "device write",
+		"device finish", "release",
+	};
+
+	return ops[op];
 }
 
 uint32_t hf_hist_ops_named(const char *name, size_t len)
@@ -326,6 +395,39 @@ static void add_release(struct writer *o, const struct hf_history *h, unsigned r
 	}
 }
 
+static void look_through(struct writer *o, const struct world *w, bool write)
+{
+	for (unsigned r = 0; r < w->nr_refs; r++) {
+		if (!w->ref[r].open || is_direct(w->ref[r].made_by))
+			continue;
+		if (!write)
+			add(o, "device: read r%u[0..512]\n", r);
+		else if (is_written_through(w->ref[r].made_by))
+			add(o, "device: write r%u[0..512] %u\n", r, ++o->value);
+	}
+}
+
+static void look_at_memory(struct writer *o, const struct world *w, unsigned pages)
+{
+	for (unsigned p = 0; p < w->nr_procs; p++)
+		for (unsigned g = 0; g < pages && w->alive[p]; g++)
+			if (w->prot[p][g] != NONE)
+				add(o, "%s: read mem[%u..%u]\n", names[p], g * 4096u,
+				    g * 4096u + 512);
+}
+
+/* What the devices see, then what the processes see of what the devices write. */
+static void look_at_everything(struct writer *o, const struct world *w, unsigned pages)
+{
+	look_through(o, w, false);
+	look_at_memory(o, w, pages);
+	look_through(o, w, true);
+	for (unsigned r = 0; r < w->nr_refs; r++)
+		if (w->ref[r].open && is_direct(w->ref[r].made_by))
+			add(o, "device: finish r%u\n", r);
+	look_at_memory(o, w, pages);
+}
+
 size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *limits,
 		    const char *settings, char *text, size_t len)
 {
@@ -342,5 +444,11 @@ size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *lim
 			add_release(&o, h, h->step[i].proc);
 		else
 			add_step(&o, &h->step[i], limits);
+	if (limits->looked_at) {
+		struct world w = world_after(h, limits);
+
+		add(&o, "\n");
+		look_at_everything(&o, &w, limits->pages);
+	}
 	return o.at;
 }

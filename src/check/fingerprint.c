@@ -84,7 +84,8 @@ static uint32_t rename_value(struct form *f, uint8_t value)
 static void put_counts(struct form *f, const struct hf_page *head)
 {
 	put64(f, hf_ld(&head->counts, relaxed));
-	put(f, hf_ld(&head->flags, relaxed) & (HF_PG_KSM | HF_PG_BATCHED | HF_PG_DIRTY));
+	put(f, hf_ld(&head->flags, relaxed) &
+		       (HF_PG_KSM | HF_PG_BATCHED | HF_PG_DIRTY | HF_PG_LINGERS));
 }
 
 /* Of a large folio: which one, who maps it and how, and who holds this page of it. */

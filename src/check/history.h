@@ -63,6 +63,8 @@ struct hf_hist_limits {
 	enum hf_kind kind;
 	uint32_t without; /* bit set of enum hf_hist_op: these are left out */
 	bool written;     /* every page has been written to when it begins */
+	bool real;        /* what a running kernel does on demand */
+	bool looked_at;   /* as text, it ends with looks at everything */
 };
 
 /* Memory of which the fingerprint knows everything that matters: small pages, folios that hold all
@@ -73,6 +75,11 @@ bool hf_hist_kind_ok(enum hf_kind kind);
 	(HF_H_DEV_READ * HF_HIST_MAX_PROCS * HF_HIST_MAX_PAGES + HF_NR_HIST_OPS * HF_HIST_MAX_REFS)
 unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *limits,
 		      struct hf_hist_step *next);
+/* Leaves out step i, and what then cannot be. */
+void hf_hist_without(const struct hf_history *h, const struct hf_hist_limits *limits, unsigned i,
+		     struct hf_history *out);
+/* A word for people. */
+const char *hf_hist_op_name(unsigned op);
 /* The operations of a name (write, read, fork, exit, map, unmap, protect, wrprotect, swapout,
  * migrate, merge, collapse, split, pin, get, vmsplice, odirect, device-read, device-write), as a
  * bit set; 0: there is no such name. */

@@ -92,7 +92,7 @@ static bool kind(const char *text, enum hf_kind *out)
 	return false;
 }
 
-static bool operations(const char *names, uint32_t *out)
+bool hf_find_hist_ops(const char *names, uint32_t *out)
 {
 	for (size_t len; *names; names += len + (names[len] == ',')) {
 		uint32_t ops;
@@ -153,7 +153,7 @@ static bool take_option(struct options *o, int c, const char *arg)
 	case DEPTH:
 		return number("depth", arg, 1, HF_HIST_MAX_DEPTH, &s->depth);
 	case WITHOUT:
-		return operations(arg, &s->limits.without);
+		return hf_find_hist_ops(arg, &s->limits.without);
 	case WRITTEN:
 		s->limits.written = true;
 		return true;

@@ -21,6 +21,7 @@ int hf_cmd_run(int argc, char **argv);
 int hf_cmd_check(int argc, char **argv);
 int hf_cmd_interleavings(int argc, char **argv); /* of check */
 int hf_cmd_mutants(int argc, char **argv);       /* of check */
+int hf_cmd_equiv(int argc, char **argv);
 int hf_cmd_list(int argc, char **argv);
 int hf_cmd_kernels(int argc, char **argv);
 
@@ -35,6 +36,9 @@ int hf_library_load(struct hf_library *lib, char *const *paths, size_t nr);
 void hf_library_free(struct hf_library *lib);
 /* --kinds: kinds and sets of kinds, with commas between them. False after a message. */
 bool hf_find_kinds(const char *names, hf_kinds *kinds);
+
+/* --without: operations of histories, as a bit set. False after a message. */
+bool hf_find_hist_ops(const char *names, uint32_t *out);
 
 /* Everything that a run found. Cells of one scenario and kind stand together, targets in order. */
 struct hf_results {

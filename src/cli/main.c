@@ -16,6 +16,8 @@ static const char usage[] =
 	"        run scenarios and say who loses data, who leaks it, who refuses, who is right\n"
 	"  holdfast check --histories [--policy P] [--processes N] [--pages N] [--depth N] ...\n"
 	"        try every short history, and print the shortest that breaks the policy\n"
+	"  holdfast equiv [--policy P] [--on KERNEL] [--count N] [--seed S] ...\n"
+	"        random histories on the engine and on a kernel, compared page by page\n"
 	"  holdfast list policies|scenarios|kinds [DIR...]\n"
 	"  holdfast kernels fetch|list\n"
 	"        Debian's kernels, for --on: they run the scenarios under QEMU\n"
@@ -63,6 +65,8 @@ static int dispatch(int argc, char **argv)
 		return hf_cmd_run(argc - 1, argv + 1);
 	if (!strcmp(cmd, "check"))
 		return hf_cmd_check(argc - 1, argv + 1);
+	if (!strcmp(cmd, "equiv"))
+		return hf_cmd_equiv(argc - 1, argv + 1);
 	if (!strcmp(cmd, "list"))
 		return hf_cmd_list(argc - 1, argv + 1);
 	if (!strcmp(cmd, "kernels"))

@@ -361,7 +361,8 @@ static bool sole_owner(const struct hf_system *sys, const struct hf_page *page)
 }
 
 /* ptl and the page lock are held, and the entry still names the slot. */
-static void map_swapped(struct fault *f, struct hf_page *page, size_t slot)
+/* True: a write keeps the page, which takes it out of the cache. */
+static bool map_swapped(struct fault *f, struct hf_page *page, size_t slot, bool own)
 {
 	struct hf_system *sys = f->mm->sys;
 	bool write = f->flags & HF_FAULT_FLAG_WRITE, keep = f->pte & HF_PTE_SWP_EXCLUSIVE;
@@ -370,7 +371,7 @@ static void map_swapped(struct fault *f, struct hf_page *page, size_t slot)
 	hf_page_get(page);
 	hf_page_add_anon_rmap(page, f->vma, f->addr);
 	hf_slot_put(sys, slot); /* the entry's */
-	keep |= write && sole_owner(sys, page);
+	keep |= own || (write && sole_owner(sys, page));
 	if (keep && sys->policy->has_mark)
 		hf_or(&page->flags, HF_PG_EXCLUSIVE, relaxed);
 	if (keep && write)
@@ -381,6 +382,7 @@ static void map_swapped(struct fault *f, struct hf_page *page, size_t slot)
 	    !hf_pte_tracks(f->pte, hf_wants_soft_dirty(f->vma)))
 		flags |= HF_PTE_WRITE;
 	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(sys, page), flags), release);
+	return keep && write;
 }
 
 /* Called with ptl held; drops it. */
@@ -390,21 +392,27 @@ static int swap_fault(struct fault *f)
 	hf_pte orig = f->pte;
 	size_t slot = hf_pte_slot(orig);
 	struct hf_page *page;
+	bool fresh, kept = false;
 	int err;
 
 	hf_slot_get(sys, slot); /* it is not used for something else meanwhile */
+	fresh = hf_swap_is_fresh(sys, slot);
 	fault_unlock(f);
 	err = hf_swap_page(sys, slot, &page);
 	if (!err) {
 		fault_lock(f);
 		/* fork may have taken the exclusive bit away; the entry as it is now counts */
 		if (((f->pte ^ orig) & ~HF_PTE_SWP_EXCLUSIVE) == 0)
-			map_swapped(f, page, slot);
+			kept = map_swapped(f, page, slot, fresh && sys->policy->swap_in_owns_fresh);
 		fault_unlock(f);
+	}
+	hf_slot_put(sys, slot);
+	if (!err) {
+		if (fresh || kept)
+			hf_and(&page->flags, ~HF_PG_LINGERS, relaxed);
 		hf_page_unlock(page);
 		hf_page_put(sys, page);
 	}
-	hf_slot_put(sys, slot);
 	f->again = !err;
 	return err;
 }

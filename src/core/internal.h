@@ -48,6 +48,7 @@
 #define HF_PG_CACHED (1u << 6)   /* free, in a per-thread cache */
 #define HF_PG_HUGETLB (1u << 8)  /* of the hugetlb pool */
 #define HF_PG_KSM (1u << 9)      /* a stable page: index is its checksum, next and prev its list */
+#define HF_PG_LINGERS (1u << 11) /* out of the cache, but Linux of this era would have it there */
 #define HF_PG_BATCHED (1u << 10) /* in an LRU batch, which holds a reference */
 
 #define HF_COMPOUND(order, offset) ((uint32_t)(order) << 16 | (offset))
@@ -678,6 +679,8 @@ void hf_slot_put(struct hf_system *sys, size_t slot);
 /* The page of a slot that the caller holds, locked, with a reference, read from the device if need
  * be. -ENOMEM, -EIO. No lock but mmap_lock held. */
 int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **page);
+/* Will it be read for the only entry that names it? */
+bool hf_swap_is_fresh(struct hf_system *sys, size_t slot);
 /* Takes a clean page that nobody else holds out of the cache. Page lock held. */
 bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page);
 /* Puts another page into an old one's place in the cache, if it is there. False, and nothing is

@@ -65,6 +65,11 @@ uint32_t hf_folio_most_mapped(const struct hf_page *page)
 	return most;
 }
 
+bool hf_page_lingers(const struct hf_page *page)
+{
+	return hf_ld(&page->flags, relaxed) & HF_PG_LINGERS;
+}
+
 uint32_t hf_page_swap_users(const struct hf_page *page)
 {
 	return hf_ld(&page->swap_users, relaxed);

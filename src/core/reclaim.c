@@ -220,6 +220,14 @@ void hf_free_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 	hf_tlb_flush(mm);
 }
 
+/* Advice does not move out what others use. */
+static bool is_own(const struct hf_page *page, const struct hf_policy *policy)
+{
+	if (policy->pageout_spares_shared_folios && hf_folio_order(page))
+		return !hf_folio_maybe_shared(page);
+	return hf_page_mapcount(page) == 1;
+}
+
 void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
@@ -227,7 +235,7 @@ void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 
 		if (!page)
 			continue;
-		if (hf_page_mapcount(page) == 1)
+		if (is_own(page, mm->sys->policy))
 			hf_swap_out(mm->sys, page, false);
 		hf_page_put(mm->sys, page);
 	}

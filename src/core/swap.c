@@ -61,6 +61,7 @@ int hf_slot_hold(struct hf_system *sys, struct hf_page *page, size_t *slot)
 		set_page(sys, *slot, page);
 		set_count(sys, *slot, 1);
 		hf_or(&page->flags, HF_PG_DIRTY, relaxed); /* the slot has other contents */
+		hf_and(&page->flags, ~HF_PG_LINGERS, relaxed);
 	} else {
 		err = -HF_ENOSPC;
 	}
@@ -86,6 +87,8 @@ void hf_slot_put(struct hf_system *sys, size_t slot)
 	if (!sys->slots[slot].count) {
 		page = sys->slots[slot].page;
 		set_page(sys, slot, NULL);
+		if (page && sys->policy->swap_cache_lingers)
+			hf_or(&page->flags, HF_PG_LINGERS, relaxed);
 	}
 	hf_mutex_unlock(sys, &sys->swap_lock);
 	if (page)
@@ -102,6 +105,17 @@ static struct hf_page *cache_get(struct hf_system *sys, size_t slot)
 		hf_page_get(page);
 	hf_mutex_unlock(sys, &sys->swap_lock);
 	return page;
+}
+
+/* One entry, and the caller. */
+bool hf_swap_is_fresh(struct hf_system *sys, size_t slot)
+{
+	bool fresh;
+
+	hf_mutex_lock(sys, &sys->swap_lock);
+	fresh = !sys->slots[slot].page && sys->slots[slot].count == 2;
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	return fresh;
 }
 
 /* False: somebody else was first. */

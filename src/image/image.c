@@ -5,6 +5,7 @@
 #include "../scenario/cell_json.h"
 #include "boot.h"
 #include "cpio.h"
+#include "equiv.h"
 #include "helper.h"
 #include "modules.h"
 #include "release.h"
@@ -20,16 +21,9 @@
 
 #define PATIENCE 60
 
-struct image {
-	struct hf_target t;
-	char *name, *path, *init;
-	unsigned patience;
-	struct hf_modules modules;
-};
-
 /* The cells of a batch, over as many boots as it takes. */
 struct work {
-	struct image *image;
+	struct hf_image *image;
 	struct hf_batch *batch;
 	bool *done;
 	struct hf_boot boot;
@@ -107,13 +101,12 @@ static int add_scenarios(const struct work *w, struct hf_cpio *c)
 	return err;
 }
 
-static int add_all(const struct work *w, struct hf_cpio *c)
+int hf_image_add_base(const struct hf_image *image, struct hf_cpio *c)
 {
 	static const char *const folders[] = { "proc", "sys",     "dev",     "tmp",
 					       "var",  "var/tmp", "modules", "scenarios" };
-	const struct hf_modules *m = &w->image->modules;
+	const struct hf_modules *m = &image->modules;
 	char name[40];
-	int err;
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
 		hf_cpio_folder(c, folders[i]);
@@ -122,17 +115,22 @@ static int add_all(const struct work *w, struct hf_cpio *c)
 		snprintf(name, sizeof(name), "modules/%zu.ko", i);
 		hf_cpio_data(c, name, m->module[i].data, m->module[i].len);
 	}
-	err = hf_cpio_copy(c, "init", w->image->init);
+	return hf_cpio_copy(c, "init", image->init);
+}
+
+static int add_all(const void *arg, struct hf_cpio *c)
+{
+	const struct work *w = arg;
+	int err = hf_image_add_base(w->image, c);
+
 	if (!err)
 		err = add_scenarios(w, c);
 	if (!err)
 		err = add_jobs(w, c);
-	hf_cpio_end(c);
 	return err;
 }
 
-/* A descriptor of it, or negative errno. */
-static int make_initramfs(const struct work *w)
+int hf_image_initramfs(int (*add)(const void *arg, struct hf_cpio *c), const void *arg)
 {
 	int fd = memfd_create("initramfs", MFD_CLOEXEC), err;
 	struct hf_cpio c = { .file = fd < 0 ? NULL : fdopen(dup(fd), "w") };
@@ -143,7 +141,8 @@ static int make_initramfs(const struct work *w)
 			close(fd);
 		return err;
 	}
-	err = add_all(w, &c);
+	err = add(arg, &c);
+	hf_cpio_end(&c);
 	if (ferror(c.file) && !err)
 		err = -EIO;
 	if (fclose(c.file) && !err)
@@ -286,7 +285,7 @@ static void follow(struct work *w)
 
 static void boot_once(struct work *w)
 {
-	int initramfs = make_initramfs(w), err;
+	int initramfs = hf_image_initramfs(add_all, w), err;
 	char why[320];
 
 	if (initramfs < 0) {
@@ -308,7 +307,7 @@ static void boot_once(struct work *w)
 
 static void image_batch(struct hf_target *t, struct hf_batch *batch)
 {
-	struct work w = { .image = (struct image *)t, .batch = batch };
+	struct work w = { .image = (struct hf_image *)t, .batch = batch };
 
 	w.done = calloc(batch->nr + 1, sizeof(*w.done));
 	for (size_t i = 0; i < batch->nr && !w.done; i++) {
@@ -324,7 +323,7 @@ static void image_batch(struct hf_target *t, struct hf_batch *batch)
 
 static void image_free(struct hf_target *t)
 {
-	struct image *image = (struct image *)t;
+	struct hf_image *image = (struct hf_image *)t;
 
 	hf_modules_free(&image->modules);
 	free(image->name);
@@ -333,9 +332,13 @@ static void image_free(struct hf_target *t)
 	free(image);
 }
 
-static const struct hf_target_ops image_ops = { .batch = image_batch, .free = image_free };
+static const struct hf_target_ops image_ops = {
+	.batch = image_batch,
+	.equiv = hf_image_equiv,
+	.free = image_free,
+};
 
-static bool find_init(struct image *image, const struct hf_image_options *opt, char *err,
+static bool find_init(struct hf_image *image, const struct hf_image_options *opt, char *err,
 		      size_t len)
 {
 	char path[PATH_MAX];
@@ -355,7 +358,7 @@ static bool find_init(struct image *image, const struct hf_image_options *opt, c
 }
 
 /* Beside the image as distributions, builds and our own store lay them out; then the system's. */
-static bool find_modules(struct image *image, const char *release,
+static bool find_modules(struct hf_image *image, const char *release,
 			 const struct hf_image_options *opt, char *err, size_t len)
 {
 	static const char *const places[] = { "%s/modules", "%s/kernel", "%s/../lib/modules/%s",
@@ -384,7 +387,7 @@ static bool find_modules(struct image *image, const char *release,
 struct hf_target *hf_target_image(const char *name, const char *path,
 				  const struct hf_image_options *opt, char *err, size_t len)
 {
-	struct image *image = calloc(1, sizeof(*image));
+	struct hf_image *image = calloc(1, sizeof(*image));
 	char release[96] = "";
 	int e = image ? hf_image_release(path, release, sizeof(release)) : -ENOMEM;
 	unsigned version = hf_kernel_version(release);
@@ -402,7 +405,8 @@ struct hf_target *hf_target_image(const char *name, const char *path,
 	image->path = strdup(path);
 	image->t = (struct hf_target){ .ops = &image_ops,
 				       .name = image->name,
-				       .expect = hf_kernel_era(version) };
+				       .expect = hf_kernel_era(version),
+				       .rules = hf_kernel_rules(version) };
 	snprintf(image->t.detail, sizeof(image->t.detail), "Linux %s", release);
 	snprintf(err, len, "%s: out of memory", path);
 	if (image->name && image->path && find_init(image, opt, err, len) &&

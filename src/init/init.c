@@ -4,6 +4,7 @@
  * target `here`, and writes what comes out to the second serial line, a JSON object a line. Nothing
  * is freed: the machine goes with it.
  */
+#include "equiv.h"
 #include "kmsg.h"
 
 #include "../image/boot.h"
@@ -112,7 +113,7 @@ static enum hf_kind kind_named(const char *name)
 	return (enum hf_kind)kind;
 }
 
-/* {"trace": false, "cells": [[ID, "/scenarios/0.hf", "base"], ...]} */
+/* {"trace": false, "cells": [[ID, "/scenarios/0.hf", "base"], ...]}, or {"equiv": {...}} */
 static void run_jobs(struct hf_target *here)
 {
 	json_t *jobs = json_load_file("/jobs", 0, NULL), *job;
@@ -123,6 +124,8 @@ static void run_jobs(struct hf_target *here)
 	size_t i;
 	int id;
 
+	if (json_object_get(jobs, "equiv"))
+		hf_init_equiv(here, json_object_get(jobs, "equiv"), emit);
 	json_array_foreach(json_object_get(jobs, "cells"), i, job)
 	{
 		if (json_unpack(job, "[i, s, s]", &id, &path, &kind))

@@ -11,6 +11,8 @@
 #include <holdfast/gup.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -469,36 +471,48 @@ struct direct_io {
 	const struct hf_wire *wire;
 	void *range;
 	size_t len;
+	sem_t alone, go;
 };
 
+/* By reference: each is made once. */
+static struct direct_io direct_ios[HF_SCN_MAX_REFS];
+
+/* The file is the thread's alone: whoever closes it, such as a child that exits, would wait for the
+ * I/O. */
 static void *direct_io_thread(void *arg)
 {
 	struct direct_io *io = arg;
 	const struct hf_wire *w = io->wire;
-	long done = w->means == HF_MEANS_READ ? pread(w->file, io->range, io->len, 0)
-					      : pwrite(w->file, io->range, io->len, 0);
+	long done;
 
+	unshare(CLONE_FILES);
+	sem_post(&io->alone);
+	while (sem_wait(&io->go))
+		;
+	done = w->means == HF_MEANS_READ ? pread(w->file, io->range, io->len, 0)
+					 : pwrite(w->file, io->range, io->len, 0);
 	if (done < 0)
 		done = -errno;
-	free(io);
 	/* a pipe of our own takes eight bytes at once */
 	return write(w->done[1], &done, sizeof(done)) == sizeof(done) ? NULL : arg;
 }
 
 static int start_direct_io(const struct hf_wire *w, const struct hf_step *st, uint64_t addr)
 {
-	struct direct_io *io = malloc(sizeof(*io));
+	struct direct_io *io = &direct_ios[st->ref];
 	pthread_t thread;
 	int err;
 
-	if (!io)
-		return -ENOMEM;
 	*io = (struct direct_io){ .wire = w, .range = pointer(addr), .len = st->hi - st->lo };
+	sem_init(&io->alone, 0, 0);
+	sem_init(&io->go, 0, 0);
 	err = pthread_create(&thread, NULL, direct_io_thread, io);
-	if (err) {
-		free(io);
+	if (err)
 		return -err;
-	}
+	while (sem_wait(&io->alone))
+		;
+	close(w->file);
+	sem_post(&io->go);
 	return -pthread_detach(thread);
 }
 

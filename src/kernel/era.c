@@ -11,6 +11,11 @@ unsigned hf_kernel_version(const char *release)
 	return sscanf(release, "%u.%u", &major, &minor) == 2 ? major * 100 + minor : 0;
 }
 
+const char *hf_kernel_rules(unsigned version)
+{
+	return version >= 619 ? "linux-6.19" : hf_kernel_era(version);
+}
+
 const char *hf_kernel_era(unsigned version)
 {
 	static const struct {

@@ -11,4 +11,7 @@ unsigned hf_kernel_version(const char *release);
 /* The policy that stands for a version. */
 const char *hf_kernel_era(unsigned version);
 
+/* The same, to the letter: where marks within an era differ. */
+const char *hf_kernel_rules(unsigned version);
+
 #endif

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -187,6 +188,18 @@ static int here_page(void *run, int proc, int buf, unsigned page, struct hf_page
 	return hf_kernel_page(r->proc[proc].pid, p->addr + page * HF_PAGE_SIZE, state);
 }
 
+/* Pages wait in lists of each CPU, and are held by them, for operations on many at once.
+ * MADV_COLD empties those of this CPU, whatever it is asked for. */
+static void here_settle(void *run)
+{
+	static _Alignas(HF_PAGE_SIZE) char page[HF_PAGE_SIZE];
+	struct hf_here_run *r = run;
+
+	hf_settings_without_noise(r->settings);
+	sched_setaffinity(0, sizeof(cpu_set_t), &r->stage.one_cpu);
+	madvise(page, sizeof(page), MADV_COLD);
+}
+
 static void here_end(void *run, struct hf_obs *obs)
 {
 	struct hf_here_run *r = run;
@@ -210,6 +223,7 @@ static const struct hf_target_ops here_ops = {
 	.step = here_step,
 	.par = hf_here_par,
 	.page = here_page,
+	.settle = here_settle,
 	.end = here_end,
 	.free = here_free,
 };
@@ -242,6 +256,7 @@ struct hf_target *hf_target_here(char *err, size_t len)
 	h->t.ops = &here_ops;
 	h->t.name = "here";
 	h->t.expect = hf_kernel_era(version);
+	h->t.rules = hf_kernel_rules(version);
 	h->powers = (struct hf_powers){ .direct_io_pins = version >= 605,
 					.gup_test = hf_gup_test_there() };
 	snprintf(h->t.detail, sizeof(h->t.detail), "%.20s %.60s %.40s", uts.sysname, uts.release,

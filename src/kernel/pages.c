@@ -56,12 +56,15 @@ int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state)
 	if (err)
 		return err;
 	state->present = !!(entry & HF_PAGEMAP_PRESENT);
+	/* markers look like it: their type, the low bits, is one of the last of 32 */
+	state->swapped = entry & HF_PAGEMAP_SWAPPED && (entry & 31) < 20;
 	if (!state->present || !(entry & PAGEMAP_PFN))
 		return 0;
 	state->pfn = entry & PAGEMAP_PFN;
 	if (!read_entry("/proc/kpageflags", state->pfn, &flags)) {
 		state->exclusive = flags >> KPF_OWNER_2 & flags >> KPF_ANON & 1;
 		state->zeropage = flags >> KPF_ZERO_PAGE & 1;
+		state->mark_of_head = flags >> KPF_COMPOUND_TAIL & 1;
 	}
 	if (!state->zeropage && !read_entry("/proc/kpagecount", state->pfn, &count))
 		state->mapcount = (int)count;

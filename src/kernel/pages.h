@@ -9,6 +9,7 @@
 
 /* Bits of an entry of /proc/PID/pagemap. */
 #define HF_PAGEMAP_PRESENT (1ull << 63)
+#define HF_PAGEMAP_SWAPPED (1ull << 62)
 #define HF_PAGEMAP_SOFT_DIRTY (1ull << 55)
 
 /* The entry of the page at addr. 0 or negative errno. */

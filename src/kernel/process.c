@@ -107,6 +107,9 @@ int hf_wait_for(struct hf_here_run *r, int proc, int fd, int other, const struct
 							       .events = POLLIN };
 				wires[nr++] = i;
 			}
+		/* it may have come while something else was waited for */
+		if (held && held->held)
+			return 1;
 		if (left <= 0)
 			return -ETIMEDOUT;
 		if (poll(fds, 3 + nr, (int)left) < 0 && errno != EINTR)
@@ -120,8 +123,6 @@ int hf_wait_for(struct hf_here_run *r, int proc, int fd, int other, const struct
 		err = serve_files(r, fds + 3, wires, nr);
 		if (err)
 			return err;
-		if (held && held->held)
-			return 1;
 	}
 }
 

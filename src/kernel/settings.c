@@ -149,6 +149,14 @@ bool hf_settings_for(struct hf_settings *s, const struct hf_kind_info *kind, cha
 	}
 }
 
+void hf_settings_without_noise(struct hf_settings *s)
+{
+	/* pages beside one that is read from swap would be read with it */
+	if (!s->quiet)
+		set(s, "/proc/sys/vm/page-cluster", "0");
+	s->quiet = true;
+}
+
 /* ---- KSM ---- */
 
 bool hf_settings_for_merging(struct hf_settings *s, char *why, size_t len)

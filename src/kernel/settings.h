@@ -13,12 +13,15 @@ struct hf_setting {
 struct hf_settings {
 	struct hf_setting saved[24];
 	size_t nr;
+	bool quiet;
 };
 
 /* Makes the kernel give memory of that kind. False: `why` says why it does not. */
 bool hf_settings_for(struct hf_settings *s, const struct hf_kind_info *kind, char *why, size_t len);
 /* KSM's, for steps that merge. */
 bool hf_settings_for_merging(struct hf_settings *s, char *why, size_t len);
+/* What changes pages without being asked to. */
+void hf_settings_without_noise(struct hf_settings *s);
 void hf_settings_restore(struct hf_settings *s);
 
 /* A number out of a file of /sys or /proc; -1: there is none. */

@@ -28,6 +28,12 @@ bool hf_reuse_refcount(const struct hf_page *page)
 	return hf_page_refs(page) == 1;
 }
 
+/* The swap cache is one that holds it. */
+bool hf_reuse_refcount_and_cache(const struct hf_page *page)
+{
+	return hf_page_refs(page) == 1 && !hf_page_lingers(page);
+}
+
 bool hf_reuse_folio_refcount(const struct hf_mm *mm, const struct hf_page *page)
 {
 	(void)mm;

@@ -25,12 +25,13 @@
 #define USERS_DIRECT_GET USERS(GET, GET, PIN | LONG, PIN)
 #define USERS_DIRECT_PIN USERS(PIN, PIN, PIN | LONG, PIN)
 
-/* What 5.19 and later have in common. */
-#define LINUX_EXCLUSIVE                                                                            \
+/* What 5.19 and later have in common; and up to 6.18. */
+#define LINUX_EXCLUSIVE_CACHED                                                                     \
 	.has_mark = true, .unpin_check = true, .mprotect_upgrades = true, .estimates_pins = true,  \
 	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount,                       \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_mapped_once,              \
 	.hugetlb_fork_copies = true, .lru_batches = true, .drains_lru_batch = true
+#define LINUX_EXCLUSIVE LINUX_EXCLUSIVE_CACHED, .swap_in_owns_fresh = true
 
 /* What the default has in common with the alternatives that vary one of its rules. */
 #define MARK_AND_EXACT_PINS                                                                        \
@@ -79,7 +80,8 @@ static const struct hf_policy policies[] = {
 		.collapse_needs_write = true,
 		.summary = "5.9 to 5.17: refcount decides; fork copies what looks pinned",
 		.fork_page = hf_fork_copy_maybe_pinned,
-		.may_reuse = hf_reuse_refcount,
+		.may_reuse = hf_reuse_refcount_and_cache,
+		.swap_cache_lingers = true,
 		.large_reuse = hf_reuse_folio_refcount,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
@@ -129,6 +131,7 @@ static const struct hf_policy policies[] = {
 		LINUX_EXCLUSIVE,
 		.refuses_longterm_file_writes = true,
 		.large_reuse = hf_reuse_owned_folio,
+		.pageout_spares_shared_folios = true,
 		.gup_read = hf_gup_unshare_longterm,
 		.users = USERS_DIRECT_PIN,
 	},
@@ -221,6 +224,22 @@ static const struct hf_policy policies[] = {
 	},
 };
 
+/* Of releases within an era, for the comparison with a kernel: in no scenario's verdict do they
+ * differ from the era's. */
+static const struct hf_policy refinements[] = {
+	{
+		.name = "linux-6.19",
+		.summary = "as linux-6.18; swapped pages come back through the swap cache only",
+		LINUX_EXCLUSIVE_CACHED,
+		.refuses_longterm_file_writes = true,
+		.large_reuse = hf_reuse_owned_folio,
+		.pageout_spares_shared_folios = true,
+		.gup_read = hf_gup_unshare_longterm,
+		.users = USERS_DIRECT_PIN,
+	},
+};
+
+#define NR_REFINEMENTS (sizeof(refinements) / sizeof(refinements[0]))
 #define NR_POLICIES (sizeof(policies) / sizeof(policies[0]))
 
 static bool same(const char *a, const char *b)
@@ -242,6 +261,9 @@ const struct hf_policy *hf_policy_find(const char *name)
 	for (size_t i = 0; i < NR_POLICIES; i++)
 		if (same(policies[i].name, name))
 			return &policies[i];
+	for (size_t i = 0; i < NR_REFINEMENTS; i++)
+		if (same(refinements[i].name, name))
+			return &refinements[i];
 	return NULL;
 }
 

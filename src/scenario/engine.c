@@ -438,6 +438,7 @@ static int engine_page(void *run, int proc, int buf, unsigned page, struct hf_pa
 	*state = (struct hf_page_state){
 		.pfn = info.pfn,
 		.present = info.present,
+		.swapped = info.swapped,
 		.writable = info.writable,
 		.exclusive = info.exclusive,
 		.zeropage = info.zeropage,
@@ -446,6 +447,11 @@ static int engine_page(void *run, int proc, int buf, unsigned page, struct hf_pa
 		.mapcount = (int)info.mapcount,
 	};
 	return 0;
+}
+
+static void engine_settle(void *run)
+{
+	hf_lru_drain_all(((struct hf_engine_run *)run)->sys);
 }
 
 static void engine_end(void *run, struct hf_obs *obs)
@@ -473,6 +479,7 @@ static const struct hf_target_ops engine_ops = {
 	.step = engine_step,
 	.par = engine_par,
 	.page = engine_page,
+	.settle = engine_settle,
 	.end = engine_end,
 	.free = engine_free,
 };

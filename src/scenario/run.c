@@ -33,7 +33,7 @@ static void out_of_memory(struct hf_cell *cell)
 	set_verdict(cell, HF_ERROR, "out of memory");
 }
 
-static bool makes_ref(const struct hf_step *st)
+bool hf_step_makes_ref(const struct hf_step *st)
 {
 	return st->proc != HF_SCN_DEVICE && st->ref >= 0 && st->buf >= 0;
 }
@@ -55,7 +55,7 @@ static bool reads(const struct hf_scenario *scn, const struct hf_step *st)
 	}
 }
 
-static size_t read_size(const struct hf_scenario *scn, const struct hf_step *st)
+size_t hf_step_read_size(const struct hf_scenario *scn, const struct hf_step *st)
 {
 	const struct hf_step *maker;
 
@@ -173,7 +173,7 @@ static bool judge_status(struct round *r, const struct hf_step *st, const struct
 	}
 	if (obs->status == 0)
 		return true;
-	if (makes_ref(st))
+	if (hf_step_makes_ref(st))
 		r->void_ref[st->ref] = true;
 	if (obs->status == -ECANCELED || st->maybe ||
 	    (st->fails && (!st->fails_errno || obs->status == -st->fails_errno)))
@@ -194,7 +194,7 @@ static void adopt(struct round *r, int err, const struct hf_judgement *j)
 
 static void run_step(struct round *r, const struct hf_step *st)
 {
-	struct hf_obs obs = { .len = read_size(r->scn, st) };
+	struct hf_obs obs = { .len = hf_step_read_size(r->scn, st) };
 	struct hf_judgement j = { .verdict = HF_OK };
 
 	if (st->ref >= 0 && r->void_ref[st->ref]) {
@@ -236,7 +236,7 @@ static void run_par(struct round *r, const struct hf_par *par)
 
 	for (size_t a = 0; a < par->nr_arms; a++)
 		for (size_t i = 0; i < par->arms[a].nr_steps; i++, n++) {
-			obs[n].len = read_size(r->scn, &par->arms[a].steps[i]);
+			obs[n].len = hf_step_read_size(r->scn, &par->arms[a].steps[i]);
 			obs[n].data = data[n];
 		}
 	r->t->ops->par(r->run, par, obs);

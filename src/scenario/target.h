@@ -29,12 +29,15 @@ struct hf_obs {
  * UINT64_MAX (pfn). */
 struct hf_page_state {
 	uint64_t pfn;
-	int present, writable, exclusive, zeropage;
+	int present, swapped, writable, exclusive, zeropage;
 	int refs, pins, mapcount;
+	bool mark_of_head; /* `exclusive` is that of the folio's first page */
 };
 
 struct hf_target;
 struct hf_batch;
+struct hf_equiv_options; /* equiv.h */
+struct hf_equiv_result;
 
 struct hf_target_ops {
 	/* Prepares a run of one scenario. Non-zero: obs says why (status is HF_OBS_SKIP or
@@ -50,6 +53,10 @@ struct hf_target_ops {
 	/* Page state for --trace, after a step. Non-zero if there is no such page (unmapped buffer,
 	 * dead process). */
 	int (*page)(void *run, int proc, int buf, unsigned page, struct hf_page_state *state);
+	/* For those who compare pages: brings to an end what the last step left to be done later
+	 * (pages in per-CPU batches), and turns off what comes between steps. NULL: there is no
+	 * such thing. */
+	void (*settle)(void *run);
 	/* Ends the run: releases all that is left (processes, references, mounts). obs->status
 	 * HF_OBS_BUG if what is left is wrong (engine: a leaked frame, a broken invariant); may be
 	 * called after any step. */
@@ -57,6 +64,9 @@ struct hf_target_ops {
 	/* Instead of all of the above, for targets that take long to start: runs many cells. NULL:
 	 * cells are run one by one. */
 	void (*batch)(struct hf_target *t, struct hf_batch *batch);
+	/* hf_equiv() for targets that have `batch`: the whole of it runs there. */
+	int (*equiv)(struct hf_target *t, const struct hf_equiv_options *options,
+		     struct hf_equiv_result *result);
 	/* Frees the target. */
 	void (*free)(struct hf_target *t);
 };
@@ -66,6 +76,7 @@ struct hf_target {
 	const char *name;   /* as the user wrote it */
 	const char *expect; /* whose expect lines hold when none names `name`; "here" has its
 			       kernel's era; may be NULL */
+	const char *rules;  /* the policy that the kernel is compared with; may be NULL */
 	char detail[128];   /* "Linux 6.18.44 x86_64" for messages; may be empty */
 };
 
@@ -91,6 +102,11 @@ struct hf_target *hf_target_engine(const char *policy);  /* NULL: no such policy
 struct hf_target *hf_target_here(char *err, size_t len); /* src/kernel; NULL: err says why */
 
 /* ---- the runner ---- */
+
+/* Does the step make a reference? */
+bool hf_step_makes_ref(const struct hf_step *st);
+/* Room that its observation needs: what it reads; 0: nothing. */
+size_t hf_step_read_size(const struct hf_scenario *scn, const struct hf_step *st);
 
 struct hf_cell_step {
 	int line;
