@@ -72,12 +72,17 @@ static enum hf_means means_of_short_pin(const struct hf_scenario *scn, int ref, 
 
 #define NO_WAY "which way GUP goes cannot be chosen without the kernel's gup_test"
 
-/* A registered buffer can be written to, so it is preferred; it goes the fast way. */
-static enum hf_means means_of_long_pin(const struct hf_step *m, bool gup_test, char *why)
+/*
+ * A registered buffer can be written to, so it is preferred; it goes the fast way. But io_uring
+ * unpins by folios (Linux 6.12), which the unpin check does not look at.
+ */
+static enum hf_means means_of_long_pin(const struct hf_scenario *scn, const struct hf_step *m,
+				       bool gup_test, char *why)
 {
 	bool writes = m->foll & HF_FOLL_WRITE;
+	bool checked = gup_test && scn->unpin_check && device_only(scn, m->ref, false);
 
-	if (writes && m->fast)
+	if (writes && m->fast && !checked)
 		return HF_MEANS_RING;
 	if (gup_test)
 		return HF_MEANS_TEST;
@@ -98,7 +103,7 @@ static enum hf_means means_of_raw(const struct hf_scenario *scn, const struct hf
 	if (m->foll & (HF_FOLL_FORCE | HF_FOLL_NOFAULT | HF_FOLL_FAST_ONLY))
 		return none(why, "no system call here takes force, nofault or fast-only");
 	if (m->verb == HF_V_PIN && m->foll & HF_FOLL_LONGTERM)
-		return means_of_long_pin(m, powers->gup_test, why);
+		return means_of_long_pin(scn, m, powers->gup_test, why);
 	if (!m->fast)
 		return none(why, "which way GUP goes can be chosen for long-term pins only");
 	if (m->verb == HF_V_GET)
