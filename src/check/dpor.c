@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_NODES 60000
-
 /* What a thread was about to do at a node. */
 struct about {
 	uint8_t kind;
@@ -61,7 +59,7 @@ static uint64_t next_random(void)
 void hf_dpor_start(enum hf_strategy strategy, unsigned bound, uint64_t seed)
 {
 	if (!x.nodes)
-		x.nodes = malloc(MAX_NODES * sizeof(*x.nodes));
+		x.nodes = malloc(HF_MAX_OPERATIONS * sizeof(*x.nodes));
 	if (!x.nodes)
 		abort();
 	x.strategy = strategy;
@@ -280,8 +278,8 @@ unsigned hf_strategy_pick(uint32_t enabled, bool inside)
 {
 	struct node *n = &x.nodes[x.nr];
 
-	if (x.nr == MAX_NODES)
-		hf_fail("no end after %d operations", MAX_NODES);
+	if (x.nr == HF_MAX_OPERATIONS)
+		hf_fail("no end after %d operations", HF_MAX_OPERATIONS);
 	if (x.nr >= x.fixed) {
 		*n = (struct node){ .enabled = enabled, .nr_choices = 1, .inside = inside };
 		n->sleep = x.loose || x.strategy != HF_EXPLORE_ALL ? 0 : still_asleep();

@@ -3,13 +3,13 @@
 #include "../scenario/equiv.h"
 
 #include "../scenario/oracle.h"
+#include "elapsed.h"
 #include "history.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define TEXT_MAX 8192
 #define WORDS_MAX 320
@@ -547,18 +547,10 @@ static int can_see(struct equiv *e)
 
 /* ---- all of them ---- */
 
-static double since(const struct timespec *t)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - t->tv_sec) + (double)(now.tv_nsec - t->tv_nsec) / 1e9;
-}
-
 static void tell(struct equiv *e)
 {
-	e->result->seconds = since(&e->begin);
-	if (!e->o->progress || since(&e->last) < 1)
+	e->result->seconds = hf_seconds_since(&e->begin);
+	if (!e->o->progress || hf_seconds_since(&e->last) < 1)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &e->last);
 	e->o->progress(e->o->arg, e->result);
@@ -621,7 +613,7 @@ int hf_equiv(struct hf_target *t, const struct hf_equiv_options *options,
 	clock_gettime(CLOCK_MONOTONIC, &e.begin);
 	e.last = e.begin;
 	err = e.found ? all(&e) : -ENOMEM;
-	result->seconds = since(&e.begin);
+	result->seconds = hf_seconds_since(&e.begin);
 	for (unsigned i = 0; i < e.nr_found; i++) {
 		free((void *)e.found[i].text);
 		free((void *)e.found[i].words);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Runs a scenario over and over, in one order after another, and keeps what was seen. */
 #include "dpor.h"
+#include "elapsed.h"
 
 #include "../scenario/target.h"
 
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 struct exploration {
 	const struct hf_explore_options *o;
@@ -110,14 +110,6 @@ static bool judge(struct exploration *e, bool whole)
 	return false;
 }
 
-static double since(const struct timespec *start)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
-}
-
 static bool is_over(const struct exploration *e)
 {
 	uint64_t done = e->r->executions + e->r->redundant;
@@ -126,7 +118,7 @@ static bool is_over(const struct exploration *e)
 		return true;
 	if (e->o->max_executions && done >= e->o->max_executions)
 		return true;
-	return e->o->seconds && done % 64 == 0 && since(&e->start) >= e->o->seconds;
+	return e->o->seconds && done % 64 == 0 && hf_seconds_since(&e->start) >= e->o->seconds;
 }
 
 /* ---- all of them ---- */
@@ -186,7 +178,7 @@ int hf_explore(const struct hf_explore_options *o, struct hf_explore_result *r)
 	clock_gettime(CLOCK_MONOTONIC, &e.start);
 	if (!err)
 		explore(&e);
-	r->seconds = since(&e.start);
+	r->seconds = hf_seconds_since(&e.start);
 	getrusage(RUSAGE_SELF, &usage);
 	r->kib = (size_t)usage.ru_maxrss;
 	if (!hf_m.failure.found)

@@ -17,7 +17,7 @@
 struct block {
 	uintptr_t start;
 	size_t size;
-	bool freed, frames;
+	bool freed;
 	int32_t last;
 };
 
@@ -53,7 +53,6 @@ void *hf_heap_alloc(size_t size, size_t align)
 	heap.blocks[heap.nr++] = (struct block){
 		.start = (uintptr_t)heap.base + start,
 		.size = size,
-		.frames = align >= HF_PAGE_SIZE,
 		.last = -1,
 	};
 	if (align >= HF_PAGE_SIZE) {
@@ -90,18 +89,13 @@ void hf_heap_free(void *ptr)
 	struct block *b = &heap.blocks[hf_heap_block((uintptr_t)ptr)];
 
 	b->freed = true;
-	if (!b->frames)
+	if (!hf_heap_in_frames(b->start))
 		memset(ptr, FREED, b->size);
 }
 
 bool hf_heap_is_freed(uint32_t block)
 {
 	return heap.blocks[block].freed;
-}
-
-bool hf_heap_is_frame(uint32_t block)
-{
-	return heap.blocks[block].frames;
 }
 
 int32_t *hf_heap_last(uint32_t block)

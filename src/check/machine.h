@@ -88,7 +88,8 @@ struct hf_event {
 
 #define HF_NO_BLOCK UINT32_MAX
 #define HF_MAX_OBJECTS 32768
-#define HF_COUNTED 0xffffff /* of a page's counts, the references */
+#define HF_MAX_OPERATIONS 60000 /* of one execution: more are a loop without end */
+#define HF_COUNTED 0xffffff     /* of a page's counts, the references */
 
 struct hf_message;
 
@@ -120,7 +121,6 @@ void hf_heap_free(void *ptr);
 uint32_t hf_heap_block(uintptr_t at); /* HF_NO_BLOCK: not of the heap */
 bool hf_heap_is_freed(uint32_t block);
 size_t hf_heap_offset(uintptr_t at); /* into its block */
-bool hf_heap_is_frame(uint32_t block);
 bool hf_heap_in_frames(uintptr_t at);
 int32_t *hf_heap_last(uint32_t block); /* the last event on it */
 

@@ -38,9 +38,7 @@ static size_t index_of(const struct hf_site *site)
 
 void hf_site_name(const struct hf_site *site, char *name, size_t len)
 {
-	const char *slash = strrchr(site->file, '/');
-
-	snprintf(name, len, "%s:%d %s", slash ? slash + 1 : site->file, site->line, site->text);
+	snprintf(name, len, "%s:%d %s", hf_site_file(site), site->line, site->text);
 }
 
 /* A site of a header is one in each file that includes it. */

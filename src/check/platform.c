@@ -327,12 +327,31 @@ static void checked_relax(void *ctx)
 
 /* ---- atomics ---- */
 
+static struct hf_op access_at(const struct hf_site *site, enum hf_op_kind kind,
+			      const volatile void *at, size_t size)
+{
+	return (struct hf_op){ .kind = kind,
+			       .size = (uint8_t)size,
+			       .order = hf_site_order(site),
+			       .site = site,
+			       .at = (uintptr_t)at };
+}
+
 static void access_word(struct hf_op *op)
 {
 	if (hf_m.running)
 		hf_op(op);
 	else
 		hf_memory_plain(op);
+}
+
+static uint64_t modify(struct hf_op op, enum hf_rmw what, uint64_t operand, bool counts)
+{
+	op.rmw = what;
+	op.value = operand;
+	op.counts = counts;
+	access_word(&op);
+	return op.old;
 }
 
 /* Most of it by the validator, which walks all tables when no arm runs. */
@@ -342,86 +361,46 @@ uint64_t hf_hook_load(const struct hf_site *site, const volatile void *at, size_
 
 	if (!hf_m.running)
 		return hf_memory_word(at, size);
-	op = (struct hf_op){ .kind = HF_OP_LOAD,
-			     .size = (uint8_t)size,
-			     .order = hf_site_order(site),
-			     .site = site,
-			     .at = (uintptr_t)at };
+	op = access_at(site, HF_OP_LOAD, at, size);
 	hf_op(&op);
 	return hf_stale_value(&op);
 }
 
 void hf_hook_store(const struct hf_site *site, volatile void *at, size_t size, uint64_t value)
 {
-	struct hf_op op = { .kind = HF_OP_STORE,
-			    .size = (uint8_t)size,
-			    .order = hf_site_order(site),
-			    .site = site,
-			    .at = (uintptr_t)at,
-			    .value = value };
+	struct hf_op op = access_at(site, HF_OP_STORE, at, size);
 
+	op.value = value;
 	access_word(&op);
 }
 
 uint64_t hf_hook_rmw(const struct hf_site *site, volatile void *at, size_t size, enum hf_rmw what,
 		     uint64_t operand)
 {
-	struct hf_op op = { .kind = HF_OP_RMW,
-			    .rmw = what,
-			    .size = (uint8_t)size,
-			    .order = hf_site_order(site),
-			    .site = site,
-			    .at = (uintptr_t)at,
-			    .value = operand };
-
-	access_word(&op);
-	return op.old;
+	return modify(access_at(site, HF_OP_RMW, at, size), what, operand, false);
 }
 
 uint64_t hf_hook_count(const struct hf_site *site, const volatile void *at, size_t size,
 		       int64_t delta)
 {
-	struct hf_op op = { .kind = HF_OP_LOAD,
-			    .rmw = delta < 0 ? HF_RMW_SUB : HF_RMW_ADD,
-			    .size = (uint8_t)size,
-			    .order = hf_site_order(site),
-			    .site = site,
-			    .at = (uintptr_t)at,
-			    .value = (uint64_t)(delta < 0 ? -delta : delta),
-			    .counts = true };
-
-	access_word(&op);
-	return op.old;
+	return modify(access_at(site, HF_OP_LOAD, at, size), delta < 0 ? HF_RMW_SUB : HF_RMW_ADD,
+		      (uint64_t)(delta < 0 ? -delta : delta), true);
 }
 
 uint64_t hf_hook_count_by(const struct hf_site *site, volatile void *at, size_t size,
 			  enum hf_rmw what, uint64_t operand)
 {
-	struct hf_op op = { .kind = HF_OP_RMW,
-			    .rmw = what,
-			    .size = (uint8_t)size,
-			    .order = hf_site_order(site),
-			    .site = site,
-			    .at = (uintptr_t)at,
-			    .value = operand,
-			    .counts = true };
-
-	access_word(&op);
-	return op.old;
+	return modify(access_at(site, HF_OP_RMW, at, size), what, operand, true);
 }
 
 bool hf_hook_cas(const struct hf_site *site, volatile void *at, size_t size, uint64_t *old,
 		 uint64_t value)
 {
-	struct hf_op op = { .kind = HF_OP_RMW,
-			    .rmw = HF_RMW_CAS,
-			    .size = (uint8_t)size,
-			    .order = hf_site_order(site),
-			    .site = site,
-			    .at = (uintptr_t)at,
-			    .value = value,
-			    .expected = *old };
+	struct hf_op op = access_at(site, HF_OP_RMW, at, size);
 
+	op.rmw = HF_RMW_CAS;
+	op.value = value;
+	op.expected = *old;
 	access_word(&op);
 	*old = op.old;
 	return op.done;

@@ -44,18 +44,24 @@ static _Noreturn void report(const char *what, unsigned arm, unsigned other, uin
 	const struct hf_op *op = hf_pending(arm);
 	const struct hf_site *last = op ? op->site : NULL;
 
-	hf_fail("data race: arm %c %s what arm %c %s, not ordered (%zu bytes into its block; arm "
+	hf_fail("data race: arm %c %s what arm %c used, not ordered (%zu bytes into its block; arm "
 		"%c was last at %s:%d)",
-		'a' + (char)arm, what, 'a' + (char)other, "used", hf_heap_offset(at),
-		'a' + (char)arm, last ? last->function : "the platform", last ? last->line : 0);
+		'a' + (char)arm, what, 'a' + (char)other, hf_heap_offset(at), 'a' + (char)arm,
+		last ? last->function : "the platform", last ? last->line : 0);
+}
+
+/* The last plain store happens before what the arm does now. */
+static void check_writer(const struct cell *c, const char *what, unsigned arm)
+{
+	if (c->writer && c->writer != arm + 1 && hf_memory_known(arm, c->writer - 1) < c->written)
+		report(what, arm, c->writer - 1, c->at);
 }
 
 static void look(unsigned arm, uintptr_t at, bool store)
 {
 	struct cell *c = cell_of(at);
 
-	if (c->writer && c->writer != arm + 1 && hf_memory_known(arm, c->writer - 1) < c->written)
-		report(store ? "stores to" : "reads", arm, c->writer - 1, at);
+	check_writer(c, store ? "stores to" : "reads", arm);
 	for (unsigned t = 0; store && t < HF_ARMS; t++)
 		if (t != arm && c->read[t] && hf_memory_known(arm, t) < c->read[t])
 			report("stores to", arm, t, at);
@@ -75,7 +81,7 @@ static void access_plain(const void *ptr, size_t size, bool store)
 	if (!hf_m.running || hf_m.model != HF_MEMORY_RC11 || hf_arm() < 0 || hf_rcu_is_freeing())
 		return;
 	block = hf_heap_block(at);
-	if (block == HF_NO_BLOCK || hf_heap_is_frame(block))
+	if (block == HF_NO_BLOCK || hf_heap_in_frames(at))
 		return;
 	if (hf_heap_is_freed(block))
 		hf_fail("arm %c uses memory that was freed", 'a' + (char)hf_arm());
@@ -86,10 +92,7 @@ static void access_plain(const void *ptr, size_t size, bool store)
 /* An atomic access comes after the plain store that made the variable. */
 void hf_race_atomic(unsigned arm, uintptr_t at)
 {
-	struct cell *c = cell_of(at & ~(uintptr_t)(GRAIN - 1));
-
-	if (c->writer && c->writer != arm + 1 && hf_memory_known(arm, c->writer - 1) < c->written)
-		report("uses", arm, c->writer - 1, at);
+	check_writer(cell_of(at & ~(uintptr_t)(GRAIN - 1)), "uses", arm);
 }
 
 /* ---- what the compiler calls ---- */

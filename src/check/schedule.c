@@ -18,7 +18,6 @@
 #include <ucontext.h>
 
 #define STACK (256ul << 10)
-#define MAX_EVENTS 60000 /* of one execution: more are a loop without end */
 #define MAX_SEEN 16
 #define MAX_HELD 8
 #define MAX_EDGES 256
@@ -41,7 +40,6 @@ struct arm {
 	struct hf_clock section; /* when the last one ended */
 	uint32_t asid, tlb_turn;
 	uint32_t waits_for[HF_ARMS]; /* the turns that a flush waits to end; 0: none */
-	int32_t flushed;             /* the event of the flush */
 	uintptr_t held[MAX_HELD];
 	unsigned nr_held;
 };
@@ -242,11 +240,10 @@ static uint32_t enabled(void)
 static const char *place(const struct hf_op *op)
 {
 	static char text[160];
-	const char *file = op->site ? strrchr(op->site->file, '/') : NULL;
 
 	if (!op->site)
 		return "the platform";
-	snprintf(text, sizeof(text), "%s, %s:%d", op->site->text, file ? file + 1 : op->site->file,
+	snprintf(text, sizeof(text), "%s, %s:%d", op->site->text, hf_site_file(op->site),
 		 op->site->line);
 	return text;
 }
@@ -363,11 +360,10 @@ static void wait_is_over(unsigned thread)
 	a->woken_by = -1;
 }
 
-static void begin_flush(unsigned thread, int32_t event, uintptr_t at)
+static void begin_flush(unsigned thread, uintptr_t at)
 {
 	struct arm *a = &s.arm[thread];
 
-	a->flushed = event;
 	for (unsigned t = 0; t < hf_m.nr; t++) {
 		bool inside = t != thread && s.arm[t].asid && HF_AT_TLB(s.arm[t].asid) == at;
 
@@ -438,7 +434,7 @@ static void synchronise(unsigned thread, struct hf_op *op, uint32_t object, int3
 		break;
 	case HF_OP_TLB_FLUSH:
 		hf_memory_release(thread, object);
-		begin_flush(arm, event, op->at);
+		begin_flush(arm, op->at);
 		break;
 	case HF_OP_TLB_WAIT:
 		flush_ends(arm, (uint32_t)op->value);
@@ -483,8 +479,8 @@ static int32_t new_event(unsigned thread, const struct hf_op *op, uint32_t objec
 {
 	struct hf_event *e;
 
-	if (hf_m.nr_events == MAX_EVENTS)
-		hf_fail("no end after %d operations", MAX_EVENTS);
+	if (hf_m.nr_events == HF_MAX_OPERATIONS)
+		hf_fail("no end after %d operations", HF_MAX_OPERATIONS);
 	e = &hf_m.events[hf_m.nr_events];
 	s.clock[thread].of[thread]++;
 	*e = (struct hf_event){
@@ -686,7 +682,7 @@ int hf_run_arms(size_t nr, void (*fn)(void *arg), void *const *args)
 void hf_machine_reset(void)
 {
 	if (!hf_m.events)
-		hf_m.events = malloc(MAX_EVENTS * sizeof(*hf_m.events));
+		hf_m.events = malloc(HF_MAX_OPERATIONS * sizeof(*hf_m.events));
 	if (!hf_m.events)
 		abort();
 	hf_heap_reset();

@@ -4,6 +4,7 @@
  * the validator after every step; those that lead to a state that is new are gone on from. So the
  * first that breaks anything is a shortest one.
  */
+#include "elapsed.h"
 #include "history.h"
 
 #include "../core/internal.h"
@@ -17,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* ---- the store of fingerprints: a compact table of words, in shards ---- */
 
@@ -104,18 +104,10 @@ struct worker {
 	pthread_t thread;
 };
 
-static double seconds_since(const struct timespec *t)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - t->tv_sec) + (double)(now.tv_nsec - t->tv_nsec) / 1e9;
-}
-
 static bool out_of_time(const struct search *s)
 {
 	return (s->o->stop && *s->o->stop) ||
-	       (s->o->seconds && seconds_since(&s->began) >= s->o->seconds);
+	       (s->o->seconds && hf_seconds_since(&s->began) >= s->o->seconds);
 }
 
 static int frontier_add(struct frontier *f, const struct hf_history *h)
@@ -253,13 +245,13 @@ static void report(struct search *s)
 
 	r->runs = atomic_load(&s->runs);
 	r->distinct = atomic_load(&s->distinct);
-	r->seconds = s->seconds_before + seconds_since(&s->began);
+	r->seconds = s->seconds_before + hf_seconds_since(&s->began);
 }
 
 /* This depth will go on as it went so far, and the next one grows as it does. */
 static void estimate(const struct search *s, struct hf_search_progress *p)
 {
-	double here = seconds_since(&s->depth_began), done = (double)p->done, of = (double)p->of;
+	double here = hf_seconds_since(&s->depth_began), done = (double)p->done, of = (double)p->of;
 	double grown = (double)(p->distinct - s->distinct_before);
 
 	p->left = p->to_come = -1;
@@ -278,7 +270,7 @@ static void tell(const struct search *s)
 		.depth = s->result->depth + 1,
 		.done = taken < s->now.nr ? taken : s->now.nr,
 		.of = s->now.nr,
-		.seconds = s->seconds_before + seconds_since(&s->began),
+		.seconds = s->seconds_before + hf_seconds_since(&s->began),
 	};
 
 	estimate(s, &p);

@@ -3,6 +3,7 @@
 #define HF_SITE_H
 
 #include <stdint.h>
+#include <string.h>
 
 enum hf_site_kind {
 	HF_SITE_LOAD,
@@ -19,5 +20,22 @@ struct hf_site {
 	int line;
 	uint8_t kind, order; /* enum hf_site_kind; a memory_order */
 };
+
+/* Its file, without folders. */
+static inline const char *hf_site_file(const struct hf_site *site)
+{
+	const char *slash = strrchr(site->file, '/');
+
+	return slash ? slash + 1 : site->file;
+}
+
+/* "seq_cst", of a memory_order. */
+static inline const char *hf_order_name(int order)
+{
+	static const char *const names[] = { "relaxed", "consume", "acquire",
+					     "release", "acq_rel", "seq_cst" };
+
+	return names[order];
+}
 
 #endif

@@ -3,7 +3,6 @@
 #include "dpor.h"
 
 #include <stdio.h>
-#include <string.h>
 
 void hf_trace_arms(const struct hf_scenario *scn)
 {
@@ -16,21 +15,6 @@ void hf_trace_arms(const struct hf_scenario *scn)
 				printf("%s %s", k ? ";" : "", arm->steps[k].text);
 			putchar('\n');
 		}
-}
-
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
-static const char *order_name(unsigned order)
-{
-	static const char *const names[] = { "relaxed", "consume", "acquire",
-					     "release", "acq_rel", "seq_cst" };
-
-	return names[order];
 }
 
 static void describe(const struct hf_op *op, char *text, size_t len)
@@ -80,12 +64,11 @@ void hf_trace(const struct hf_op *op, unsigned thread, const struct hf_event *ev
 	printf("%5ld %*s%c  %s", (long)(event - hf_m.events) + 1, column, "",
 	       hf_thread_letter(thread), text);
 	if (op->kind <= HF_OP_RMW && op->site)
-		printf("  %s %s", op->site->text, order_name(op->order));
+		printf("  %s %s", op->site->text, hf_order_name(op->order));
 	else if (op->site)
 		printf("  %s", op->site->text);
 	if (op->site)
-		printf("  (%s, %s:%d)", op->site->function, base_name(op->site->file),
-		       op->site->line);
+		printf("  (%s, %s:%d)", op->site->function, hf_site_file(op->site), op->site->line);
 	putchar('\n');
 	fflush(stdout);
 }

@@ -96,14 +96,6 @@ static bool is_new(const struct work *w, const struct mutant *m)
 	return true;
 }
 
-static const char *order_name(int order)
-{
-	static const char *const names[] = { "relaxed", "consume", "acquire",
-					     "release", "acq_rel", "seq_cst" };
-
-	return names[order];
-}
-
 static int add(struct work *w, size_t site, enum hf_mutation_kind kind, int order)
 {
 	struct mutant *grown, m = { .m = { .kind = kind, .order = order }, .site = site };
@@ -113,7 +105,7 @@ static int add(struct work *w, size_t site, enum hf_mutation_kind kind, int orde
 		 kind == HF_MUTATE_ORDER  ? "%s -> %s"
 		 : kind == HF_MUTATE_SKIP ? "left out"
 					  : "no second look",
-		 order_name(hf_explore_site(site)->order), order_name(order));
+		 hf_order_name(hf_explore_site(site)->order), hf_order_name(order));
 	if ((w->only && !strstr(m.name, w->only)) || !is_new(w, &m))
 		return 0;
 	grown = realloc(w->mutants, (w->nr + 1) * sizeof(*grown));
