@@ -6,9 +6,7 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <holdfast/policy.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -50,22 +48,6 @@ static void check_usage(FILE *to)
 	      to);
 }
 
-static bool number(const char *what, const char *text, unsigned min, unsigned max, unsigned *out)
-{
-	char *end;
-	unsigned long n;
-
-	errno = 0;
-	n = strtoul(text, &end, 10);
-	if (!errno && end != text && !*end && *text != '-' && n >= min && n <= max) {
-		*out = (unsigned)n;
-		return true;
-	}
-	fprintf(stderr, "holdfast: --%s '%s': expected a number from %u to %u\n", what, text, min,
-		max);
-	return false;
-}
-
 static bool verdict(const char *text, enum hf_verdict *out)
 {
 	for (int v = HF_LOST_WRITE; v < HF_SKIP; v++)
@@ -76,18 +58,6 @@ static bool verdict(const char *text, enum hf_verdict *out)
 	fprintf(stderr,
 		"holdfast: --find '%s': expected lost-write, stale-read, leak, torn, refused or "
 		"bug\n",
-		text);
-	return false;
-}
-
-static bool kind(const char *text, enum hf_kind *out)
-{
-	for (int k = 0; k < HF_NR_KINDS; k++)
-		if (hf_hist_kind_ok(k) && !strcmp(text, hf_kind_name(k))) {
-			*out = (enum hf_kind)k;
-			return true;
-		}
-	fprintf(stderr, "holdfast: --kind '%s': expected base, thp, or large-16k to large-1m\n",
 		text);
 	return false;
 }
@@ -137,21 +107,16 @@ static bool take_option(struct options *o, int c, const char *arg)
 		o->histories = true;
 		return true;
 	case P:
-		s->policy = arg;
-		if (hf_policy_find(arg))
-			return true;
-		fprintf(stderr,
-			"holdfast: --policy '%s' is not a policy; see 'holdfast list policies'\n",
-			arg);
-		return false;
+		return hf_take_policy(arg, &s->policy);
 	case PROCESSES:
-		return number("processes", arg, 2, HF_HIST_MAX_PROCS, &s->limits.procs);
+		return hf_take_small_number("processes", arg, 2, HF_HIST_MAX_PROCS,
+					    &s->limits.procs);
 	case PAGES:
-		return number("pages", arg, 1, HF_HIST_MAX_PAGES, &s->limits.pages);
+		return hf_take_small_number("pages", arg, 1, HF_HIST_MAX_PAGES, &s->limits.pages);
 	case KIND:
-		return kind(arg, &s->limits.kind);
+		return hf_take_hist_kind(arg, &s->limits.kind);
 	case DEPTH:
-		return number("depth", arg, 1, HF_HIST_MAX_DEPTH, &s->depth);
+		return hf_take_small_number("depth", arg, 1, HF_HIST_MAX_DEPTH, &s->depth);
 	case WITHOUT:
 		return hf_find_hist_ops(arg, &s->limits.without);
 	case WRITTEN:
@@ -160,9 +125,9 @@ static bool take_option(struct options *o, int c, const char *arg)
 	case FIND:
 		return verdict(arg, &s->find);
 	case SECONDS:
-		return number("seconds", arg, 1, 1000000, &s->seconds);
+		return hf_take_small_number("seconds", arg, 1, 1000000, &s->seconds);
 	case THREADS:
-		return number("threads", arg, 1, 256, &s->threads);
+		return hf_take_small_number("threads", arg, 1, 256, &s->threads);
 	case PROGRESS:
 		o->progress = true;
 		return true;
@@ -200,14 +165,13 @@ static int parse_options(int argc, char **argv, struct options *o, int *status)
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int c;
 
 	*status = HF_EXIT_USAGE;
 	*o = (struct options){ .search = { .policy = "holdfast",
 					   .limits = { .procs = 2, .pages = 1 },
 					   .depth = 6,
-					   .threads = cpus > 0 ? (unsigned)cpus : 1,
+					   .threads = hf_cpus(),
 					   .stop = &hf_interrupted } };
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (c == 'h') {
@@ -285,18 +249,6 @@ static size_t scenario_of(const struct options *o, const struct hf_search_result
 	return strlen(text);
 }
 
-static int emit(const char *path, const char *text)
-{
-	FILE *f = fopen(path, "we");
-	bool done = f && fputs(text, f) >= 0;
-
-	if (f && fclose(f))
-		done = false;
-	if (!done)
-		fprintf(stderr, "holdfast: --emit %s: %s\n", path, strerror(errno));
-	return done ? 0 : -1;
-}
-
 static int show(const struct options *o, const struct hf_search_result *r)
 {
 	char text[4096];
@@ -306,7 +258,7 @@ static int show(const struct options *o, const struct hf_search_result *r)
 		scenario_of(o, r, text, sizeof(text));
 		printf("%s breaks after %u steps: %s: %s\n\n%s", o->search.policy, r->found.nr,
 		       hf_verdict_names[r->verdict], r->detail, text);
-		return o->emit && emit(o->emit, text) ? HF_EXIT_USAGE : HF_EXIT_UNEXPECTED;
+		return o->emit && hf_emit(o->emit, text) ? HF_EXIT_USAGE : HF_EXIT_UNEXPECTED;
 	}
 	if (r->complete)
 		printf("%s: every history of any length was tried: nothing\n", o->search.policy);

@@ -40,6 +40,18 @@ bool hf_find_kinds(const char *names, hf_kinds *kinds);
 /* --without: operations of histories, as a bit set. False after a message. */
 bool hf_find_hist_ops(const char *names, uint32_t *out);
 
+/* options.c: arguments of options. False after a message. */
+bool hf_take_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out);
+bool hf_take_small_number(const char *what, const char *text, unsigned min, unsigned max,
+			  unsigned *out);
+bool hf_take_policy(const char *text, const char **out);
+/* --kind: those that histories can be over. */
+bool hf_take_hist_kind(const char *text, enum hf_kind *out);
+/* As many as --threads has by default. */
+unsigned hf_cpus(void);
+/* --emit: writes a file. -1 after a message. */
+int hf_emit(const char *path, const char *text);
+
 /* Everything that a run found. Cells of one scenario and kind stand together, targets in order. */
 struct hf_results {
 	struct hf_target **targets;

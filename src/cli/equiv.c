@@ -10,7 +10,6 @@
 #include <getopt.h>
 #include <holdfast/policy.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,49 +47,14 @@ static void equiv_usage(FILE *to)
 	      to);
 }
 
-static bool number(const char *what, const char *text, uint64_t max, uint64_t *out)
-{
-	char *end;
-
-	errno = 0;
-	*out = strtoull(text, &end, 10);
-	if (!errno && *text >= '0' && *text <= '9' && !*end && *out <= max)
-		return true;
-	fprintf(stderr, "holdfast: --%s '%s': expected a number up to %llu\n", what, text,
-		(unsigned long long)max);
-	return false;
-}
-
 static bool small_number(const char *what, const char *text, unsigned *out)
 {
 	uint64_t n;
 
-	if (!number(what, text, 1000, &n))
+	if (!hf_take_number(what, text, 0, 1000, &n))
 		return false;
 	*out = n ? (unsigned)n : 1;
 	return true;
-}
-
-static bool kind(const char *text, enum hf_kind *out)
-{
-	for (int k = 0; k < HF_NR_KINDS; k++)
-		if (hf_hist_kind_ok(k) && !strcmp(text, hf_kind_name(k))) {
-			*out = (enum hf_kind)k;
-			return true;
-		}
-	fprintf(stderr, "holdfast: --kind '%s': expected base, thp, or large-16k to large-1m\n",
-		text);
-	return false;
-}
-
-static bool policy(const char *text, const char **out)
-{
-	*out = text;
-	if (hf_policy_find(text))
-		return true;
-	fprintf(stderr, "holdfast: --policy '%s' is not a policy; see 'holdfast list policies'\n",
-		text);
-	return false;
 }
 
 enum { ON = 256, POLICY, KIND, COUNT, SEED, FIRST, DIFFERENCES, WITHOUT, EMIT, MODULES, TIMEOUT };
@@ -102,15 +66,15 @@ static bool take_option(struct options *o, int c, const char *arg)
 		o->on = arg;
 		return true;
 	case POLICY:
-		return policy(arg, &o->equiv.policy);
+		return hf_take_policy(arg, &o->equiv.policy);
 	case KIND:
-		return kind(arg, &o->equiv.kind);
+		return hf_take_hist_kind(arg, &o->equiv.kind);
 	case COUNT:
-		return number("count", arg, UINT64_MAX, &o->equiv.count);
+		return hf_take_number("count", arg, 0, UINT64_MAX, &o->equiv.count);
 	case SEED:
-		return number("seed", arg, UINT64_MAX, &o->equiv.seed);
+		return hf_take_number("seed", arg, 0, UINT64_MAX, &o->equiv.seed);
 	case FIRST:
-		return number("first", arg, UINT64_MAX, &o->equiv.first);
+		return hf_take_number("first", arg, 0, UINT64_MAX, &o->equiv.first);
 	case DIFFERENCES:
 		return small_number("differences", arg, &o->equiv.most);
 	case WITHOUT:
@@ -196,7 +160,6 @@ static void note(void *arg, const char *text)
 static void found(void *arg, const struct hf_equiv_found *f)
 {
 	struct options *o = arg;
-	FILE *file;
 
 	progress_done();
 	printf("history %llu: %s: %s%s\n\n%s\n", (unsigned long long)f->history,
@@ -205,9 +168,7 @@ static void found(void *arg, const struct hf_equiv_found *f)
 	if (!o->emit || o->emitted)
 		return;
 	o->emitted = true;
-	file = fopen(o->emit, "we");
-	if (!file || fputs(f->text, file) < 0 || fclose(file))
-		fprintf(stderr, "holdfast: --emit %s: %s\n", o->emit, strerror(errno));
+	hf_emit(o->emit, f->text);
 }
 
 static int show(const struct options *o, const struct hf_target *t, const struct hf_equiv_result *r,

@@ -6,13 +6,10 @@
 
 #include "../check/explore.h"
 
-#include <errno.h>
 #include <getopt.h>
-#include <holdfast/policy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct job {
 	struct hf_explore_options o;
@@ -76,19 +73,6 @@ enum {
 	TRACE
 };
 
-static bool number(const char *what, const char *text, uint64_t max, uint64_t *out)
-{
-	char *end;
-
-	errno = 0;
-	*out = strtoull(text, &end, 10);
-	if (!errno && end != text && !*end && *text != '-' && *out <= max)
-		return true;
-	fprintf(stderr, "holdfast: --%s '%s': expected a number of at most %llu\n", what, text,
-		(unsigned long long)max);
-	return false;
-}
-
 static bool memory(const char *name, enum hf_memory_model *out)
 {
 	for (int m = 0; m < HF_NR_MEMORY_MODELS; m++)
@@ -103,8 +87,7 @@ static bool memory(const char *name, enum hf_memory_model *out)
 static bool take_option(struct options *o, int c, const char *arg)
 {
 	struct hf_explore_options *e = &o->explore;
-	uint64_t n = 0;
-	bool ok = true;
+	bool ok;
 
 	switch (c) {
 	case POLICY:
@@ -116,28 +99,22 @@ static bool take_option(struct options *o, int c, const char *arg)
 		return memory(arg, &e->memory);
 	case PREEMPTIONS:
 		e->strategy = HF_EXPLORE_BOUNDED;
-		ok = number("preemptions", arg, 100, &n);
-		e->bound = (unsigned)n;
-		return ok;
+		return hf_take_small_number("preemptions", arg, 0, 100, &e->bound);
 	case RANDOM:
 		e->strategy = HF_EXPLORE_RANDOM;
 		e->bound = e->bound ? e->bound : 3;
-		return number("random", arg, UINT64_MAX, &e->max_executions);
+		return hf_take_number("random", arg, 0, UINT64_MAX, &e->max_executions);
 	case DEPTH:
-		ok = number("depth", arg, 16, &n);
-		e->bound = (unsigned)n;
-		return ok;
+		return hf_take_small_number("depth", arg, 0, 16, &e->bound);
 	case SEED:
-		return number("seed", arg, UINT64_MAX, &e->seed);
+		return hf_take_number("seed", arg, 0, UINT64_MAX, &e->seed);
 	case EXECUTIONS:
-		return number("executions", arg, UINT64_MAX, &e->max_executions);
+		return hf_take_number("executions", arg, 0, UINT64_MAX, &e->max_executions);
 	case SECONDS:
-		ok = number("seconds", arg, 1000000, &n);
-		e->seconds = (unsigned)n;
-		return ok;
+		return hf_take_small_number("seconds", arg, 0, 1000000, &e->seconds);
 	case THREADS:
-		ok = number("threads", arg, 256, &n);
-		o->threads = n ? (unsigned)n : 1;
+		ok = hf_take_small_number("threads", arg, 0, 256, &o->threads);
+		o->threads += !o->threads;
 		return ok;
 	case SCHEDULE:
 		e->strategy = HF_EXPLORE_REPLAY;
@@ -170,7 +147,6 @@ static int parse_options(int argc, char **argv, struct options *o, int *status)
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int c;
 
 	*status = HF_EXIT_USAGE;
@@ -178,7 +154,7 @@ static int parse_options(int argc, char **argv, struct options *o, int *status)
 		.explore = { .seconds = 60, .seed = 1, .stop = &hf_interrupted },
 		.policies = "holdfast",
 		.kinds = UINT64_MAX,
-		.threads = cpus > 0 ? (unsigned)cpus : 1,
+		.threads = hf_cpus(),
 	};
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (c == 'h' || c == '?') {
@@ -216,20 +192,16 @@ static bool add_job(struct work *w, const struct options *o, const struct hf_sce
 static int make_jobs(struct work *w, const struct options *o, const struct hf_library *lib,
 		     char *policies)
 {
+	const char *policy;
 	char *save = NULL;
 
 	for (char *p = strtok_r(policies, ",", &save); p; p = strtok_r(NULL, ",", &save)) {
-		if (!hf_policy_find(p)) {
-			fprintf(stderr,
-				"holdfast: --policy '%s' is not a policy; see 'holdfast list "
-				"policies'\n",
-				p);
+		if (!hf_take_policy(p, &policy))
 			return HF_EXIT_USAGE;
-		}
 		for (size_t i = 0; i < lib->nr; i++)
 			for (int k = 0; k < HF_NR_KINDS && hf_explorable(lib->scn[i]); k++)
 				if (lib->scn[i]->kinds & o->kinds & HF_KINDS_OF(k) &&
-				    !add_job(w, o, lib->scn[i], (enum hf_kind)k, p))
+				    !add_job(w, o, lib->scn[i], (enum hf_kind)k, policy))
 					return HF_EXIT_USAGE;
 	}
 	if (!w->nr) {

@@ -10,12 +10,10 @@
 #include "../check/explore.h"
 
 #include <getopt.h>
-#include <holdfast/policy.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define NAME 160
 
@@ -297,6 +295,28 @@ static int run_all(struct work *w, const struct hf_library *lib)
 
 /* ---- the command ---- */
 
+static bool take_option(struct work *w, int c, const char *arg)
+{
+	switch (c) {
+	case 'o':
+		w->only = arg;
+		return true;
+	case 'p':
+		return hf_take_policy(arg, &w->policy);
+	case 's':
+		w->survivors = true;
+		return true;
+	case 'e':
+		return hf_take_number("executions", arg, 1, UINT64_MAX, &w->executions);
+	case 'S':
+		return hf_take_small_number("seconds", arg, 0, 1000000, &w->seconds);
+	case 't':
+		return hf_take_small_number("threads", arg, 1, 256, &w->threads);
+	default:
+		return true; /* --mutants */
+	}
+}
+
 static int parse_options(int argc, char **argv, struct work *w, int *status)
 {
 	static const struct option longs[] = {
@@ -319,42 +339,22 @@ static int parse_options(int argc, char **argv, struct work *w, int *status)
 			*status = c == 'h' ? HF_EXIT_OK : HF_EXIT_USAGE;
 			return -1;
 		}
-		if (c == 'o')
-			w->only = optarg;
-		if (c == 'p')
-			w->policy = optarg;
-		if (c == 's')
-			w->survivors = true;
-		if (c == 'e')
-			w->executions = strtoull(optarg, NULL, 10);
-		if (c == 'S')
-			w->seconds = (unsigned)strtoul(optarg, NULL, 10);
-		if (c == 't')
-			w->threads = (unsigned)strtoul(optarg, NULL, 10);
+		if (!take_option(w, c, optarg))
+			return -1;
 	}
-	if (!hf_policy_find(w->policy)) {
-		fprintf(stderr,
-			"holdfast: --policy '%s' is not a policy; see 'holdfast list policies'\n",
-			w->policy);
-		return -1;
-	}
-	if (optind < argc && w->threads && w->executions)
+	if (optind < argc)
 		return 0;
-	fputs(optind < argc ? "holdfast: --threads and --executions are numbers from 1\n"
-			    : "holdfast: no scenario given: name files or folders, such as "
-			      "scenarios/races\n",
+	fputs("holdfast: no scenario given: name files or folders, such as scenarios/races\n",
 	      stderr);
 	return -1;
 }
 
 int hf_cmd_mutants(int argc, char **argv)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct hf_library lib = { .nr = 0 };
-	struct work w = { .policy = "holdfast",
-			  .executions = 20000,
-			  .seconds = 20,
-			  .threads = cpus > 0 ? (unsigned)cpus : 1 };
+	struct work w = {
+		.policy = "holdfast", .executions = 20000, .seconds = 20, .threads = hf_cpus()
+	};
 	int status;
 
 	if (parse_options(argc, argv, &w, &status))
