@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Native spaces: snapshots of a program's own memory, on Linux, without fork().
+ *
+ * A space is an address range that the program uses through ordinary pointers. A snapshot is one
+ * instant of it: all stores of all threads before it are in it, none after. The live space keeps
+ * its frames, so pins, registered buffers and devices never lose theirs; the old bytes of a unit
+ * (4 KiB or 2 MiB) move to a frame of the snapshot before the first store to it. Only what is
+ * exclusive to the live space, because it was written since the last snapshot, has to be protected
+ * for the next one.
+ *
+ * CAVEATS FIRST
+ *  - In the default mode a thread of the library resolves faults, and whatever writes to the space
+ *    succeeds: stores, system calls, io_uring, direct I/O. It needs the right to handle the
+ *    kernel's faults (root, CAP_SYS_PTRACE, access to /dev/userfaultfd, or
+ *    vm.unprivileged_userfaultfd=1).
+ *  - With HF_NATIVE_SIGNAL the faulting thread does it itself, on a SIGBUS: several times faster,
+ *    and no right is needed. But a system call that writes to a protected page fails with EFAULT,
+ *    and a datagram is lost by that: hf_native_prepare_write() before it, hf_native_finish_write()
+ *    after it. What has been pinned for writing needs neither.
+ *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range.
+ *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
+ *    snapshot is taken are in it or not, each of them; none is lost to the owner.
+ *  - The program's own fork(): the child has the range as it was, as memory like any other, except
+ *    children's ranges and maps of snapshots, which it has not. Every call fails with -EOWNERDEAD
+ *    there.
+ *  - No call may be made from a signal handler, but any may be made while other threads run,
+ *    write, and make calls, unless it says otherwise.
+ *  - Where frames run out the writer goes on, and the snapshot loses that unit: reading it gives
+ *    -ENODATA. Set pool_limit, and leave room.
+ */
+#ifndef HOLDFAST_NATIVE_H
+#define HOLDFAST_NATIVE_H
+
+#include <holdfast/gup.h>
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct hf_native;
+struct hf_native_snapshot;
+
+/* What the memory is made of: the unit in which it is protected and copied. */
+enum hf_native_pages {
+	HF_NATIVE_AUTO,    /* THP where the kernel has it for madvise(), else 4 KiB */
+	HF_NATIVE_4K,      /* anonymous, 4 KiB */
+	HF_NATIVE_THP,     /* anonymous, 2 MiB: fastest, if up to 512 pages may be copied for one */
+	HF_NATIVE_HUGETLB, /* 2 MiB of the pool (vm.nr_hugepages), reserved at once */
+};
+
+#define HF_NATIVE_SIGNAL 0x1 /* faults are resolved in the faulting thread; see above */
+#define HF_NATIVE_SHARED 0x2 /* 4 KiB pages of a memfd, which hf_native_memfd() gives */
+
+/* A pin count's greatest value, each for read and write. */
+#define HF_NATIVE_PIN_MAX ((1U << 21) - 1)
+
+struct hf_native_config {
+	size_t size;                /* bytes; rounded up to the unit */
+	enum hf_native_pages pages; /* HF_NATIVE_AUTO */
+	unsigned flags;             /* HF_NATIVE_SIGNAL, HF_NATIVE_SHARED */
+	unsigned helpers;           /* threads that help to protect; 0: the caller alone */
+	size_t pool_limit;          /* bytes of frames for snapshots; 0: no limit */
+};
+
+/* What this kernel lets this process do. */
+struct hf_native_support {
+	bool write_protect;        /* userfaultfd write-protects anonymous memory (Linux 5.7) */
+	bool write_protect_shared; /* and memfds and hugetlb (5.19) */
+	bool unpopulated;          /* and what is not there yet (6.4): HF_NATIVE_THP needs it */
+	bool pagemap_scan;         /* 6.7: without it, finding new pages is slower */
+	bool kernel_faults;        /* the default mode may be used */
+	bool thp;                  /* /sys/kernel/mm/transparent_hugepage/enabled is not never */
+	size_t hugetlb_free;       /* bytes of the pool of 2 MiB pages that are free */
+	char remedy[256]; /* what to do for the default mode, or for what is missing; may be
+			     empty */
+};
+
+/* Fills *support. -ENOSYS: no userfaultfd here; support->remedy says so. */
+int hf_native_probe(struct hf_native_support *support);
+
+/*
+ * A space of zeros. It may start a thread (default mode) and install a SIGBUS handler
+ * (HF_NATIVE_SIGNAL), which hands on what is not the library's; a program that installs its own
+ * afterwards calls hf_native_handle_sigbus() from it.
+ *
+ * -EINVAL: size 0, unknown flags or pages, SHARED with other than 4 KiB or AUTO. -EPERM: the
+ * default mode is not allowed. -EOPNOTSUPP: the kernel cannot protect such memory. -ENOMEM: no
+ * memory, or the hugetlb pool has not enough. -EAGAIN: no thread. For the last four
+ * hf_native_probe() has the remedy.
+ */
+int hf_native_create(const struct hf_native_config *config, struct hf_native **out);
+
+/*
+ * Ends the space. Snapshots of it stay readable and children stay as they are: the memory goes when
+ * the last of them does. Until then the range is read-only. The program must not use it meanwhile.
+ * -EBUSY: something is pinned. -EOWNERDEAD.
+ */
+int hf_native_destroy(struct hf_native *space);
+
+void *hf_native_base(const struct hf_native *space); /* NULL never; aligned to the unit */
+size_t hf_native_size(const struct hf_native *space);
+size_t hf_native_unit(const struct hf_native *space); /* 4096 or 2 MiB */
+int hf_native_memfd(const struct hf_native *space);   /* stays the space's; -EBADF: not SHARED.
+							 Other maps of it are not protected. */
+
+/*
+ * A child: a space of its own, elsewhere in memory, with the parent's bytes of this instant. Its
+ * pages come when they are first used. -ENOMEM, -EAGAIN (see hf_native_snapshot()), -EOPNOTSUPP
+ * (SHARED), -EOWNERDEAD.
+ */
+int hf_native_fork(struct hf_native *space, struct hf_native **child);
+
+/*
+ * A read-only instant of the space, cheaper than a fork. Threads that store meanwhile wait for as
+ * long as the protecting takes. Units pinned for writing are copied at once.
+ * -ENOMEM. -EAGAIN: other threads touch new memory faster than it can be found, on a kernel before
+ * 6.4. -EOWNERDEAD.
+ */
+int hf_native_snapshot(struct hf_native *space, struct hf_native_snapshot **out);
+
+/* Ends a snapshot, in any order. -EBUSY: it is mapped or pinned. -EOWNERDEAD. */
+int hf_native_drop(struct hf_native_snapshot *snapshot);
+
+/* Copies bytes of the snapshot. Takes no lock. -EINVAL: beyond the end. -ENODATA: frames ran out,
+ * and these bytes are lost. -EOWNERDEAD. */
+int hf_native_read(const struct hf_native_snapshot *snapshot, size_t offset, void *buf, size_t len);
+
+/*
+ * The snapshot as a read-only range of memory, whose pages come when they are first read (each is
+ * copied then: hf_native_read() of what is read once is cheaper). All callers share one range,
+ * until as many unmaps. In signal mode a system call that reads from pages that have not come fails
+ * with EFAULT: hf_native_prepare_read(). What is lost is not accessible (SIGSEGV). -ENOMEM,
+ * -EOWNERDEAD; unmap: -EINVAL (not mapped).
+ */
+int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr);
+int hf_native_unmap(struct hf_native_snapshot *snapshot);
+
+/* Brings the pages of a map or a child in. `addr` is in it. -EINVAL (range), -ENODATA, -ENOMEM. */
+int hf_native_prepare_read(const void *addr, size_t len);
+
+/* A run of bytes that differ, perhaps. */
+struct hf_native_run {
+	size_t offset, len; /* start with 0, 0; len 0 is the end */
+};
+
+#define HF_NATIVE_EXACT 0x1 /* compare, by 4 KiB: only what differs */
+
+/*
+ * The next run of `newer` behind *run that may differ from `older`, an earlier snapshot of the same
+ * space, in order of offsets; `older` NULL: that is not all zeros, perhaps. Whole units, unless
+ * HF_NATIVE_EXACT. Neither may be dropped during the walk.
+ * 1: there is one. 0: the end. -EINVAL: flags, or not older. -EXDEV: of different spaces.
+ * -ENODATA (EXACT). -EOWNERDEAD.
+ */
+int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_native_snapshot *newer,
+		   unsigned flags, struct hf_native_run *run);
+
+/*
+ * Pins a range of the space for a device or for I/O: until the unpin the frames of these addresses
+ * stay what they are, whatever snapshots are taken, and with HF_FOLL_WRITE all that the device
+ * writes reaches the owner, and no snapshot of before. The pages are brought in. Flags:
+ * HF_FOLL_WRITE, HF_FOLL_LONGTERM. Pins count: a range is unpinned as often as it was pinned, with
+ * the same flags; ranges may overlap.
+ *
+ * Fills iov with what to hand to the device: one linear range, in pieces of at most 1 GiB (which is
+ * what an io_uring buffer may have). Returns their number. -EINVAL: flags, range, nr_iov too small.
+ * -EOVERFLOW: a count is full. -ENOMEM. -EOWNERDEAD. unpin: -EINVAL: not so pinned.
+ */
+int hf_native_pin(struct hf_native *space, void *addr, size_t len, unsigned flags,
+		  struct iovec *iov, int nr_iov);
+int hf_native_unpin(struct hf_native *space, void *addr, size_t len, unsigned flags);
+
+/*
+ * Pins bytes of a snapshot for reading, without a copy where it has frames of its own; what it
+ * still shares with the live space is unshared first. The frames are scattered: one iovec for each
+ * unit at most. Returns their number; when nr_iov is too small, the range ends early: it holds the
+ * sum of their lengths. Unpin exactly that. Errors as hf_native_pin(); -ENODATA.
+ */
+int hf_native_pin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, size_t len,
+			   struct iovec *iov, int nr_iov);
+int hf_native_unpin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, size_t len);
+
+/*
+ * Brackets a system call that writes to the range, in signal mode: between the two nothing there is
+ * protected. Snapshots copy it at once, and stores to it by other threads count as a device's (see
+ * the caveats). Errors as hf_native_pin().
+ */
+int hf_native_prepare_write(struct hf_native *space, void *addr, size_t len);
+int hf_native_finish_write(struct hf_native *space, void *addr, size_t len);
+
+/* To be called from a SIGBUS handler that the program installed after the first hf_native_create()
+ * with HF_NATIVE_SIGNAL. True: it was the library's, and is resolved. */
+bool hf_native_handle_sigbus(const siginfo_t *info);
+
+struct hf_native_stats {
+	uint64_t faults;       /* that were resolved */
+	uint64_t copied;       /* units that moved to a snapshot */
+	uint64_t copied_eager; /* of these, at the instant itself, for they were pinned */
+	uint64_t lost;         /* units that no frame was left for */
+	uint64_t protect_calls, protected_units;
+	uint64_t last_snapshot_ns;         /* for which stores waited */
+	uint64_t snapshots;                /* that exist, hidden ones of children included */
+	uint64_t frames_used, frames_free; /* bytes */
+};
+
+/* Counts of the space and its relatives together. */
+void hf_native_stats(const struct hf_native *space, struct hf_native_stats *stats);
+
+/* Gives free frames back to the system; they are kept, because fresh ones cost. -EOWNERDEAD. */
+int hf_native_trim(struct hf_native *space);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
