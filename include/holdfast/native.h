@@ -17,7 +17,8 @@
  *  - With HF_NATIVE_SIGNAL the faulting thread does it itself, on a SIGBUS: several times faster,
  *    and no right is needed. But a system call that writes to a protected page fails with EFAULT,
  *    and a datagram is lost by that: hf_native_prepare_write() before it, hf_native_finish_write()
- *    after it. What has been pinned for writing needs neither.
+ *    after it. I/O into buffers that were pinned and registered before needs neither. And no thread
+ *    that writes to the space may have SIGBUS blocked: the kernel would end the program.
  *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range.
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
