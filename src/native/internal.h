@@ -111,6 +111,8 @@ struct hf_tree {
 
 /* ---- tree.c ---- */
 
+/* Until hf_tree_leave(). */
+void hf_signals_block(sigset_t *old);
 /* Blocks all signals. -EOWNERDEAD after fork(): they are not. */
 int hf_tree_enter(struct hf_tree *tree, sigset_t *old);
 void hf_tree_leave(const sigset_t *old);

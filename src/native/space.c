@@ -185,11 +185,14 @@ int hf_native_create(const struct hf_native_config *config, struct hf_native **o
 {
 	struct hf_native *space;
 	struct hf_tree *tree;
+	sigset_t old;
 	int err = hf_tree_create(config, &tree);
 
 	if (err)
 		return err;
+	hf_signals_block(&old);
 	err = hf_space_create(tree, NULL, false, config->flags & HF_NATIVE_SHARED, &space);
+	hf_tree_leave(&old);
 	if (err) {
 		hf_tree_destroy(tree);
 		return err;
