@@ -28,6 +28,7 @@ static void describe_system(struct results *res)
 	struct utsname name;
 	char model[128] = "", line[256];
 	FILE *f = fopen("/proc/cpuinfo", "re");
+	double load;
 
 	while (f && !*model && fgets(line, sizeof(line), f))
 		if (sscanf(line, "model name : %127[^\n<>&]", model) != 1)
@@ -35,8 +36,10 @@ static void describe_system(struct results *res)
 	if (f)
 		fclose(f);
 	uname(&name);
-	snprintf(res->system, sizeof(res->system), "Linux %.64s, %.100s, %ld CPUs", name.release,
-		 model, sysconf(_SC_NPROCESSORS_ONLN));
+	if (getloadavg(&load, 1) != 1)
+		load = 0;
+	snprintf(res->system, sizeof(res->system), "Linux %.64s, %.80s, %ld CPUs, load before %.1f",
+		 name.release, model, sysconf(_SC_NPROCESSORS_ONLN), load);
 }
 
 static struct results *new_results(const struct options *opt)
