@@ -51,8 +51,8 @@ void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
 		uint32_t entry = HF_FRAME_LOST;
 
 		if (i < got) {
-			hf_copy(hf_frames_addr(&tree->frames, numbers[i]),
-				hf_unit_addr(space, unit), 1UL << tree->unit_shift);
+			hf_copy_away(hf_frames_addr(&tree->frames, numbers[i]),
+				     hf_unit_addr(space, unit), 1UL << tree->unit_shift);
 			entry = HF_FRAME + numbers[i];
 		}
 		atomic_store_explicit(&newest->frames[unit], entry, memory_order_release);

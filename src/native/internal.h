@@ -178,6 +178,8 @@ struct hf_source hf_source_of(const struct hf_native_snapshot *snapshot, size_t 
 /* A copy that sanitizers do not follow: of bytes that may change meanwhile, and are then not used,
  * or that the kernel keeps from changing. */
 void hf_copy(void *dst, const void *src, size_t len);
+/* The same, of whole units, to where it is not read soon. */
+void hf_copy_away(void *dst, const void *src, size_t len);
 
 /* ---- fault.c: all but the last are called inside the gate, or by who closed it ---- */
 
