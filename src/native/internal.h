@@ -213,6 +213,12 @@ static inline struct hf_futex *hf_word_lock(struct hf_native *space, size_t word
 	return &space->locks[word % HF_WORD_LOCKS];
 }
 
+/* Bits [first, first + nr) of a word. */
+static inline uint64_t hf_units_mask(size_t first, size_t nr)
+{
+	return (nr == HF_WORD_UNITS ? ~0ULL : (1ULL << nr) - 1) << first;
+}
+
 /* The bits of a word that are units: the last one may have fewer than 64. */
 static inline uint64_t hf_word_mask(const struct hf_tree *tree, size_t word)
 {
