@@ -4,7 +4,7 @@ TARGETS := linux-4.19,linux-5.10,linux-6.1,linux-6.12,holdfast,here
 THREAD_TARGETS := linux-4.19,linux-5.8,linux-5.10,linux-5.18,linux-6.1,linux-6.12,linux-6.18,holdfast,fail-pin,ro-pin-exempt,two-counters,ro-short-get,refuse-fork,wired-copy,copy-referenced,dont-fork
 PREFIX ?= /usr/local
 
-.PHONY: all deps demo check prove mutants bench matrix thread-table format install clean help
+.PHONY: all deps demo check prove mutants bench bench-native matrix thread-table format install clean help
 
 all: deps
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
@@ -30,6 +30,10 @@ check:
 
 bench: all
 	@$(BUILD)/bench/bench_core
+
+# BENCH="--size 256M --runs 3": less, sooner. See bench/README.md.
+bench-native: all
+	@$(BUILD)/bench/bench-native --json $(BUILD)/bench/native.json --svg $(BUILD)/bench $(BENCH)
 
 # The whole library on every kernel that can be had, next to the policies that have their rules.
 matrix: all
@@ -59,6 +63,7 @@ help:
 	@echo 'make prove        every order and every short history, with counts (docs/proof.md)'
 	@echo 'make mutants      take the guards away one at a time: all must be noticed'
 	@echo 'make bench        single-thread figures of the engine'
+	@echo 'make bench-native native spaces against fork(): table, build/bench/native.json, native-*.svg'
 	@echo 'make matrix       the library on real kernels, under QEMU: docs/matrix.md, build/matrix.html'
 	@echo 'make thread-table rewrite the table of docs/design.md'
 	@echo 'make format       clang-format all sources'

@@ -8,11 +8,6 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-static uint64_t bits_of(size_t first, size_t nr)
-{
-	return (nr == HF_WORD_UNITS ? ~0ULL : (1ULL << nr) - 1) << first;
-}
-
 static size_t lowest(uint64_t bits)
 {
 	return (size_t)__builtin_ctzll(bits);
@@ -51,8 +46,8 @@ void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
 		uint32_t entry = HF_FRAME_LOST;
 
 		if (i < got) {
-			hf_copy(hf_frames_addr(&tree->frames, numbers[i]),
-				hf_unit_addr(space, unit), 1UL << tree->unit_shift);
+			hf_copy_away(hf_frames_addr(&tree->frames, numbers[i]),
+				     hf_unit_addr(space, unit), 1UL << tree->unit_shift);
 			entry = HF_FRAME + numbers[i];
 		}
 		atomic_store_explicit(&newest->frames[unit], entry, memory_order_release);
@@ -74,7 +69,7 @@ static int unprotect(struct hf_native *space, size_t word, size_t first, size_t 
 /* The word's lock is held. */
 static int make_exclusive(struct hf_native *space, size_t word, size_t first, size_t nr)
 {
-	uint64_t mask = bits_of(first, nr) & hf_word_mask(space->tree, word);
+	uint64_t mask = hf_units_mask(first, nr) & hf_word_mask(space->tree, word);
 	uint64_t shared =
 		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
@@ -87,10 +82,12 @@ int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr)
 {
 	size_t word = first / HF_WORD_UNITS;
 	struct hf_futex *lock = hf_word_lock(space, word);
-	int err;
+	uint64_t mask = hf_units_mask(first % HF_WORD_UNITS, nr);
+	int err = 0;
 
 	hf_futex_lock(lock);
-	err = make_exclusive(space, word, first % HF_WORD_UNITS, nr);
+	if (mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed))
+		err = make_exclusive(space, word, first % HF_WORD_UNITS, nr);
 	hf_futex_unlock(lock);
 	return err;
 }

@@ -181,6 +181,8 @@ struct hf_source hf_source_of(const struct hf_native_snapshot *snapshot, size_t 
 /* A copy that sanitizers do not follow: of bytes that may change meanwhile, and are then not used,
  * or that the kernel keeps from changing. */
 void hf_copy(void *dst, const void *src, size_t len);
+/* The same, of whole units, to where it is not read soon. */
+void hf_copy_away(void *dst, const void *src, size_t len);
 
 /* ---- fault.c: all but the last are called inside the gate, or by who closed it ---- */
 
@@ -209,6 +211,12 @@ void hf_handler_stop(struct hf_tree *tree);
 static inline struct hf_futex *hf_word_lock(struct hf_native *space, size_t word)
 {
 	return &space->locks[word % HF_WORD_LOCKS];
+}
+
+/* Bits [first, first + nr) of a word. */
+static inline uint64_t hf_units_mask(size_t first, size_t nr)
+{
+	return (nr == HF_WORD_UNITS ? ~0ULL : (1ULL << nr) - 1) << first;
 }
 
 /* The bits of a word that are units: the last one may have fewer than 64. */

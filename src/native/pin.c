@@ -83,55 +83,63 @@ static int count_down(struct hf_native *space, size_t unit, uint64_t one)
 	return 0;
 }
 
-/* One unit: counted first, so that from its exclusive mark on every snapshot copies it. */
-static int pin_unit(struct hf_native *space, size_t unit, uint64_t one)
+/* The part of a range that is in its first unit's word. */
+static struct range in_one_word(struct range range)
 {
-	size_t word = unit / HF_WORD_UNITS;
-	struct hf_futex *lock = hf_word_lock(space, word);
-	int err = space->base ? hf_populate(space, word, 1ULL << unit % HF_WORD_UNITS) : 0;
+	size_t end = (range.first / HF_WORD_UNITS + 1) * HF_WORD_UNITS;
 
-	if (err)
-		return err;
-	hf_futex_lock(lock);
-	err = count_up(space, unit, one);
-	hf_futex_unlock(lock);
-	if (err || one == READ_PIN)
-		return err;
-	err = hf_make_exclusive(space, unit, 1);
-	if (!err)
-		return 0;
-	hf_futex_lock(lock);
-	count_down(space, unit, one);
-	hf_futex_unlock(lock);
-	return err;
-}
-
-static int unpin_unit(struct hf_native *space, size_t unit, uint64_t one)
-{
-	struct hf_futex *lock = hf_word_lock(space, unit / HF_WORD_UNITS);
-	int err;
-
-	hf_futex_lock(lock);
-	err = count_down(space, unit, one);
-	hf_futex_unlock(lock);
-	return err;
+	return (struct range){ range.first, end < range.end ? end : range.end };
 }
 
 static void unpin_units(struct hf_native *space, struct range range, uint64_t one)
 {
-	for (size_t unit = range.first; unit < range.end; unit++)
-		unpin_unit(space, unit, one);
+	while (range.first < range.end) {
+		struct range part = in_one_word(range);
+		struct hf_futex *lock = hf_word_lock(space, part.first / HF_WORD_UNITS);
+
+		hf_futex_lock(lock);
+		for (size_t unit = part.first; unit < part.end; unit++)
+			count_down(space, unit, one);
+		hf_futex_unlock(lock);
+		range.first = part.end;
+	}
+}
+
+/* Units of one word: counted first, so that from their exclusive marks on every snapshot copies
+ * them. */
+static int pin_part(struct hf_native *space, struct range part, uint64_t one)
+{
+	size_t word = part.first / HF_WORD_UNITS, unit = part.first;
+	struct hf_futex *lock = hf_word_lock(space, word);
+	uint64_t mask = hf_units_mask(part.first % HF_WORD_UNITS, part.end - part.first);
+	int err = space->base ? hf_populate(space, word, mask) : 0;
+
+	if (err)
+		return err;
+	hf_futex_lock(lock);
+	for (; unit < part.end && !err; unit += !err)
+		err = count_up(space, unit, one);
+	hf_futex_unlock(lock);
+	if (!err && one != READ_PIN)
+		err = hf_make_exclusive(space, part.first, part.end - part.first);
+	if (err)
+		unpin_units(space, (struct range){ part.first, unit }, one);
+	return err;
 }
 
 /* Counts everything, or nothing. */
 static int pin_units(struct hf_native *space, struct range range, uint64_t one)
 {
+	struct range rest = range;
 	int err = 0;
 
-	for (size_t unit = range.first; unit < range.end && !err; unit++) {
-		err = pin_unit(space, unit, one);
+	while (rest.first < rest.end && !err) {
+		struct range part = in_one_word(rest);
+
+		err = pin_part(space, part, one);
 		if (err)
-			unpin_units(space, (struct range){ range.first, unit }, one);
+			unpin_units(space, (struct range){ range.first, part.first }, one);
+		rest.first = part.end;
 	}
 	return err;
 }

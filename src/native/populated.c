@@ -10,17 +10,17 @@ struct found {
 	int any;
 };
 
-static void mark(struct found *found, size_t unit)
+static void mark(struct found *found, size_t word, uint64_t mask)
 {
 	struct hf_native *space = found->space;
-	size_t word = unit / HF_WORD_UNITS;
-	uint64_t bit = 1ULL << unit % HF_WORD_UNITS;
+	uint64_t fresh =
+		mask & ~atomic_load_explicit(&space->populated[word], memory_order_relaxed);
 
-	if (atomic_load_explicit(&space->populated[word], memory_order_relaxed) & bit)
+	if (!fresh)
 		return;
-	atomic_fetch_or_explicit(&space->populated[word], bit, memory_order_relaxed);
-	atomic_fetch_or_explicit(&space->exclusive[word], bit, memory_order_relaxed);
-	space->todo[word] |= bit & ~hf_prepared(space, word);
+	atomic_fetch_or_explicit(&space->populated[word], fresh, memory_order_relaxed);
+	atomic_fetch_or_explicit(&space->exclusive[word], fresh, memory_order_relaxed);
+	space->todo[word] |= fresh & ~hf_prepared(space, word);
 	found->any = 1;
 }
 
@@ -28,11 +28,20 @@ static void mark_range(void *arg, char *addr, size_t len)
 {
 	struct found *found = arg;
 	unsigned shift = found->space->tree->unit_shift;
-	size_t first = (size_t)(addr - found->space->window) >> shift;
-	size_t last = ((size_t)(addr - found->space->window) + len - 1) >> shift;
+	size_t unit = (size_t)(addr - found->space->window) >> shift;
+	size_t end = (((size_t)(addr - found->space->window) + len - 1) >> shift) + 1;
 
-	for (size_t unit = first; unit <= last; unit++)
-		mark(found, unit);
+	while (unit < end) {
+		size_t bit = unit % HF_WORD_UNITS, nr = HF_WORD_UNITS - bit;
+		uint64_t mask = ~0ULL << bit;
+
+		if (nr > end - unit) {
+			nr = end - unit;
+			mask &= ~0ULL >> (HF_WORD_UNITS - bit - nr);
+		}
+		mark(found, unit / HF_WORD_UNITS, mask);
+		unit += nr;
+	}
 }
 
 static bool complete(const struct hf_native *space, size_t word)

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/* Access without a snapshot, the snapshot itself, and what it costs to write after one. */
+#include "bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE 64
+#define RUN_PAGES 64 /* neighbours, in clustered orders */
+
+int stage_access(const struct options *opt, const struct mode *mode)
+{
+	size_t nr = opt->quick ? 1 << 14 : 1 << 21;
+	char line[LINE];
+	uint64_t seed = 1;
+	struct subject s;
+	double start;
+	int ret = subject_open(&s, mode, opt->size);
+
+	if (ret)
+		return ret;
+	memset(line, 1, sizeof(line));
+	start = now_ns();
+	for (size_t i = 0; i < nr; i++)
+		memcpy(s.base + random_next(&seed) % (s.size / LINE) * LINE, line, LINE);
+	report(ACCESS_RANDOM, (double)nr * 1000 / (now_ns() - start));
+	start = now_ns();
+	for (size_t i = 0; i < s.nr_pages; i++)
+		memset(s.base + i * PAGE, 2, PAGE);
+	report(ACCESS_SEQUENTIAL, (double)s.size / (now_ns() - start));
+	subject_close(&s);
+	return 0;
+}
+
+/* ---- snapshots ---- */
+
+/* What is written between two snapshots, so many percent of all pages. */
+static const struct dirt {
+	enum measure measure;
+	size_t percent, run;
+} dirts[] = {
+	{ REPEAT_1, 1, 1 },
+	{ REPEAT_10, 10, 1 },
+	{ REPEAT_100, 100, 1 },
+	{ REPEAT_1_RUNS, 1, RUN_PAGES },
+	{ REPEAT_10_RUNS, 10, RUN_PAGES },
+	{ REPEAT_100_RUNS, 100, RUN_PAGES },
+};
+
+#define NR_DIRTS (sizeof(dirts) / sizeof(dirts[0]))
+#define MAX_REPEATS 3
+
+static void write_runs(struct subject *s, const struct dirt *d, const uint32_t *order, size_t from)
+{
+	size_t nr_runs = s->nr_pages / d->run, nr = nr_runs * d->percent / 100;
+
+	for (size_t i = 0; i < (nr ? nr : 1); i++)
+		for (size_t j = 0; j < d->run; j++)
+			s->base[(order[(from + i) % nr_runs] * d->run + j) * PAGE] += 1;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Each snapshot is dropped when the next has been taken, as one does who takes them all the time.
+ * Few pages take little time: the middle of several counts. */
+static void repeat(struct subject *s, struct instant *at, const struct dirt *d)
+{
+	uint32_t *order = order_random(s->nr_pages / d->run, d->measure);
+	size_t nr = d->percent < 100 ? MAX_REPEATS : 1;
+	double ns[MAX_REPEATS];
+
+	for (size_t i = 0; i < nr; i++) {
+		struct instant before = *at;
+
+		write_runs(s, d, order, i * (s->nr_pages / d->run / MAX_REPEATS));
+		ns[i] = subject_take(s, at);
+		subject_drop(&before);
+	}
+	qsort(ns, nr, sizeof(*ns), compare_doubles);
+	report(d->measure, ns[nr / 2] / 1000);
+	free(order);
+}
+
+int stage_snapshots(const struct options *opt, const struct mode *mode)
+{
+	struct instant at;
+	struct subject s;
+	int ret = subject_open(&s, mode, opt->size);
+
+	if (ret)
+		return ret;
+	report(FIRST, subject_take(&s, &at) / 1000);
+	for (size_t i = 0; i < NR_DIRTS; i++)
+		repeat(&s, &at, &dirts[i]);
+	subject_drop(&at);
+	subject_close(&s);
+	return 0;
+}
+
+/* ---- writes ---- */
+
+static uint64_t generation;
+
+static void store(struct subject *s, size_t page)
+{
+	memcpy(s->base + page * PAGE, &generation, sizeof(generation));
+}
+
+static void store_all(struct subject *s)
+{
+	generation++;
+	for (size_t i = 0; i < s->nr_pages; i++)
+		store(s, i);
+}
+
+/* All pages have one value before, so that the snapshot can be held to it. */
+static void time_writes(struct subject *s, enum measure measure, const uint32_t *order,
+			size_t count)
+{
+	size_t distinct = order ? order_distinct(order, count, s->nr_pages) : s->nr_pages;
+	struct instant at;
+	double start;
+
+	store_all(s);
+	subject_take(s, &at);
+	generation++;
+	start = now_ns();
+	if (order)
+		for (size_t i = 0; i < count; i++)
+			store(s, order[i]);
+	else
+		for (size_t i = 0; i < s->nr_pages; i++)
+			store(s, i);
+	report(measure, (now_ns() - start) / (double)distinct);
+	for (size_t i = 0; i < s->nr_pages; i += s->nr_pages / 16 + 1)
+		subject_expect(&at, order ? order[i % count] : i, generation - 1);
+	subject_drop(&at);
+}
+
+int stage_writes(const struct options *opt, const struct mode *mode)
+{
+	uint32_t *order, *zipf;
+	struct subject s;
+	int ret = subject_open(&s, mode, opt->size);
+
+	if (ret)
+		return ret;
+	order = order_random(s.nr_pages, 7);
+	zipf = order_zipf(s.nr_pages, 9);
+	time_writes(&s, WRITE_FRESH, NULL, 0);
+	time_writes(&s, WRITE_DENSE, NULL, 0);
+	time_writes(&s, WRITE_RANDOM, order, s.nr_pages);
+	time_writes(&s, WRITE_SPARSE, order, s.nr_pages / 100 + 1);
+	time_writes(&s, WRITE_ZIPF, zipf, s.nr_pages);
+	free(zipf);
+	free(order);
+	subject_close(&s);
+	return 0;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What memory is held beyond the bytes themselves: of all processes that take part, what is theirs
+ * alone and their share of the rest, and page tables.
+ */
+#include "bench.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DIRTY_PERCENT 10
+
+/* Of a file of lines "Name:   123 kB". */
+static size_t field(const char *path, const char *name)
+{
+	FILE *f = fopen(path, "re");
+	char line[256];
+	size_t kb = 0;
+
+	must(f, path);
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, strlen(name)) && line[strlen(name)] == ':')
+			kb = strtoul(line + strlen(name) + 1, NULL, 10);
+	fclose(f);
+	return kb << 10;
+}
+
+static size_t held_by(pid_t pid)
+{
+	char path[64];
+	size_t bytes;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	bytes = field(path, "Pss");
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	return bytes + field(path, "VmPTE");
+}
+
+/* Pages of the pool are in nobody's share. */
+static size_t pool_used(void)
+{
+	return (field("/proc/meminfo", "HugePages_Total") -
+		field("/proc/meminfo", "HugePages_Free")) /
+	       1024 * HUGE_PAGE;
+}
+
+static size_t held(const struct mode *mode, const struct instant *at)
+{
+	size_t bytes = held_by(getpid());
+
+	if (at && at->child)
+		bytes += held_by(at->child);
+	return bytes + (mode->kind == KIND_HUGETLB ? pool_used() : 0);
+}
+
+int stage_memory(const struct options *opt, const struct mode *mode)
+{
+	size_t before = held(mode, NULL), nr;
+	struct instant at;
+	struct subject s;
+	uint32_t *order;
+	int ret = subject_open(&s, mode, opt->size);
+
+	if (ret)
+		return ret;
+	before += s.size;
+	report(MEMORY_IDLE, 100 * ((double)held(mode, NULL) - (double)before) / (double)s.size);
+	order = order_random(s.nr_pages, 13);
+	nr = s.nr_pages * DIRTY_PERCENT / 100;
+	subject_take(&s, &at);
+	for (size_t i = 0; i < nr; i++)
+		s.base[order[i] * PAGE] += 1;
+	free(order);
+	report(MEMORY_DIRTY, 100 * ((double)held(mode, &at) - (double)before) / (double)s.size);
+	subject_drop(&at);
+	subject_close(&s);
+	return 0;
+}
