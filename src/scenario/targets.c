@@ -26,16 +26,19 @@ struct hf_target *hf_target_open(const char *name, const struct hf_image_options
 
 	if (!strcmp(name, "here"))
 		return hf_target_here(err, len);
+	if (!strcmp(name, "native") || !strcmp(name, "native-signal"))
+		return hf_target_native(!strcmp(name, "native-signal"), err, len);
 	if (hf_policy_find(name))
 		return open_policy(name, err, len);
 	if (strchr(name, '/'))
 		return hf_target_image(name, name, opt, err, len);
 	if (!hf_store_image(name, path, sizeof(path)))
 		return hf_target_image(name, path, opt, err, len);
-	snprintf(
-		err, len,
-		"target '%s' is not a policy, nor 'here', nor a fetched kernel, nor a path to one; "
-		"see 'holdfast list policies' and 'holdfast kernels list'",
-		name);
+	snprintf(err, len,
+		 "target '%s' is not a policy, nor 'here', 'native' or 'native-signal', nor a "
+		 "fetched "
+		 "kernel, nor a path to one; "
+		 "see 'holdfast list policies' and 'holdfast kernels list'",
+		 name);
 	return NULL;
 }
