@@ -174,8 +174,8 @@ static int touch_units(struct hf_native *space, struct range range, bool held)
 		hf_gate_leave(&tree->gate);
 		if (err)
 			return err;
-		err = touch(hf_unit_addr(space, range.first),
-			    (range.end - range.first) << tree->unit_shift);
+		err = touch(hf_unit_addr(space, range.first), (range.end - range.first)
+								      << tree->unit_shift);
 	} while (err == -EFAULT && tree->signal);
 	return err;
 }

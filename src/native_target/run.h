@@ -18,7 +18,7 @@
 #include <semaphore.h>
 
 struct hf_nat_place {
-	size_t size; /* the buffer's; 0: never mapped */
+	size_t size;        /* the buffer's; 0: never mapped */
 	atomic_bool shaped; /* what the kind does after the first write was done */
 };
 
@@ -53,7 +53,7 @@ struct hf_nat_ref {
 struct hf_nat_run {
 	const struct hf_scenario *scn;
 	const struct hf_kind_info *kind;
-	bool signal; /* the mode of the spaces */
+	bool signal;                 /* the mode of the spaces */
 	struct hf_kernel_swap *swap; /* the target's */
 	size_t slot;                 /* bytes that a buffer's range may have: whole units */
 	int mem;                     /* /proc/self/mem */

@@ -28,7 +28,7 @@ struct native {
 void hf_nat_say(struct hf_obs *obs, int status, const char *reason)
 {
 	obs->status = status;
-	snprintf(obs->reason, sizeof(obs->reason), "%s", reason);
+	snprintf(obs->reason, sizeof(obs->reason), "%.*s", (int)sizeof(obs->reason) - 1, reason);
 }
 
 /* ---- what native spaces have not ---- */
@@ -295,6 +295,7 @@ static int native_page(void *run, int proc, int buf, unsigned page, struct hf_pa
 	/* without a snapshot nothing is protected, and nobody has looked for what there is */
 	state->exclusive = !atomic_load(&space->newest) || has(space->exclusive, unit) ||
 			   !has(space->populated, unit);
+	state->writable = state->exclusive;
 	state->pins = 0;
 	for (; pins; pins /= HF_NATIVE_PIN_MAX + 1ull)
 		state->pins += (int)(pins & HF_NATIVE_PIN_MAX);
