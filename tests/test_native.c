@@ -427,6 +427,41 @@ static void pins_count_and_hold(void **state)
 	}
 }
 
+/* What was never written is no frame of its own, until it is pinned. */
+static void a_reader_sees_what_is_written_later(void **state)
+{
+	(void)state;
+	EACH_WAY(space, 4)
+	{
+		size_t unit = hf_native_unit(space);
+		struct hf_native_snapshot *s;
+		struct iovec iov;
+		uint64_t seen[2] = { 1, 1 };
+		int fds[2];
+
+		assert_int_equal(pipe(fds), 0);
+		assert_int_equal(*word(space, 0), 0);
+		s = snapshot(space);
+		for (size_t i = 0; i < 2; i++) {
+			assert_int_equal(hf_native_pin(space, word(space, i * unit), 8, 0, &iov, 1),
+					 1);
+			assert_int_equal(vmsplice(fds[1], &iov, 1, 0), 8);
+			*word(space, i * unit) = 42 + i;
+		}
+		assert_int_equal(read(fds[0], seen, sizeof(seen)), sizeof(seen));
+		assert_int_equal(seen[0], 42);
+		assert_int_equal(seen[1], 43);
+		assert_int_equal(get(s, 0), 0);
+		assert_int_equal(get(s, unit), 0);
+		for (size_t i = 0; i < 2; i++)
+			assert_int_equal(hf_native_unpin(space, word(space, i * unit), 8, 0), 0);
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+		close(fds[0]);
+		close(fds[1]);
+	}
+}
+
 static void a_pin_count_that_is_full_is_refused(void **state)
 {
 	struct hf_native *space = make(&ways[1], 2);
@@ -559,6 +594,7 @@ int main(void)
 		cmocka_unit_test(all_is_as_plain_copies_would_be),
 		cmocka_unit_test(a_snapshot_is_one_instant),
 		cmocka_unit_test(pins_count_and_hold),
+		cmocka_unit_test(a_reader_sees_what_is_written_later),
 		cmocka_unit_test(a_pin_count_that_is_full_is_refused),
 		cmocka_unit_test(a_pinned_snapshot_is_unshared),
 		cmocka_unit_test(without_frames_the_writer_goes_on),

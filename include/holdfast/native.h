@@ -22,7 +22,8 @@
  *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range, nor give it to KSM
  *    (MADV_MERGEABLE, PR_SET_MEMORY_MERGE): merging takes the protection away unseen.
  *  - ptrace() and /proc/PID/mem cannot wait for a fault: writing to a protected page through them
- *    is EIO in any mode.
+ *    is EIO in any mode, and so is reading what has not come yet of a child or a map. The two
+ *    prepare calls help.
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except
@@ -169,9 +170,9 @@ int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_nativ
 /*
  * Pins a range of the space for a device or for I/O: until the unpin the frames of these addresses
  * stay what they are, whatever snapshots are taken, and with HF_FOLL_WRITE all that the device
- * writes reaches the owner, and no snapshot of before. The pages are brought in. Flags:
- * HF_FOLL_WRITE, HF_FOLL_LONGTERM. Pins count: a range is unpinned as often as it was pinned, with
- * the same flags; ranges may overlap.
+ * writes reaches the owner, and no snapshot of before. The pages are brought in, and what a
+ * snapshot shares of them is copied, for readers too. Flags: HF_FOLL_WRITE, HF_FOLL_LONGTERM. Pins
+ * count: a range is unpinned as often as it was pinned, with the same flags; ranges may overlap.
  *
  * Fills iov with what to hand to the device: one linear range, in pieces of at most 1 GiB (which is
  * what an io_uring buffer may have). Returns their number. -EINVAL: flags, range, nr_iov too small.

@@ -200,11 +200,12 @@ int hf_cmd_equiv(int argc, char **argv)
 
 	if (parse_options(argc, argv, &o, &status))
 		return status;
-	if (hf_policy_find(o.on)) {
-		fprintf(stderr, "holdfast: --on %s: a kernel is needed, not a policy\n", o.on);
-		return HF_EXIT_USAGE;
-	}
 	t = hf_target_open(o.on, &o.image, why, sizeof(why));
+	if (t && !t->rules) {
+		snprintf(why, sizeof(why), "--on %s: a kernel is needed", o.on);
+		t->ops->free(t);
+		t = NULL;
+	}
 	if (!t) {
 		fprintf(stderr, "holdfast: %s\n", why);
 		return HF_EXIT_USAGE;

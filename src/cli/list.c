@@ -15,6 +15,14 @@ static int list_policies(void)
 	return HF_EXIT_OK;
 }
 
+/* All but kernel images. */
+static int list_targets(void)
+{
+	for (size_t i = 0; hf_target_name(i); i++)
+		printf("%-16s %s\n", hf_target_name(i), hf_target_about(i));
+	return list_policies();
+}
+
 static int list_kinds(void)
 {
 	for (size_t i = 0; hf_kinds_name(i); i++)
@@ -44,12 +52,15 @@ int hf_cmd_list(int argc, char **argv)
 
 	if (!strcmp(what, "policies") && argc == 2)
 		return list_policies();
+	if (!strcmp(what, "targets") && argc == 2)
+		return list_targets();
 	if (!strcmp(what, "kinds") && argc == 2)
 		return list_kinds();
 	if (!strcmp(what, "scenarios"))
 		return list_scenarios(argc - 2, argv + 2);
 	fprintf(!strcmp(what, "--help") ? stdout : stderr,
-		"Usage: holdfast list policies|kinds\n       holdfast list scenarios [FILE|DIR...] "
+		"Usage: holdfast list policies|targets|kinds\n       holdfast list scenarios "
+		"[FILE|DIR...] "
 		"  (default: scenarios)\n");
 	return !strcmp(what, "--help") ? HF_EXIT_OK : HF_EXIT_USAGE;
 }

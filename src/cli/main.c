@@ -18,15 +18,17 @@ static const char usage[] =
 	"        try every short history, and print the shortest that breaks the policy\n"
 	"  holdfast equiv [--policy P] [--on KERNEL] [--count N] [--seed S] ...\n"
 	"        random histories on the engine and on a kernel, compared page by page\n"
-	"  holdfast list policies|scenarios|kinds [DIR...]\n"
+	"  holdfast list policies|targets|scenarios|kinds [DIR...]\n"
 	"  holdfast kernels fetch|list\n"
 	"        Debian's kernels, for --on: they run the scenarios under QEMU\n"
 	"  holdfast --version\n"
 	"  holdfast --help\n"
 	"\n"
-	"A TARGET is a policy of the engine (holdfast list policies), 'here', the running "
-	"kernel, a path\n"
-	"of a kernel image, or the name of a fetched kernel (holdfast kernels list).\n"
+	"A TARGET is a policy of the engine (holdfast list targets), 'here', the running "
+	"kernel,\n"
+	"'native' or 'native-signal', native spaces in one of their modes, a path of a kernel "
+	"image,\n"
+	"or the name of a fetched kernel (holdfast kernels list).\n"
 	"Exit status: 0 all as expected, 1 not, 2 usage or parse error, 77 all skipped.\n";
 
 static void on_signal(int sig)

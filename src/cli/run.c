@@ -24,8 +24,9 @@ static void run_usage(FILE *to)
 {
 	fputs("Usage: holdfast run [OPTION...] FILE|DIR...\n"
 	      "\n"
-	      "  --on TARGET[,TARGET...]  policies, 'here' for the running kernel, kernel images "
-	      "by path\n"
+	      "  --on TARGET[,TARGET...]  policies, 'here' for the running kernel, 'native' and\n"
+	      "                           'native-signal' for native spaces, kernel images by "
+	      "path\n"
 	      "                           or by name ('holdfast kernels list'); default: "
 	      "holdfast,here\n"
 	      "  --format FORMAT          table (default), json, tap or markdown\n"
@@ -156,7 +157,7 @@ static int open_targets(char *on, const struct hf_image_options *image, struct h
 		res->targets[res->nr_targets++] = t;
 	}
 	if (!status && !res->nr_targets) {
-		fputs("holdfast: --on names no target; see 'holdfast list policies'\n", stderr);
+		fputs("holdfast: --on names no target; see 'holdfast list targets'\n", stderr);
 		status = HF_EXIT_USAGE;
 	}
 	return status;

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define PAGEMAP_PFN ((1ull << 55) - 1)
 #define KPF_ANON 12
 #define KPF_COMPOUND_HEAD 15
 #define KPF_COMPOUND_TAIL 16
@@ -58,9 +57,9 @@ int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state)
 	state->present = !!(entry & HF_PAGEMAP_PRESENT);
 	/* markers look like it: their type, the low bits, is one of the last of 32 */
 	state->swapped = entry & HF_PAGEMAP_SWAPPED && (entry & 31) < 20;
-	if (!state->present || !(entry & PAGEMAP_PFN))
+	if (!state->present || !(entry & HF_PAGEMAP_PFN))
 		return 0;
-	state->pfn = entry & PAGEMAP_PFN;
+	state->pfn = entry & HF_PAGEMAP_PFN;
 	if (!read_entry("/proc/kpageflags", state->pfn, &flags)) {
 		state->exclusive = flags >> KPF_OWNER_2 & flags >> KPF_ANON & 1;
 		state->zeropage = flags >> KPF_ZERO_PAGE & 1;
@@ -76,7 +75,7 @@ int hf_kernel_folio_order(pid_t pid, uint64_t addr)
 	uint64_t entry, flags, pfn, pages = 1;
 	int err = hf_kernel_pagemap(pid, addr, &entry);
 
-	pfn = entry & PAGEMAP_PFN;
+	pfn = entry & HF_PAGEMAP_PFN;
 	if (err || !(entry & HF_PAGEMAP_PRESENT) || !pfn)
 		return err ? err : -EPERM;
 	err = read_entry("/proc/kpageflags", pfn, &flags);

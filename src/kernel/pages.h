@@ -11,6 +11,7 @@
 #define HF_PAGEMAP_PRESENT (1ull << 63)
 #define HF_PAGEMAP_SWAPPED (1ull << 62)
 #define HF_PAGEMAP_SOFT_DIRTY (1ull << 55)
+#define HF_PAGEMAP_PFN ((1ull << 55) - 1)
 
 /* The entry of the page at addr. 0 or negative errno. */
 int hf_kernel_pagemap(pid_t pid, uint64_t addr, uint64_t *entry);

@@ -48,22 +48,6 @@ static int start_direct_io(struct hf_here_run *r, const struct hf_step *st, stru
 	return err;
 }
 
-static const char *unavailable(const struct hf_wire *w)
-{
-	switch (w->means) {
-	case HF_MEANS_RING:
-		return "io_uring cannot be had (sysctl kernel.io_uring_disabled, seccomp, "
-		       "RLIMIT_MEMLOCK)";
-	case HF_MEANS_PIPE:
-		return "a pipe cannot be had (fs.pipe-user-pages-soft)";
-	case HF_MEANS_TEST:
-		return "/sys/kernel/debug/gup_test cannot be had";
-	default:
-		return "holding direct I/O in flight needs /dev/fuse and CAP_SYS_ADMIN (run as "
-		       "root; modprobe fuse)";
-	}
-}
-
 bool hf_test_pin_held(const struct hf_here_run *r, int but)
 {
 	for (int i = 0; i < (int)r->scn->nr_refs; i++)
@@ -84,7 +68,7 @@ void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 	}
 	if (w->error) {
 		obs->status = HF_OBS_SKIP;
-		snprintf(obs->reason, sizeof(obs->reason), "%s: %s", unavailable(w),
+		snprintf(obs->reason, sizeof(obs->reason), "%s: %s", hf_wire_remedy(w),
 			 strerror(w->error));
 		return;
 	}

@@ -162,7 +162,15 @@ static int open_direct(struct hf_wire *w)
 	return pipe2(w->done, O_CLOEXEC) ? errno : 0;
 }
 
-static void open_wire(struct hf_wire *w, const struct hf_step *maker)
+void hf_wire_init(struct hf_wire *w)
+{
+	*w = (struct hf_wire){ .pipe = { -1, -1 },
+			       .done = { -1, -1 },
+			       .file = -1,
+			       .fuse = { .dev = -1, .mount = -1 } };
+}
+
+void hf_wire_open(struct hf_wire *w, const struct hf_step *maker)
 {
 	switch (w->means) {
 	case HF_MEANS_NONE:
@@ -184,6 +192,22 @@ static void open_wire(struct hf_wire *w, const struct hf_step *maker)
 	}
 }
 
+const char *hf_wire_remedy(const struct hf_wire *w)
+{
+	switch (w->means) {
+	case HF_MEANS_RING:
+		return "io_uring cannot be had (sysctl kernel.io_uring_disabled, seccomp, "
+		       "RLIMIT_MEMLOCK)";
+	case HF_MEANS_PIPE:
+		return "a pipe cannot be had (fs.pipe-user-pages-soft)";
+	case HF_MEANS_TEST:
+		return "/sys/kernel/debug/gup_test cannot be had";
+	default:
+		return "holding direct I/O in flight needs /dev/fuse and CAP_SYS_ADMIN (run as "
+		       "root; modprobe fuse)";
+	}
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd >= 0)
@@ -191,7 +215,7 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-static void close_wire(struct hf_wire *w)
+void hf_wire_close(struct hf_wire *w)
 {
 	if (w->ring_up)
 		io_uring_queue_exit(&w->ring);
@@ -245,10 +269,7 @@ int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn,
 	*stage = (struct hf_stage){ .scn = scn, .kind = kind, .file = open_file_of(kind) };
 	memset(stage->control, 0xff, sizeof(stage->control));
 	for (size_t i = 0; i < HF_SCN_MAX_REFS; i++)
-		stage->wire[i] = (struct hf_wire){ .pipe = { -1, -1 },
-						   .done = { -1, -1 },
-						   .file = -1,
-						   .fuse = { .dev = -1, .mount = -1 } };
+		hf_wire_init(&stage->wire[i]);
 	choose_cpus(stage);
 	stage->shared = mmap(NULL, sizeof(*stage->shared), PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -265,7 +286,7 @@ int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn,
 		}
 	for (size_t i = 0; i < scn->nr_refs; i++) {
 		stage->wire[i].means = hf_means_of(scn, (int)i, powers, why);
-		open_wire(&stage->wire[i], hf_ref_maker(scn, (int)i));
+		hf_wire_open(&stage->wire[i], hf_ref_maker(scn, (int)i));
 	}
 	return 0;
 }
@@ -273,7 +294,7 @@ int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn,
 void hf_stage_close(struct hf_stage *stage)
 {
 	for (size_t i = 0; i < HF_SCN_MAX_REFS; i++)
-		close_wire(&stage->wire[i]);
+		hf_wire_close(&stage->wire[i]);
 	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++) {
 		close_fd(&stage->control[p][0]);
 		close_fd(&stage->control[p][1]);

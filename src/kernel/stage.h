@@ -100,6 +100,13 @@ struct hf_stage {
 /* How this kernel can make the reference; HF_MEANS_NONE: `why` says why not. */
 enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, const struct hf_powers *powers,
 			  char *why);
+/* A wire that is not there yet. */
+void hf_wire_init(struct hf_wire *wire);
+/* By wire->means, for the reference that `maker` makes; wire->error says what cannot be had. */
+void hf_wire_open(struct hf_wire *wire, const struct hf_step *maker);
+void hf_wire_close(struct hf_wire *wire);
+/* What a user is to do about wire->error. */
+const char *hf_wire_remedy(const struct hf_wire *wire);
 /* 0 or negative errno. Wires that cannot be had are no failure: their `error` says so. */
 int hf_stage_open(struct hf_stage *stage, const struct hf_scenario *scn,
 		  const struct hf_kind_info *kind, const struct hf_powers *powers);

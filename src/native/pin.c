@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Pins of a live space and of snapshots. The live space keeps its frames always, so that a pin has
- * to see to two things only: that the unit is exclusive when it is pinned for writing, and that
- * every later snapshot copies it at once, for a device asks nobody.
+ * to see to three things only: that there are frames, and not the zeropage; that the unit is
+ * exclusive when it is pinned for writing; and that then every later snapshot copies it at once,
+ * for a device asks nobody.
  */
 #include "internal.h"
 
@@ -144,36 +145,46 @@ static int pin_units(struct hf_native *space, struct range range, uint64_t one)
 	return err;
 }
 
-/* Brings memory where there is none yet, for a device cannot. */
-static int touch(volatile char *addr, size_t len, bool write)
+/* Brings memory where there is none yet, for a device cannot. A reader's, too: the zeropage, where
+ * nothing was ever written, is left by the first store. */
+static int touch(volatile char *addr, size_t len)
 {
 #ifdef MADV_POPULATE_WRITE
-	if (madvise((void *)addr, len, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) == 0)
+	if (madvise((void *)addr, len, MADV_POPULATE_WRITE) == 0)
 		return 0;
 	if (errno != EINVAL)
 		return -errno;
 #endif
-	for (size_t at = 0; at < len; at += HF_PAGE_SIZE) {
-		if (write)
-			__atomic_fetch_or(&addr[at], 0, __ATOMIC_RELAXED);
-		else
-			(void)addr[at];
-	}
+	for (size_t at = 0; at < len; at += HF_PAGE_SIZE)
+		__atomic_fetch_or(&addr[at], 0, __ATOMIC_RELAXED);
 	return 0;
 }
 
-/* In signal mode it fails while a snapshot has protected what is pinned, which ends soon. */
-static int touch_units(struct hf_native *space, struct range range, bool write)
+static int expose(struct hf_native *space, struct range range)
+{
+	int err = 0;
+
+	for (size_t unit = range.first; unit < range.end && !err; unit++)
+		err = hf_make_exclusive(space, unit, 1);
+	return err;
+}
+
+/* In signal mode it fails while a snapshot has protected the units: those that are pinned for
+ * writing for a moment only, others until they are exclusive again. */
+static int touch_units(struct hf_native *space, struct range range, bool held)
 {
 	struct hf_tree *tree = space->tree;
 	int err;
 
 	do {
 		hf_gate_enter(&tree->gate);
+		err = held ? 0 : expose(space, range);
 		hf_gate_leave(&tree->gate);
-		err = touch(hf_unit_addr(space, range.first),
-			    (range.end - range.first) << tree->unit_shift, write);
-	} while (err == -EFAULT && tree->signal && write);
+		if (err)
+			return err;
+		err = touch(hf_unit_addr(space, range.first), (range.end - range.first)
+								      << tree->unit_shift);
+	} while (err == -EFAULT && tree->signal);
 	return err;
 }
 

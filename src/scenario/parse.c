@@ -45,7 +45,6 @@ static const char *verdict_at(const struct hf_parser *p, size_t i)
 /* Policies first, in their order; then what is not the engine. */
 static const char *target_at(const struct hf_parser *p, size_t i)
 {
-	static const char *const others[] = { "here", "native" };
 	size_t nr = 0;
 
 	(void)p;
@@ -53,7 +52,7 @@ static const char *target_at(const struct hf_parser *p, size_t i)
 		return hf_policy_at(i)->name;
 	while (hf_policy_at(nr))
 		nr++;
-	return i - nr < 2 ? others[i - nr] : NULL;
+	return hf_target_name(i - nr);
 }
 
 /* ---- settings ---- */

@@ -93,7 +93,9 @@ static void describe_pages(const struct round *r, char **out)
 					: s.writable == 0 ? " read-only"
 							  : "");
 				if (s.refs >= 0)
-					fprintf(f, " refs %d pins %d", s.refs, s.pins);
+					fprintf(f, " refs %d", s.refs);
+				if (s.pins >= 0)
+					fprintf(f, " pins %d", s.pins);
 				if (s.mapcount >= 0)
 					fprintf(f, " mapcount %d", s.mapcount);
 				fputc('\n', f);

@@ -216,6 +216,10 @@ struct hf_scenario {
 	void *arena; /* owns every string and array above */
 };
 
+/* Targets that are neither policies nor kernel images, by number; NULL past the end. */
+const char *hf_target_name(size_t i);
+const char *hf_target_about(size_t i);
+
 extern const char *const hf_verdict_names[HF_NR_VERDICTS];
 /* "lost-write", "ok|torn". */
 void hf_verdict_set(unsigned verdicts, char *buf, size_t len);

@@ -100,6 +100,8 @@ struct hf_target *hf_target_open(const char *name, const struct hf_image_options
 				 size_t len);
 struct hf_target *hf_target_engine(const char *policy);  /* NULL: no such policy, or no memory */
 struct hf_target *hf_target_here(char *err, size_t len); /* src/kernel; NULL: err says why */
+/* src/native_target: native spaces whose faults a thread, or else a signal handler resolves. */
+struct hf_target *hf_target_native(bool signal, char *err, size_t len);
 
 /* ---- the runner ---- */
 
