@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a fault does: the first store to a protected unit gives its bytes to the newest snapshot,
+ * the first use of a child's missing unit brings them. All of it runs in a signal handler, too.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+static uint64_t bits_of(size_t first, size_t nr)
+{
+	return (nr == HF_WORD_UNITS ? ~0ULL : (1ULL << nr) - 1) << first;
+}
+
+static size_t lowest(uint64_t bits)
+{
+	return (size_t)__builtin_ctzll(bits);
+}
+
+/* Those that the newest snapshot has to have a frame for, and has none. */
+static uint64_t unpreserved(const struct hf_native_snapshot *newest, size_t word, uint64_t mask)
+{
+	uint64_t left = 0;
+
+	mask &= newest->populated[word];
+	for (uint64_t m = mask; m; m &= m - 1) {
+		size_t unit = word * HF_WORD_UNITS + lowest(m);
+
+		if (atomic_load_explicit(&newest->frames[unit], memory_order_relaxed) ==
+		    HF_FRAME_NONE)
+			left |= m & -m;
+	}
+	return left;
+}
+
+void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
+{
+	struct hf_tree *tree = space->tree;
+	struct hf_native_snapshot *newest =
+		atomic_load_explicit(&space->newest, memory_order_relaxed);
+	uint64_t left = newest ? unpreserved(newest, word, mask) : 0;
+	size_t want = (size_t)__builtin_popcountll(left), got, i = 0;
+	uint32_t numbers[HF_WORD_UNITS];
+
+	if (!want)
+		return;
+	got = hf_frames_get(&tree->frames, numbers, want);
+	for (; left; left &= left - 1, i++) {
+		size_t unit = word * HF_WORD_UNITS + lowest(left);
+		uint32_t entry = HF_FRAME_LOST;
+
+		if (i < got) {
+			hf_copy(hf_frames_addr(&tree->frames, numbers[i]),
+				hf_unit_addr(space, unit), 1UL << tree->unit_shift);
+			entry = HF_FRAME + numbers[i];
+		}
+		atomic_store_explicit(&newest->frames[unit], entry, memory_order_release);
+	}
+	atomic_fetch_add_explicit(&tree->copied, got, memory_order_relaxed);
+	atomic_fetch_add_explicit(&tree->lost, want - got, memory_order_relaxed);
+}
+
+static int unprotect(struct hf_native *space, size_t word, size_t first, size_t nr)
+{
+	struct hf_tree *tree = space->tree;
+	size_t unit = word * HF_WORD_UNITS + first;
+	size_t end = unit + nr < tree->nr_units ? unit + nr : tree->nr_units;
+
+	return hf_userfault_unprotect(tree->fd, hf_unit_addr(space, unit),
+				      (end - unit) << tree->unit_shift);
+}
+
+/* The word's lock is held. */
+static int make_exclusive(struct hf_native *space, size_t word, size_t first, size_t nr)
+{
+	uint64_t mask = bits_of(first, nr) & hf_word_mask(space->tree, word);
+	uint64_t shared =
+		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+
+	hf_preserve(space, word, shared);
+	atomic_fetch_or_explicit(&space->exclusive[word], mask, memory_order_relaxed);
+	return unprotect(space, word, first, nr);
+}
+
+int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr)
+{
+	size_t word = first / HF_WORD_UNITS;
+	struct hf_futex *lock = hf_word_lock(space, word);
+	int err;
+
+	hf_futex_lock(lock);
+	err = make_exclusive(space, word, first % HF_WORD_UNITS, nr);
+	hf_futex_unlock(lock);
+	return err;
+}
+
+static bool full(const struct hf_native *space, hf_bits *bits, size_t word)
+{
+	return atomic_load_explicit(&bits[word], memory_order_relaxed) ==
+	       hf_word_mask(space->tree, word);
+}
+
+/*
+ * How much around a unit to do with it. A fault costs as much as some ten copies of 4 KiB. What was
+ * written to is taken as dense when the word before or behind is done, or on the third fault in a
+ * word: stores in order have one fault a word then, stores everywhere in any order three, and
+ * sparse ones seldom pay for more than they use.
+ */
+static bool dense(struct hf_native *space, hf_bits *bits, size_t word)
+{
+	uint64_t now = atomic_load_explicit(&bits[word], memory_order_relaxed);
+
+	if (space->tree->unit_shift > 12)
+		return false;
+	return (now & (now - 1)) || (word && full(space, bits, word - 1)) ||
+	       (word + 1 < space->tree->nr_words && full(space, bits, word + 1));
+}
+
+static void resolve_protected(struct hf_native *space, size_t unit)
+{
+	size_t word = unit / HF_WORD_UNITS;
+	struct hf_futex *lock = hf_word_lock(space, word);
+
+	hf_futex_lock(lock);
+	if (!atomic_load_explicit(&space->newest, memory_order_relaxed) ||
+	    dense(space, space->exclusive, word))
+		make_exclusive(space, word, 0, HF_WORD_UNITS);
+	else
+		make_exclusive(space, word, unit % HF_WORD_UNITS, 1);
+	hf_futex_unlock(lock);
+}
+
+/* Pages that are beside a missing one may be there, when a fault and a copy met. */
+static int fill(struct hf_native *space, size_t unit, const struct hf_source *source)
+{
+	struct hf_tree *tree = space->tree;
+	char *addr = hf_unit_addr(space, unit);
+	size_t size = 1UL << tree->unit_shift;
+
+	if (source->kind == HF_SOURCE_LOST)
+		return mprotect(addr, size, PROT_NONE) ? -errno : -ENODATA;
+	if (source->kind == HF_SOURCE_ZERO)
+		return hf_userfault_zero(tree->fd, addr, size);
+	return hf_userfault_copy(tree->fd, addr, source->addr, size);
+}
+
+/* The live unit of an ancestor stays what it is under that word's lock. */
+static int fill_from_base(struct hf_native *space, size_t unit)
+{
+	struct hf_source source = hf_source_of(space->base, unit);
+	struct hf_futex *lock;
+	int err;
+
+	if (source.kind != HF_SOURCE_LIVE)
+		return fill(space, unit, &source);
+	lock = hf_word_lock(source.space, unit / HF_WORD_UNITS);
+	hf_futex_lock(lock);
+	source = hf_source_of(space->base, unit);
+	err = fill(space, unit, &source);
+	hf_futex_unlock(lock);
+	return err;
+}
+
+/* The word's lock is held. */
+static int populate(struct hf_native *space, size_t word, uint64_t mask)
+{
+	int first_err = 0;
+
+	mask &= ~atomic_load_explicit(&space->populated[word], memory_order_relaxed) &
+		hf_word_mask(space->tree, word);
+	for (; mask; mask &= mask - 1) {
+		uint64_t bit = mask & -mask;
+		int err = fill_from_base(space, word * HF_WORD_UNITS + lowest(mask));
+
+		if (!err) {
+			atomic_fetch_or_explicit(&space->populated[word], bit,
+						 memory_order_relaxed);
+			atomic_fetch_or_explicit(&space->exclusive[word], bit,
+						 memory_order_relaxed);
+		}
+		first_err = first_err ? first_err : err;
+	}
+	return first_err;
+}
+
+int hf_populate(struct hf_native *space, size_t word, uint64_t mask)
+{
+	struct hf_futex *lock = hf_word_lock(space, word);
+	int err;
+
+	hf_futex_lock(lock);
+	err = populate(space, word, mask);
+	hf_futex_unlock(lock);
+	return err;
+}
+
+static void resolve_missing(struct hf_native *space, size_t unit)
+{
+	size_t word = unit / HF_WORD_UNITS;
+	struct hf_futex *lock = hf_word_lock(space, word);
+	uint64_t mask = 1ULL << unit % HF_WORD_UNITS;
+
+	hf_futex_lock(lock);
+	if (dense(space, space->populated, word))
+		mask = ~0ULL;
+	populate(space, word, mask);
+	hf_futex_unlock(lock);
+	/* Whoever else met it may be waiting still. */
+	hf_userfault_wake(space->tree->fd, hf_unit_addr(space, unit),
+			  1UL << space->tree->unit_shift);
+}
+
+void hf_resolve_fault(struct hf_native *space, const char *addr)
+{
+	size_t unit = (size_t)(addr - space->window) >> space->tree->unit_shift;
+	uint64_t populated;
+
+	atomic_fetch_add_explicit(&space->tree->faults, 1, memory_order_relaxed);
+	hf_gate_enter(&space->tree->gate);
+	populated =
+		atomic_load_explicit(&space->populated[unit / HF_WORD_UNITS], memory_order_relaxed);
+	if (space->base && !(populated >> unit % HF_WORD_UNITS & 1))
+		resolve_missing(space, unit);
+	else
+		resolve_protected(space, unit);
+	hf_gate_leave(&space->tree->gate);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* The thread that resolves faults of the default mode, the kernel's included. */
+#include "internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BATCH 32
+#define SPIN_NS 50000 /* how long it looks for another fault before it sleeps */
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void resolve(const struct uffd_msg *msg)
+{
+	const char *addr = (const char *)(uintptr_t)msg->arg.pagefault.address;
+	struct hf_native *space;
+
+	if (msg->event != UFFD_EVENT_PAGEFAULT)
+		return;
+	space = hf_registry_enter(addr);
+	if (!space)
+		return;
+	hf_resolve_fault(space, addr);
+	hf_registry_leave();
+}
+
+/* Whether there were any. */
+static bool resolve_batch(int fd)
+{
+	struct uffd_msg msgs[BATCH];
+	ssize_t got = read(fd, msgs, sizeof(msgs));
+
+	for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(msgs[0]); i++)
+		resolve(&msgs[i]);
+	return got > 0;
+}
+
+static void *handle(void *arg)
+{
+	struct hf_tree *tree = arg;
+	struct pollfd fds[2] = { { .fd = tree->fd, .events = POLLIN },
+				 { .fd = tree->stop_fd, .events = POLLIN } };
+	long nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t until = 0;
+
+	for (;;) {
+		if (resolve_batch(tree->fd)) {
+			until = nr_cpus > 1 ? now_ns() + SPIN_NS : 0;
+			continue;
+		}
+		if (until > now_ns())
+			continue;
+		if (poll(fds, 2, -1) > 0 && fds[1].revents)
+			return NULL;
+	}
+}
+
+int hf_handler_start(struct hf_tree *tree)
+{
+	sigset_t all, old;
+	int err;
+
+	tree->stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (tree->stop_fd < 0)
+		return -errno;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&tree->handler, NULL, handle, tree);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err) {
+		close(tree->stop_fd);
+		tree->stop_fd = -1;
+	}
+	return -err;
+}
+
+void hf_handler_stop(struct hf_tree *tree)
+{
+	uint64_t one = 1;
+
+	if (tree->stop_fd < 0)
+		return;
+	while (write(tree->stop_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+	pthread_join(tree->handler, NULL);
+	close(tree->stop_fd);
+	tree->stop_fd = -1;
+}

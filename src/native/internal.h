@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What native spaces are made of. A tree is a space made by hf_native_create() with all that comes
+ * from it: snapshots, children, their snapshots.
+ *
+ * A unit is 4 KiB or 2 MiB, the same in all of a tree, and 64 of them are a word, which is one of
+ * each bitmap. Of each unit of a space:
+ *   populated   there is memory. A space that came from hf_native_create() gets memory from the
+ *               kernel at the first touch, and notices at the next snapshot. A child's unit is
+ *               missing, and gets its base's bytes, until its first fault.
+ *   exclusive   it is not shared with the newest snapshot: nothing protects it.
+ *   held        pinned for writing, or prepared: the snapshot copies it at once.
+ * Of each unit of a snapshot: was it populated, and the number of its frame, if it has one.
+ *
+ * What a unit of a snapshot is (source.c): if it was not populated, what it is in the space's base,
+ * or zeros; else the frame of this or the next newer snapshot that has one; else the live unit.
+ * Before the live unit changes, the newest snapshot gets a frame. So:
+ *   N1  exclusive, and populated when the newest snapshot was taken => the newest has its frame.
+ *   N2  a frame that a snapshot's unit is found in stays it for as long as the snapshot exists:
+ * when another is dropped it goes to the next older one, unless that has its own. N3  not exclusive
+ * => the unit is protected, from before the instant on.
+ *
+ * Locks, in order: tree->lock (snapshot, fork, drop: who changes lists), the registry (sigbus.c;
+ * never by who has closed a gate), tree->gate (faults and pins are inside; who needs the instant
+ * closes it), a lock for each word (a child's before its base's), the frames' own. All signals are
+ * blocked under any of them. hf_native_read() takes none: tree->generation tells it of drops.
+ */
+#ifndef HF_NATIVE_INTERNAL_H
+#define HF_NATIVE_INTERNAL_H
+
+#include "frames.h"
+#include "lock.h"
+#include "userfault.h"
+
+#include <holdfast/native.h>
+
+#include <pthread.h>
+#include <signal.h>
+
+#define HF_WORD_UNITS 64
+#define HF_WORD_LOCKS 256
+
+/* In a snapshot's table: no frame, or one that could not be had, else its number and HF_FRAME. */
+#define HF_FRAME_NONE 0U
+#define HF_FRAME_LOST 1U
+#define HF_FRAME 2U
+
+typedef _Atomic uint64_t hf_bits;
+
+struct hf_native {
+	struct hf_tree *tree;
+	struct hf_native *next;          /* of the tree */
+	char *window;                    /* the program's range */
+	int memfd;                       /* or -1 */
+	struct hf_native_snapshot *base; /* what missing units are; NULL: zeros */
+	_Atomic(struct hf_native_snapshot *) newest;
+	unsigned refs;      /* the owner, snapshots; under tree->lock */
+	bool owned, view;   /* not destroyed; the range of hf_native_map() */
+	bool all_populated; /* nothing can come that is not known of */
+	hf_bits *populated, *exclusive, *held;
+	uint64_t *todo;           /* for who takes a snapshot: what is to be protected */
+	_Atomic uint64_t *pins;   /* counts of a unit: see pin.c */
+	_Atomic uint64_t nr_pins; /* units pinned, each as often as it is */
+	struct hf_futex locks[HF_WORD_LOCKS];
+};
+
+struct hf_native_snapshot {
+	struct hf_native *space;
+	struct hf_native_snapshot *older, *next_free;
+	_Atomic(struct hf_native_snapshot *) newer;
+	_Atomic uint32_t *frames;
+	uint64_t *populated;
+	struct hf_native *view;
+	unsigned view_users;
+	_Atomic uint64_t nr_pins;
+};
+
+/* Threads that take shares of what is to be protected. */
+struct hf_helpers {
+	pthread_t *threads;
+	unsigned nr, room;
+	_Atomic uint32_t round, busy, stop;
+	struct hf_native *space;
+	_Atomic size_t next; /* word of the bitmap */
+	_Atomic int err;
+};
+
+struct hf_tree {
+	struct hf_futex lock;
+	struct hf_gate gate;
+	_Atomic uint64_t generation; /* odd while a drop is under way */
+	size_t size, nr_units, nr_words;
+	unsigned unit_shift;
+	enum hf_native_pages pages;
+	bool signal, unpopulated; /* faults by SIGBUS; WP_UNPOPULATED works */
+	int fd;                   /* userfaultfd */
+	struct hf_pagemap pagemap;
+	struct hf_frames frames;
+	struct hf_native *spaces;
+	struct hf_native_snapshot *free_snapshots;
+	char *zeros;         /* a unit of them */
+	_Atomic char *alive; /* 0 in a process that fork() made */
+	pthread_t handler;
+	int stop_fd;
+	struct hf_helpers helpers;
+	_Atomic uint64_t faults, copied, copied_eager, lost, protect_calls, protected_units,
+		last_snapshot_ns, nr_snapshots;
+	struct hf_tree *next; /* of the registry */
+};
+
+/* ---- tree.c ---- */
+
+/* Blocks all signals. -EOWNERDEAD after fork(): they are not. */
+int hf_tree_enter(struct hf_tree *tree, sigset_t *old);
+void hf_tree_leave(const sigset_t *old);
+int hf_tree_create(const struct hf_native_config *config, struct hf_tree **out);
+/* All of it; no space is left. */
+void hf_tree_destroy(struct hf_tree *tree);
+void *hf_zalloc(size_t bytes); /* NULL: no memory */
+void hf_zfree(void *p, size_t bytes);
+
+/* ---- sigbus.c: who an address belongs to ---- */
+
+int hf_registry_add(struct hf_native *space);
+void hf_registry_remove(struct hf_native *space);
+/* The space, which stays until hf_registry_leave(), or NULL. */
+struct hf_native *hf_registry_enter(const void *addr);
+void hf_registry_leave(void);
+int hf_sigbus_install(void);
+
+/* ---- space.c ---- */
+
+/* base NULL: a space of its own. The tree's lock is not held, unless there is a base. */
+int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool view, bool shared,
+		    struct hf_native **out);
+/* One reference less; what goes with it, the tree in the end, goes. Takes the tree's lock. */
+void hf_space_put(struct hf_native *space);
+
+/* ---- snapshot.c ---- */
+
+int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out);
+/* The gate is closed: unlinks it and gives back its frames and itself, not its reference to the
+ * space. */
+void hf_snapshot_unlink(struct hf_native_snapshot *snapshot);
+
+void hf_snapshot_free(struct hf_tree *tree, struct hf_native_snapshot *snapshot);
+
+/* ---- pin.c ---- */
+
+/* The units of a word that must not be protected. */
+uint64_t hf_prepared(const struct hf_native *space, size_t word);
+
+/* ---- populated.c ---- */
+
+/* Finds units that came since: marks them populated and exclusive, and in space->todo. Returns
+ * whether there are any, or negative errno. */
+int hf_find_populated(struct hf_native *space);
+
+/* ---- protect.c ---- */
+
+int hf_helpers_start(struct hf_helpers *helpers, unsigned nr);
+void hf_helpers_stop(struct hf_helpers *helpers);
+/* Protects what is in space->todo. */
+int hf_protect(struct hf_native *space);
+
+/* ---- source.c ---- */
+
+enum hf_source_kind { HF_SOURCE_ZERO, HF_SOURCE_FRAME, HF_SOURCE_LIVE, HF_SOURCE_LOST };
+
+struct hf_source {
+	enum hf_source_kind kind;
+	const char *addr;
+	struct hf_native *space; /* whose live unit it is */
+};
+
+/* Where a unit of a snapshot is. Inside the gate, or with the generation checked. */
+struct hf_source hf_source_of(const struct hf_native_snapshot *snapshot, size_t unit);
+/* A copy that sanitizers do not follow: of bytes that may change meanwhile, and are then not used,
+ * or that the kernel keeps from changing. */
+void hf_copy(void *dst, const void *src, size_t len);
+
+/* ---- fault.c: all but the last are called inside the gate, or by who closed it ---- */
+
+/* Makes units [first, first + nr) of one word exclusive. */
+int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr);
+/* The word's lock is held: gives the newest snapshot frames for the units of `mask`. */
+void hf_preserve(struct hf_native *space, size_t word, uint64_t mask);
+/* Brings in the units of `mask` of one word of a child or a view. -ENODATA, -ENOMEM. */
+int hf_populate(struct hf_native *space, size_t word, uint64_t mask);
+/* One fault, from outside; the kernel tries again afterwards. */
+void hf_resolve_fault(struct hf_native *space, const char *addr);
+
+/* ---- handler.c ---- */
+
+int hf_handler_start(struct hf_tree *tree);
+void hf_handler_stop(struct hf_tree *tree);
+
+static inline struct hf_futex *hf_word_lock(struct hf_native *space, size_t word)
+{
+	return &space->locks[word % HF_WORD_LOCKS];
+}
+
+/* The bits of a word that are units: the last one may have fewer than 64. */
+static inline uint64_t hf_word_mask(const struct hf_tree *tree, size_t word)
+{
+	size_t left = tree->nr_units - word * HF_WORD_UNITS;
+
+	return left < HF_WORD_UNITS ? (1ULL << left) - 1 : ~0ULL;
+}
+
+static inline char *hf_unit_addr(const struct hf_native *space, size_t unit)
+{
+	return space->window + (unit << space->tree->unit_shift);
+}
+
+static inline bool hf_snapshot_had(const struct hf_native_snapshot *snapshot, size_t unit)
+{
+	return snapshot->populated[unit / HF_WORD_UNITS] >> unit % HF_WORD_UNITS & 1;
+}
+
+#endif

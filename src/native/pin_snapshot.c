@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* Pins of snapshots: the frames themselves, after what is shared with the live space is unshared.
+ */
+#include "internal.h"
+
+#include <errno.h>
+
+/* Inside the gate: no frame goes. */
+static int unshared_source(struct hf_native_snapshot *snapshot, size_t unit,
+			   struct hf_source *source)
+{
+	size_t word = unit / HF_WORD_UNITS;
+
+	*source = hf_source_of(snapshot, unit);
+	if (source->kind == HF_SOURCE_LIVE) {
+		struct hf_futex *lock = hf_word_lock(source->space, word);
+
+		hf_futex_lock(lock);
+		hf_preserve(source->space, word, 1ULL << unit % HF_WORD_UNITS);
+		hf_futex_unlock(lock);
+		*source = hf_source_of(snapshot, unit);
+	}
+	return source->kind == HF_SOURCE_LOST ? -ENODATA : 0;
+}
+
+static size_t units_of(const struct hf_tree *tree, size_t offset, size_t len)
+{
+	return ((offset + len - 1) >> tree->unit_shift) - (offset >> tree->unit_shift) + 1;
+}
+
+static int pin_pieces(struct hf_native_snapshot *snapshot, size_t offset, size_t len,
+		      struct iovec *iov, int nr_iov)
+{
+	struct hf_tree *tree = snapshot->space->tree;
+	size_t unit_size = 1UL << tree->unit_shift;
+	int n = 0;
+
+	while (len && n < nr_iov) {
+		size_t within = offset & (unit_size - 1);
+		size_t piece = len < unit_size - within ? len : unit_size - within;
+		struct hf_source source;
+		int err = unshared_source(snapshot, offset >> tree->unit_shift, &source);
+
+		if (err)
+			return n ? n : err;
+		iov[n++] = (struct iovec){ (char *)source.addr + within, piece };
+		offset += piece;
+		len -= piece;
+	}
+	return n;
+}
+
+int hf_native_pin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, size_t len,
+			   struct iovec *iov, int nr_iov)
+{
+	struct hf_tree *tree = snapshot->space->tree;
+	sigset_t old;
+	int n;
+
+	if (!len || nr_iov <= 0 || offset > tree->size || len > tree->size - offset)
+		return -EINVAL;
+	n = hf_tree_enter(tree, &old);
+	if (n)
+		return n;
+	hf_gate_enter(&tree->gate);
+	n = pin_pieces(snapshot, offset, len, iov, nr_iov);
+	if (n > 0)
+		atomic_fetch_add(&snapshot->nr_pins, (uint64_t)n);
+	hf_gate_leave(&tree->gate);
+	hf_tree_leave(&old);
+	return n;
+}
+
+int hf_native_unpin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, size_t len)
+{
+	struct hf_tree *tree = snapshot->space->tree;
+	uint64_t pins = atomic_load(&snapshot->nr_pins), n;
+
+	if (!atomic_load_explicit(tree->alive, memory_order_relaxed))
+		return -EOWNERDEAD;
+	if (!len || offset > tree->size || len > tree->size - offset)
+		return -EINVAL;
+	n = units_of(tree, offset, len);
+	do {
+		if (pins < n)
+			return -EINVAL;
+	} while (!atomic_compare_exchange_weak(&snapshot->nr_pins, &pins, pins - n));
+	return 0;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* What the kernel offers, and what to do for what it does not. */
+#include "userfault.h"
+
+#include <holdfast/native.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static size_t read_file(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, size - 1);
+
+	if (fd >= 0)
+		close(fd);
+	buf[n > 0 ? n : 0] = 0;
+	return n > 0 ? (size_t)n : 0;
+}
+
+static size_t hugetlb_free(void)
+{
+	char buf[32];
+	unsigned long free_pages = 0, reserved = 0;
+
+	if (read_file("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", buf, sizeof(buf)))
+		sscanf(buf, "%lu", &free_pages);
+	if (read_file("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", buf, sizeof(buf)))
+		sscanf(buf, "%lu", &reserved);
+	return free_pages > reserved ? (free_pages - reserved) << 21 : 0;
+}
+
+static bool thp_enabled(void)
+{
+	char buf[64];
+
+	return read_file("/sys/kernel/mm/transparent_hugepage/enabled", buf, sizeof(buf)) &&
+	       !strstr(buf, "[never]");
+}
+
+static void find_remedy(struct hf_native_support *support, int kernel_faults)
+{
+	const char *text = "";
+
+	if (!support->write_protect)
+		text = "userfaultfd cannot write-protect memory: use Linux 5.7 or later";
+	else if (kernel_faults == -EPERM)
+		text = "the default mode handles the kernel's faults: run sysctl "
+		       "vm.unprivileged_userfaultfd=1, give access to /dev/userfaultfd, or "
+		       "CAP_SYS_PTRACE; or use HF_NATIVE_SIGNAL";
+	else if (!support->kernel_faults)
+		text = "userfaultfd cannot be opened: look at ulimit -n";
+	else if (!support->unpopulated)
+		text = "2 MiB units need Linux 6.4 or later";
+	else if (!support->thp)
+		text = "no huge pages: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled";
+	else if (!support->hugetlb_free)
+		text = "HF_NATIVE_HUGETLB needs a pool: sysctl vm.nr_hugepages=N (2 MiB each)";
+	snprintf(support->remedy, sizeof(support->remedy), "%s", text);
+}
+
+int hf_native_probe(struct hf_native_support *support)
+{
+	int64_t features = hf_userfault_features();
+	struct hf_pagemap map;
+	int fd;
+
+	memset(support, 0, sizeof(*support));
+	if (features < 0) {
+		snprintf(support->remedy, sizeof(support->remedy), "no userfaultfd: %s",
+			 features == -ENOSYS ? "the kernel is built without it, or a filter "
+					       "(seccomp) denies it"
+					     : strerror((int)-features));
+		return (int)features;
+	}
+	support->write_protect = features & HF_UFFD_WP;
+	support->write_protect_shared = features & HF_UFFD_WP_HUGETLBFS_SHMEM;
+	support->unpopulated = features & HF_UFFD_WP_UNPOPULATED;
+	support->thp = thp_enabled();
+	support->hugetlb_free = hugetlb_free();
+	hf_pagemap_open(&map);
+	support->pagemap_scan = map.scan;
+	hf_pagemap_close(&map);
+	fd = hf_userfault_open(false, 0);
+	support->kernel_faults = fd >= 0;
+	if (fd >= 0)
+		close(fd);
+	find_remedy(support, fd);
+	return 0;
+}

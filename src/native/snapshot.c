@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Taking an instant. While the gate is closed whoever stores to what is protected waits, and nobody
+ * else changes anything that this file reads. The instant is the end of the protecting; or, where
+ * new memory may be touched meanwhile, the start of the last look that found none: what was touched
+ * behind its back is in the snapshot as zeros, and so is nothing that was stored later.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#define ROUNDS 16 /* looks for new memory, before it is protected unseen */
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static size_t frames_bytes(const struct hf_tree *tree)
+{
+	return tree->nr_units * sizeof(_Atomic uint32_t);
+}
+
+static struct hf_native_snapshot *get_snapshot(struct hf_tree *tree)
+{
+	struct hf_native_snapshot *s = tree->free_snapshots;
+
+	if (s) {
+		tree->free_snapshots = s->next_free;
+		return s;
+	}
+	s = hf_zalloc(sizeof(*s));
+	if (!s)
+		return NULL;
+	s->frames = hf_zalloc(frames_bytes(tree));
+	s->populated = hf_zalloc(tree->nr_words * sizeof(s->populated[0]));
+	if (s->frames && s->populated)
+		return s;
+	hf_snapshot_free(tree, s);
+	return NULL;
+}
+
+/* Kept: a reader may still be looking, and has to find it. */
+static void put_snapshot(struct hf_tree *tree, struct hf_native_snapshot *s)
+{
+	s->next_free = tree->free_snapshots;
+	tree->free_snapshots = s;
+}
+
+void hf_snapshot_free(struct hf_tree *tree, struct hf_native_snapshot *s)
+{
+	hf_zfree(s->frames, frames_bytes(tree));
+	hf_zfree(s->populated, tree->nr_words * sizeof(s->populated[0]));
+	hf_zfree(s, sizeof(*s));
+}
+
+/* All that is not known to have memory: the kernel remembers it without. */
+static int protect_unseen(struct hf_native *space)
+{
+	for (size_t word = 0; word < space->tree->nr_words; word++) {
+		uint64_t unseen =
+			hf_word_mask(space->tree, word) &
+			~atomic_load_explicit(&space->populated[word], memory_order_relaxed);
+
+		space->todo[word] = unseen & ~hf_prepared(space, word);
+		atomic_fetch_or_explicit(&space->populated[word], unseen, memory_order_relaxed);
+		atomic_fetch_or_explicit(&space->exclusive[word], unseen, memory_order_relaxed);
+	}
+	space->all_populated = true;
+	return hf_protect(space);
+}
+
+static void list_exclusive(struct hf_native *space)
+{
+	for (size_t word = 0; word < space->tree->nr_words; word++) {
+		space->todo[word] =
+			atomic_load_explicit(&space->exclusive[word], memory_order_relaxed) &
+			atomic_load_explicit(&space->populated[word], memory_order_relaxed) &
+			~hf_prepared(space, word);
+	}
+}
+
+static int protect_all(struct hf_native *space)
+{
+	list_exclusive(space);
+	for (int round = 0; round < ROUNDS; round++) {
+		int found = space->all_populated ? 0 : hf_find_populated(space);
+		int err = found < 0 ? found : 0;
+
+		if (!err && round && !found)
+			return 0;
+		if (!err)
+			err = hf_protect(space);
+		if (err || space->all_populated)
+			return err;
+	}
+	return space->tree->unpopulated ? protect_unseen(space) : -EAGAIN;
+}
+
+/* Units that devices may write to keep no bytes for later. They need no protection after this. */
+static int copy_held(struct hf_native *space, size_t word)
+{
+	uint64_t held = atomic_load_explicit(&space->held[word], memory_order_relaxed) &
+			atomic_load_explicit(&space->populated[word], memory_order_relaxed);
+	int err = 0;
+
+	hf_preserve(space, word, held);
+	for (; held && !err; held &= held - 1)
+		err = hf_make_exclusive(space, word * HF_WORD_UNITS + (size_t)__builtin_ctzll(held),
+					1);
+	return err;
+}
+
+/* The gate is closed, and all is protected: from here on it is shared with this snapshot. */
+static int share(struct hf_native *space, struct hf_native_snapshot *s)
+{
+	struct hf_tree *tree = space->tree;
+	uint64_t copied;
+	int err = 0;
+
+	s->space = space;
+	s->older = atomic_load_explicit(&space->newest, memory_order_relaxed);
+	atomic_store_explicit(&s->newer, NULL, memory_order_relaxed);
+	for (size_t word = 0; word < tree->nr_words; word++) {
+		s->populated[word] =
+			atomic_load_explicit(&space->populated[word], memory_order_relaxed);
+		atomic_store_explicit(&space->exclusive[word], 0, memory_order_relaxed);
+	}
+	if (s->older)
+		atomic_store_explicit(&s->older->newer, s, memory_order_release);
+	atomic_store_explicit(&space->newest, s, memory_order_release);
+	atomic_fetch_add_explicit(&tree->nr_snapshots, 1, memory_order_relaxed);
+	if (!atomic_load_explicit(&space->nr_pins, memory_order_relaxed))
+		return 0;
+	copied = atomic_load_explicit(&tree->copied, memory_order_relaxed);
+	for (size_t word = 0; word < tree->nr_words && !err; word++)
+		err = copy_held(space, word);
+	atomic_fetch_add_explicit(&tree->copied_eager,
+				  atomic_load_explicit(&tree->copied, memory_order_relaxed) -
+					  copied,
+				  memory_order_relaxed);
+	return err;
+}
+
+int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
+{
+	struct hf_tree *tree = space->tree;
+	struct hf_native_snapshot *s = get_snapshot(tree);
+	uint64_t start;
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	hf_gate_close(&tree->gate);
+	start = now_ns();
+	err = protect_all(space);
+	if (err) {
+		put_snapshot(tree, s);
+	} else {
+		err = share(space, s);
+		if (err)
+			hf_snapshot_unlink(s);
+		else
+			space->refs++;
+	}
+	atomic_store_explicit(&tree->last_snapshot_ns, now_ns() - start, memory_order_relaxed);
+	hf_gate_open(&tree->gate);
+	*out = s;
+	return err;
+}
+
+/* Frames that go back, a few at a time. */
+struct returned {
+	struct hf_frames *frames;
+	uint32_t numbers[256];
+	size_t nr;
+};
+
+static void flush(struct returned *returned)
+{
+	hf_frames_put(returned->frames, returned->numbers, returned->nr);
+	returned->nr = 0;
+}
+
+static void give_back(struct returned *returned, uint32_t entry)
+{
+	if (entry == HF_FRAME_LOST)
+		return;
+	returned->numbers[returned->nr++] = entry - HF_FRAME;
+	if (returned->nr == 256)
+		flush(returned);
+}
+
+/* To the next older one, which finds this frame where it has none of its own, or nowhere (N2). */
+static void move_frames(struct hf_native_snapshot *s, struct hf_native_snapshot *older)
+{
+	struct hf_tree *tree = s->space->tree;
+	struct returned returned = { .frames = &tree->frames };
+
+	for (size_t unit = 0; unit < tree->nr_units; unit++) {
+		uint32_t entry = atomic_load_explicit(&s->frames[unit], memory_order_relaxed);
+
+		if (entry == HF_FRAME_NONE)
+			continue;
+		if (older && hf_snapshot_had(older, unit) &&
+		    atomic_load_explicit(&older->frames[unit], memory_order_relaxed) ==
+			    HF_FRAME_NONE)
+			atomic_store_explicit(&older->frames[unit], entry, memory_order_release);
+		else
+			give_back(&returned, entry);
+		atomic_store_explicit(&s->frames[unit], HF_FRAME_NONE, memory_order_relaxed);
+	}
+	flush(&returned);
+}
+
+void hf_snapshot_unlink(struct hf_native_snapshot *s)
+{
+	struct hf_native *space = s->space;
+	struct hf_tree *tree = space->tree;
+	struct hf_native_snapshot *newer = atomic_load_explicit(&s->newer, memory_order_relaxed);
+
+	atomic_fetch_add(&tree->generation, 1);
+	move_frames(s, s->older);
+	if (s->older)
+		atomic_store_explicit(&s->older->newer, newer, memory_order_release);
+	if (newer)
+		newer->older = s->older;
+	else
+		atomic_store_explicit(&space->newest, s->older, memory_order_release);
+	atomic_fetch_add(&tree->generation, 1);
+	atomic_fetch_sub_explicit(&tree->nr_snapshots, 1, memory_order_relaxed);
+	put_snapshot(tree, s);
+}
+
+int hf_native_snapshot(struct hf_native *space, struct hf_native_snapshot **out)
+{
+	struct hf_tree *tree = space->tree;
+	struct hf_native_snapshot *s;
+	sigset_t old;
+	int err = hf_tree_enter(tree, &old);
+
+	if (err)
+		return err;
+	hf_futex_lock(&tree->lock);
+	err = hf_snapshot_take(space, &s);
+	hf_futex_unlock(&tree->lock);
+	hf_tree_leave(&old);
+	if (!err)
+		*out = s; /* which may be in the space */
+	return err;
+}
+
+int hf_native_drop(struct hf_native_snapshot *snapshot)
+{
+	struct hf_native *space = snapshot->space;
+	struct hf_tree *tree = space->tree;
+	sigset_t old;
+	int err = hf_tree_enter(tree, &old);
+
+	if (err)
+		return err;
+	hf_futex_lock(&tree->lock);
+	if (snapshot->view_users || atomic_load(&snapshot->nr_pins)) {
+		err = -EBUSY;
+	} else {
+		hf_gate_close(&tree->gate);
+		hf_snapshot_unlink(snapshot);
+		hf_gate_open(&tree->gate);
+	}
+	hf_futex_unlock(&tree->lock);
+	if (!err)
+		hf_space_put(space);
+	hf_tree_leave(&old);
+	return err;
+}

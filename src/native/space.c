@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* Spaces, children and maps of snapshots: ranges of memory, made and taken away. */
+#include "internal.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static int map_shared(struct hf_native *space, size_t size)
+{
+	space->memfd = memfd_create("holdfast", MFD_CLOEXEC);
+	if (space->memfd < 0)
+		return -errno;
+	if (ftruncate(space->memfd, (off_t)size))
+		return -errno;
+	space->window = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, space->memfd, 0);
+	return space->window == MAP_FAILED ? -errno : 0;
+}
+
+static int map_hugetlb(struct hf_native *space, size_t size)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 21 << MAP_HUGE_SHIFT;
+
+	space->window = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	return space->window == MAP_FAILED ? -errno : 0;
+}
+
+/* What comes page by page from a base is made of small pages, and has no meaning in a process that
+ * does not bring them. */
+static int map_anonymous(struct hf_native *space, size_t size)
+{
+	struct hf_tree *tree = space->tree;
+	bool huge = tree->pages == HF_NATIVE_THP && !space->base;
+
+	space->window = hf_map_aligned((size + (1UL << 21) - 1) & ~((1UL << 21) - 1),
+				       space->view ? PROT_READ : PROT_READ | PROT_WRITE);
+	if (!space->window) {
+		space->window = MAP_FAILED;
+		return -ENOMEM;
+	}
+	if (madvise(space->window, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) &&
+	    errno != EINVAL) /* a kernel without THP */
+		return -errno;
+	if (space->base && madvise(space->window, size, MADV_DONTFORK))
+		return -errno;
+	return 0;
+}
+
+static size_t mapped_size(const struct hf_native *space)
+{
+	size_t huge = 1UL << 21;
+
+	return space->memfd >= 0 ? space->tree->size : (space->tree->size + huge - 1) & ~(huge - 1);
+}
+
+static int map_window(struct hf_native *space, bool shared)
+{
+	struct hf_tree *tree = space->tree;
+
+	if (shared)
+		return map_shared(space, tree->size);
+	if (tree->pages == HF_NATIVE_HUGETLB && !space->base)
+		return map_hugetlb(space, tree->size);
+	return map_anonymous(space, tree->size);
+}
+
+static int alloc_tables(struct hf_native *space)
+{
+	struct hf_tree *tree = space->tree;
+	size_t bytes = tree->nr_words * sizeof(hf_bits);
+
+	space->populated = hf_zalloc(bytes);
+	space->exclusive = hf_zalloc(bytes);
+	space->held = hf_zalloc(bytes);
+	space->todo = hf_zalloc(bytes);
+	space->pins = hf_zalloc(tree->nr_units * sizeof(space->pins[0]));
+	return space->populated && space->exclusive && space->held && space->todo && space->pins
+		       ? 0
+		       : -ENOMEM;
+}
+
+/* Where the kernel remembers protection without memory, or nothing tells what there is. */
+static void take_as_populated(struct hf_native *space)
+{
+	struct hf_tree *tree = space->tree;
+
+	for (size_t word = 0; word < tree->nr_words; word++) {
+		atomic_store(&space->populated[word], hf_word_mask(tree, word));
+		atomic_store(&space->exclusive[word], hf_word_mask(tree, word));
+	}
+	space->all_populated = true;
+}
+
+static void free_space(struct hf_native *space)
+{
+	struct hf_tree *tree = space->tree;
+	size_t bytes = tree->nr_words * sizeof(hf_bits);
+
+	if (space->window != MAP_FAILED)
+		munmap(space->window, mapped_size(space));
+	if (space->memfd >= 0)
+		close(space->memfd);
+	hf_zfree(space->populated, bytes);
+	hf_zfree(space->exclusive, bytes);
+	hf_zfree(space->held, bytes);
+	hf_zfree(space->todo, bytes);
+	hf_zfree((void *)space->pins, tree->nr_units * sizeof(space->pins[0]));
+	hf_zfree(space, sizeof(*space));
+}
+
+int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool view, bool shared,
+		    struct hf_native **out)
+{
+	struct hf_native *space = hf_zalloc(sizeof(*space));
+	int err;
+
+	if (!space)
+		return -ENOMEM;
+	*space = (struct hf_native){
+		.tree = tree, .window = MAP_FAILED, .memfd = -1, .base = base, .view = view
+	};
+	space->refs = 1;
+	space->owned = true;
+	err = alloc_tables(space);
+	if (!err)
+		err = map_window(space, shared);
+	if (!err)
+		err = hf_userfault_register(tree->fd, space->window, tree->size, base);
+	if (!err && base)
+		space->all_populated = true; /* what comes, comes through us */
+	else if (!err && (shared || tree->pages == HF_NATIVE_HUGETLB || tree->pagemap.fd < 0))
+		take_as_populated(space);
+	if (!err)
+		err = hf_registry_add(space);
+	if (err) {
+		free_space(space);
+		return err;
+	}
+	space->next = tree->spaces;
+	tree->spaces = space;
+	*out = space;
+	return 0;
+}
+
+/* The tree's lock is held. Gives the base that goes with it, or NULL. */
+static struct hf_native_snapshot *remove_space(struct hf_native *space)
+{
+	struct hf_tree *tree = space->tree;
+	struct hf_native_snapshot *base = space->view ? NULL : space->base;
+	struct hf_native **link = &tree->spaces;
+
+	while (*link != space)
+		link = &(*link)->next;
+	*link = space->next;
+	hf_registry_remove(space);
+	hf_gate_close(&tree->gate); /* a fault of before may be on its way out */
+	free_space(space);
+	if (base)
+		hf_snapshot_unlink(base);
+	hf_gate_open(&tree->gate);
+	return base;
+}
+
+void hf_space_put(struct hf_native *space)
+{
+	struct hf_tree *tree = space->tree;
+	bool last;
+
+	hf_futex_lock(&tree->lock);
+	while (space && --space->refs == 0) {
+		struct hf_native *parent = space->base && !space->view ? space->base->space : NULL;
+
+		remove_space(space);
+		space = parent;
+	}
+	last = !tree->spaces;
+	hf_futex_unlock(&tree->lock);
+	if (last)
+		hf_tree_destroy(tree);
+}
+
+int hf_native_create(const struct hf_native_config *config, struct hf_native **out)
+{
+	struct hf_native *space;
+	struct hf_tree *tree;
+	int err = hf_tree_create(config, &tree);
+
+	if (err)
+		return err;
+	err = hf_space_create(tree, NULL, false, config->flags & HF_NATIVE_SHARED, &space);
+	if (err) {
+		hf_tree_destroy(tree);
+		return err;
+	}
+	*out = space;
+	return 0;
+}
+
+int hf_native_destroy(struct hf_native *space)
+{
+	sigset_t old;
+	int err = hf_tree_enter(space->tree, &old);
+
+	if (err)
+		return err;
+	if (atomic_load(&space->nr_pins)) {
+		err = -EBUSY;
+	} else {
+		mprotect(space->window, space->tree->size, PROT_READ);
+		space->owned = false;
+		hf_space_put(space);
+	}
+	hf_tree_leave(&old);
+	return err;
+}
+
+static int fork_locked(struct hf_native *space, struct hf_native **child)
+{
+	struct hf_native_snapshot *base;
+	int err = hf_snapshot_take(space, &base);
+
+	if (err)
+		return err;
+	err = hf_space_create(space->tree, base, false, false, child);
+	if (err) {
+		hf_gate_close(&space->tree->gate);
+		hf_snapshot_unlink(base);
+		hf_gate_open(&space->tree->gate);
+		space->refs--;
+	}
+	return err;
+}
+
+int hf_native_fork(struct hf_native *space, struct hf_native **child)
+{
+	struct hf_tree *tree = space->tree;
+	struct hf_native *made;
+	sigset_t old;
+	int err = hf_tree_enter(tree, &old);
+
+	if (err)
+		return err;
+	hf_futex_lock(&tree->lock);
+	err = space->memfd >= 0 ? -EOPNOTSUPP : fork_locked(space, &made);
+	hf_futex_unlock(&tree->lock);
+	hf_tree_leave(&old);
+	if (!err)
+		*child = made;
+	return err;
+}
+
+static int map_locked(struct hf_native_snapshot *snapshot)
+{
+	int err = 0;
+
+	if (!snapshot->view_users)
+		err = hf_space_create(snapshot->space->tree, snapshot, true, false,
+				      &snapshot->view);
+	if (!err)
+		snapshot->view_users++;
+	return err;
+}
+
+int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr)
+{
+	struct hf_tree *tree = snapshot->space->tree;
+	const void *window = NULL;
+	sigset_t old;
+	int err = hf_tree_enter(tree, &old);
+
+	if (err)
+		return err;
+	hf_futex_lock(&tree->lock);
+	err = map_locked(snapshot);
+	if (!err)
+		window = snapshot->view->window;
+	hf_futex_unlock(&tree->lock);
+	hf_tree_leave(&old);
+	if (!err)
+		*addr = window;
+	return err;
+}
+
+int hf_native_unmap(struct hf_native_snapshot *snapshot)
+{
+	struct hf_tree *tree = snapshot->space->tree;
+	sigset_t old;
+	int err = hf_tree_enter(tree, &old);
+
+	if (err)
+		return err;
+	hf_futex_lock(&tree->lock);
+	if (!snapshot->view_users)
+		err = -EINVAL;
+	else if (--snapshot->view_users == 0)
+		remove_space(snapshot->view);
+	hf_futex_unlock(&tree->lock);
+	hf_tree_leave(&old);
+	return err;
+}
+
+void *hf_native_base(const struct hf_native *space)
+{
+	return space->window;
+}
+
+size_t hf_native_size(const struct hf_native *space)
+{
+	return space->tree->size;
+}
+
+size_t hf_native_unit(const struct hf_native *space)
+{
+	return 1UL << space->tree->unit_shift;
+}
+
+int hf_native_memfd(const struct hf_native *space)
+{
+	return space->memfd >= 0 ? space->memfd : -EBADF;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/* What the spaces and snapshots of one origin share. */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+void *hf_zalloc(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void hf_zfree(void *p, size_t bytes)
+{
+	if (p)
+		munmap(p, bytes);
+}
+
+int hf_tree_enter(struct hf_tree *tree, sigset_t *old)
+{
+	sigset_t all;
+
+	if (!atomic_load_explicit(tree->alive, memory_order_relaxed))
+		return -EOWNERDEAD;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, old);
+	return 0;
+}
+
+void hf_tree_leave(const sigset_t *old)
+{
+	pthread_sigmask(SIG_SETMASK, old, NULL);
+}
+
+static void choose_pages(struct hf_tree *tree, const struct hf_native_config *config,
+			 const struct hf_native_support *support)
+{
+	tree->pages = config->pages;
+	if (config->flags & HF_NATIVE_SHARED)
+		tree->pages = HF_NATIVE_4K;
+	else if (config->pages == HF_NATIVE_AUTO)
+		tree->pages = support->thp && support->unpopulated ? HF_NATIVE_THP : HF_NATIVE_4K;
+	tree->unit_shift = tree->pages == HF_NATIVE_4K ? 12 : 21;
+}
+
+static int check_config(const struct hf_native_config *config)
+{
+	if (!config->size || config->size > 1UL << 46 ||
+	    config->flags & ~(unsigned)(HF_NATIVE_SIGNAL | HF_NATIVE_SHARED))
+		return -EINVAL;
+	if ((unsigned)config->pages > HF_NATIVE_HUGETLB)
+		return -EINVAL;
+	if (config->flags & HF_NATIVE_SHARED && config->pages > HF_NATIVE_4K)
+		return -EINVAL;
+	return 0;
+}
+
+static int check_support(const struct hf_tree *tree, const struct hf_native_config *config,
+			 const struct hf_native_support *support)
+{
+	bool shared = config->flags & HF_NATIVE_SHARED || tree->pages == HF_NATIVE_HUGETLB;
+
+	if (!support->write_protect || (shared && !support->write_protect_shared))
+		return -EOPNOTSUPP;
+	if (tree->pages == HF_NATIVE_THP && !support->unpopulated)
+		return -EOPNOTSUPP;
+	return tree->signal || support->kernel_faults ? 0 : -EPERM;
+}
+
+static int open_userfault(struct hf_tree *tree, const struct hf_native_support *support)
+{
+	uint64_t features = HF_UFFD_WP;
+
+	if (tree->signal)
+		features |= HF_UFFD_SIGBUS;
+	if (support->unpopulated)
+		features |= HF_UFFD_WP_UNPOPULATED;
+	if (support->write_protect_shared)
+		features |= HF_UFFD_WP_HUGETLBFS_SHMEM;
+	tree->unpopulated = support->unpopulated;
+	tree->fd = hf_userfault_open(tree->signal, features);
+	return tree->fd < 0 ? tree->fd : 0;
+}
+
+/* A byte that fork() takes away. */
+static int mark_alive(struct hf_tree *tree)
+{
+	tree->alive = hf_zalloc(1);
+	if (!tree->alive)
+		return -ENOMEM;
+	if (madvise((void *)tree->alive, 1, MADV_WIPEONFORK))
+		return -errno;
+	atomic_store(tree->alive, 1);
+	return 0;
+}
+
+static int fill_tree(struct hf_tree *tree, const struct hf_native_config *config,
+		     const struct hf_native_support *support)
+{
+	size_t unit = 1UL << tree->unit_shift;
+	int err = open_userfault(tree, support);
+
+	tree->size = (config->size + unit - 1) & ~(unit - 1);
+	tree->nr_units = tree->size >> tree->unit_shift;
+	tree->nr_words = (tree->nr_units + HF_WORD_UNITS - 1) / HF_WORD_UNITS;
+	if (!err)
+		err = mark_alive(tree);
+	if (!err)
+		err = hf_frames_init(&tree->frames, tree->unit_shift, config->pool_limit);
+	if (!err) {
+		tree->zeros = hf_zalloc(unit);
+		err = tree->zeros ? 0 : -ENOMEM;
+	}
+	hf_pagemap_open(&tree->pagemap);
+	if (!err && tree->pagemap.fd < 0 && !tree->unpopulated)
+		err = -EOPNOTSUPP;
+	if (!err)
+		err = hf_helpers_start(&tree->helpers, config->helpers);
+	if (!err)
+		err = tree->signal ? hf_sigbus_install() : hf_handler_start(tree);
+	return err;
+}
+
+int hf_tree_create(const struct hf_native_config *config, struct hf_tree **out)
+{
+	struct hf_native_support support;
+	struct hf_tree *tree;
+	int err = check_config(config);
+
+	if (!err)
+		err = hf_native_probe(&support);
+	if (err)
+		return err;
+	tree = hf_zalloc(sizeof(*tree));
+	if (!tree)
+		return -ENOMEM;
+	tree->fd = tree->pagemap.fd = tree->stop_fd = -1;
+	tree->signal = config->flags & HF_NATIVE_SIGNAL;
+	choose_pages(tree, config, &support);
+	err = check_support(tree, config, &support);
+	if (!err)
+		err = fill_tree(tree, config, &support);
+	if (err) {
+		hf_tree_destroy(tree);
+		return err;
+	}
+	*out = tree;
+	return 0;
+}
+
+void hf_tree_destroy(struct hf_tree *tree)
+{
+	struct hf_native_snapshot *s;
+
+	hf_handler_stop(tree);
+	hf_helpers_stop(&tree->helpers);
+	while ((s = tree->free_snapshots)) {
+		tree->free_snapshots = s->next_free;
+		hf_snapshot_free(tree, s);
+	}
+	hf_frames_destroy(&tree->frames);
+	hf_zfree(tree->zeros, 1UL << tree->unit_shift);
+	hf_zfree((void *)tree->alive, 1);
+	hf_pagemap_close(&tree->pagemap);
+	if (tree->fd >= 0)
+		close(tree->fd);
+	hf_zfree(tree, sizeof(*tree));
+}
+
+void hf_native_stats(const struct hf_native *space, struct hf_native_stats *stats)
+{
+	const struct hf_tree *tree = space->tree;
+	const struct hf_frames *frames = &tree->frames;
+
+	*stats = (struct hf_native_stats){
+		.faults = atomic_load_explicit(&tree->faults, memory_order_relaxed),
+		.copied = atomic_load_explicit(&tree->copied, memory_order_relaxed),
+		.copied_eager = atomic_load_explicit(&tree->copied_eager, memory_order_relaxed),
+		.lost = atomic_load_explicit(&tree->lost, memory_order_relaxed),
+		.protect_calls = atomic_load_explicit(&tree->protect_calls, memory_order_relaxed),
+		.protected_units =
+			atomic_load_explicit(&tree->protected_units, memory_order_relaxed),
+		.last_snapshot_ns =
+			atomic_load_explicit(&tree->last_snapshot_ns, memory_order_relaxed),
+		.snapshots = atomic_load_explicit(&tree->nr_snapshots, memory_order_relaxed),
+		.frames_free = atomic_load_explicit(&frames->nr_free, memory_order_relaxed)
+			       << tree->unit_shift,
+	};
+	stats->frames_used =
+		(atomic_load_explicit(&frames->nr, memory_order_relaxed) << tree->unit_shift) -
+		stats->frames_free;
+}
+
+int hf_native_trim(struct hf_native *space)
+{
+	sigset_t old;
+	int err = hf_tree_enter(space->tree, &old);
+
+	if (err)
+		return err;
+	hf_frames_trim(&space->tree->frames);
+	hf_tree_leave(&old);
+	return 0;
+}

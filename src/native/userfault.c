@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#include "userfault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define DEVICE_NEW _IO(0xAA, 0x00) /* USERFAULTFD_IOC_NEW, Linux 6.1 */
+
+static int open_by_device(int flags)
+{
+	int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	int fd, err;
+
+	if (dev < 0)
+		return -errno;
+	fd = ioctl(dev, DEVICE_NEW, flags);
+	err = errno;
+	close(dev);
+	return fd < 0 ? -err : fd;
+}
+
+static int open_any(bool user_mode_only)
+{
+	int flags = O_CLOEXEC | O_NONBLOCK | (user_mode_only ? UFFD_USER_MODE_ONLY : 0);
+	int fd = (int)syscall(SYS_userfaultfd, flags), err;
+
+	if (fd >= 0)
+		return fd;
+	err = -errno;
+	if (err == -EPERM && (fd = open_by_device(flags)) >= 0)
+		return fd;
+	return err;
+}
+
+int hf_userfault_open(bool user_mode_only, uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = open_any(user_mode_only);
+
+	if (fd < 0)
+		return fd;
+	if (ioctl(fd, UFFDIO_API, &api) == 0)
+		return fd;
+	close(fd);
+	return -EOPNOTSUPP;
+}
+
+int64_t hf_userfault_features(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = open_any(true), err = 0;
+
+	if (fd == -EINVAL) /* before Linux 5.11 there is no mode for users */
+		fd = open_any(false);
+	if (fd < 0)
+		return fd;
+	if (ioctl(fd, UFFDIO_API, &api))
+		err = -errno;
+	close(fd);
+	return err ? err : (int64_t)(api.features & INT64_MAX);
+}
+
+int hf_userfault_register(int fd, void *addr, size_t len, bool missing)
+{
+	struct uffdio_register reg = {
+		.range = { .start = (uintptr_t)addr, .len = len },
+		.mode = UFFDIO_REGISTER_MODE_WP | (missing ? UFFDIO_REGISTER_MODE_MISSING : 0),
+	};
+
+	return ioctl(fd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+}
+
+static int writeprotect(int fd, void *addr, size_t len, uint64_t mode)
+{
+	struct uffdio_writeprotect wp = {
+		.range = { .start = (uintptr_t)addr, .len = len },
+		.mode = mode,
+	};
+
+	while (ioctl(fd, UFFDIO_WRITEPROTECT, &wp)) {
+		if (errno != EAGAIN) /* that is a mapping that changes elsewhere */
+			return -errno;
+	}
+	return 0;
+}
+
+int hf_userfault_protect(int fd, void *addr, size_t len)
+{
+	return writeprotect(fd, addr, len, UFFDIO_WRITEPROTECT_MODE_WP);
+}
+
+int hf_userfault_unprotect(int fd, void *addr, size_t len)
+{
+	return writeprotect(fd, addr, len, 0);
+}
+
+int hf_userfault_copy(int fd, void *addr, const void *src, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		struct uffdio_copy copy = {
+			.dst = (uintptr_t)addr + done,
+			.src = (uintptr_t)src + done,
+			.len = len - done,
+		};
+
+		if (ioctl(fd, UFFDIO_COPY, &copy) == 0)
+			return 0;
+		if (errno != EAGAIN)
+			return -errno;
+		done += copy.copy > 0 ? (size_t)copy.copy : 0;
+	}
+	return 0;
+}
+
+int hf_userfault_zero(int fd, void *addr, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		struct uffdio_zeropage zero = {
+			.range = { .start = (uintptr_t)addr + done, .len = len - done },
+		};
+
+		if (ioctl(fd, UFFDIO_ZEROPAGE, &zero) == 0)
+			return 0;
+		if (errno != EAGAIN)
+			return -errno;
+		done += zero.zeropage > 0 ? (size_t)zero.zeropage : 0;
+	}
+	return 0;
+}
+
+int hf_userfault_wake(int fd, void *addr, size_t len)
+{
+	struct uffdio_range range = { .start = (uintptr_t)addr, .len = len };
+
+	return ioctl(fd, UFFDIO_WAKE, &range) ? -errno : 0;
+}

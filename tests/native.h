@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* What the tests of native spaces share: the ways in which a space can be made, and checks. */
+#ifndef TEST_NATIVE_H
+#define TEST_NATIVE_H
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <holdfast/native.h>
+
+#define PAGE 4096UL
+#define HUGE (2UL << 20)
+
+struct way {
+	const char *name;
+	enum hf_native_pages pages;
+	unsigned flags;
+};
+
+static const struct way ways[] = {
+	{ "4k", HF_NATIVE_4K, 0 },
+	{ "4k signal", HF_NATIVE_4K, HF_NATIVE_SIGNAL },
+	{ "shared", HF_NATIVE_4K, HF_NATIVE_SHARED },
+	{ "shared signal", HF_NATIVE_4K, HF_NATIVE_SHARED | HF_NATIVE_SIGNAL },
+	{ "thp", HF_NATIVE_THP, 0 },
+	{ "thp signal", HF_NATIVE_THP, HF_NATIVE_SIGNAL },
+	{ "hugetlb", HF_NATIVE_HUGETLB, 0 },
+	{ "hugetlb signal", HF_NATIVE_HUGETLB, HF_NATIVE_SIGNAL },
+};
+
+#define NR_WAYS (sizeof(ways) / sizeof(ways[0]))
+
+/* A space of at least `units` units, or NULL where this machine cannot have one of that way. */
+static inline struct hf_native *make_with(const struct way *way, size_t units, unsigned helpers,
+					  size_t pool_limit)
+{
+	struct hf_native_config config = {
+		.size = units * (way->pages == HF_NATIVE_4K ? PAGE : HUGE),
+		.pages = way->pages,
+		.flags = way->flags,
+		.helpers = helpers,
+		.pool_limit = pool_limit,
+	};
+	struct hf_native_support support;
+	struct hf_native *space = NULL;
+	int err;
+
+	assert_int_equal(hf_native_probe(&support), 0);
+	if ((way->pages == HF_NATIVE_HUGETLB && support.hugetlb_free < config.size) ||
+	    (way->pages == HF_NATIVE_THP && !support.unpopulated) ||
+	    (way->flags & HF_NATIVE_SHARED && !support.write_protect_shared) ||
+	    (!(way->flags & HF_NATIVE_SIGNAL) && !support.kernel_faults))
+		return NULL;
+	err = hf_native_create(&config, &space);
+	if (err)
+		fail_msg("%s: %s (%s)", way->name, strerror(-err), support.remedy);
+	return space;
+}
+
+static inline struct hf_native *make(const struct way *way, size_t units)
+{
+	return make_with(way, units, 0, 0);
+}
+
+static inline uint64_t get(const struct hf_native_snapshot *s, size_t offset)
+{
+	uint64_t value = 0;
+
+	assert_int_equal(hf_native_read(s, offset, &value, sizeof(value)), 0);
+	return value;
+}
+
+static inline uint64_t *word(struct hf_native *space, size_t offset)
+{
+	return (uint64_t *)((char *)hf_native_base(space) + offset);
+}
+
+static inline struct hf_native_snapshot *snapshot(struct hf_native *space)
+{
+	struct hf_native_snapshot *s = NULL;
+
+	assert_int_equal(hf_native_snapshot(space, &s), 0);
+	return s;
+}
+
+#endif

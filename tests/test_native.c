@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: MIT */
+/* Native spaces: one promise a test, each in every way that this machine can have one. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "native.h"
+
+#define EACH_WAY(space, units)                                                                     \
+	for (size_t w_ = 0; w_ < NR_WAYS; w_++)                                                    \
+		for (struct hf_native *space = make(&ways[w_], units); space; space = NULL)
+
+static void a_snapshot_keeps_its_bytes(void **state)
+{
+	(void)state;
+	EACH_WAY(space, 4)
+	{
+		size_t unit = hf_native_unit(space);
+		struct hf_native_snapshot *a, *b;
+		const void *view;
+
+		*word(space, 0) = 1;
+		*word(space, unit) = 2;
+		a = snapshot(space);
+		*word(space, 0) = 11;
+		*word(space, 2 * unit) = 13; /* not there when the snapshot was taken */
+		b = snapshot(space);
+		*word(space, 0) = 21;
+		*word(space, unit) = 22;
+		*word(space, 2 * unit) = 23;
+		assert_int_equal(get(a, 0), 1);
+		assert_int_equal(get(a, unit), 2);
+		assert_int_equal(get(a, 2 * unit), 0);
+		assert_int_equal(get(b, 0), 11);
+		assert_int_equal(get(b, unit), 2);
+		assert_int_equal(get(b, 2 * unit), 13);
+		assert_int_equal(get(b, 3 * unit), 0);
+		assert_int_equal(hf_native_map(a, &view), 0);
+		assert_int_equal(*(const uint64_t *)view, 1);
+		assert_int_equal(*(const uint64_t *)((const char *)view + unit), 2);
+		assert_int_equal(*(const uint64_t *)((const char *)view + 2 * unit), 0);
+		assert_int_equal(hf_native_drop(a), -EBUSY);
+		assert_int_equal(hf_native_unmap(a), 0);
+		assert_int_equal(hf_native_unmap(a), -EINVAL);
+		assert_int_equal(hf_native_drop(b), 0);
+		assert_int_equal(get(a, 0), 1);
+		assert_int_equal(get(a, 2 * unit), 0);
+		assert_int_equal(hf_native_drop(a), 0);
+		assert_int_equal(*word(space, unit), 22);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+static void a_child_has_its_own_bytes(void **state)
+{
+	(void)state;
+	EACH_WAY(space, 3)
+	{
+		size_t unit = hf_native_unit(space);
+		struct hf_native *child, *grandchild;
+		struct hf_native_snapshot *s;
+
+		*word(space, 0) = 1;
+		*word(space, unit) = 2;
+		if (hf_native_memfd(space) >= 0) {
+			assert_int_equal(hf_native_fork(space, &child), -EOPNOTSUPP);
+			assert_int_equal(hf_native_destroy(space), 0);
+			continue;
+		}
+		assert_int_equal(hf_native_fork(space, &child), 0);
+		*word(space, 0) = 11;
+		*word(child, unit) = 32;
+		assert_int_equal(*word(child, 0), 1);
+		assert_int_equal(*word(space, unit), 2);
+		s = snapshot(child);
+		*word(child, unit) = 42;
+		*word(child, 2 * unit) = 43;
+		assert_int_equal(get(s, 0), 1);
+		assert_int_equal(get(s, unit), 32);
+		assert_int_equal(get(s, 2 * unit), 0);
+		assert_int_equal(hf_native_fork(child, &grandchild), 0);
+		*word(space, unit) = 52;
+		assert_int_equal(hf_native_destroy(space), 0);
+		assert_int_equal(*word(grandchild, unit), 42);
+		assert_int_equal(*word(grandchild, 0), 1);
+		assert_int_equal(hf_native_destroy(child), 0);
+		assert_int_equal(*word(grandchild, 2 * unit), 43);
+		assert_int_equal(get(s, unit), 32);
+		assert_int_equal(hf_native_destroy(grandchild), 0);
+		assert_int_equal(hf_native_drop(s), 0);
+	}
+}
+
+/* ---- against a model: everything that there is, as plain copies ---- */
+
+#define MODEL_SPACES 4
+#define MODEL_SNAPSHOTS 6
+
+struct model {
+	struct hf_native *space[MODEL_SPACES];
+	uint64_t *words[MODEL_SPACES]; /* of each space: what its sample words are */
+	struct hf_native_snapshot *snap[MODEL_SNAPSHOTS];
+	uint64_t *snap_words[MODEL_SNAPSHOTS];
+	int snap_of[MODEL_SNAPSHOTS];
+	size_t nr_words, stride;
+	bool shared;
+	uint64_t next;
+};
+
+static uint64_t *copy_words(const struct model *m, const uint64_t *words)
+{
+	uint64_t *copy = malloc(m->nr_words * sizeof(*copy));
+
+	assert_non_null(copy);
+	return memcpy(copy, words, m->nr_words * sizeof(*copy));
+}
+
+static void check_snapshot(const struct model *m, int i)
+{
+	for (size_t n = 0; n < m->nr_words; n++)
+		assert_int_equal(get(m->snap[i], n * m->stride), m->snap_words[i][n]);
+}
+
+static void check_space(const struct model *m, int i)
+{
+	for (size_t n = 0; n < m->nr_words; n++)
+		assert_int_equal(*word(m->space[i], n * m->stride), m->words[i][n]);
+}
+
+static void model_write(struct model *m, int i)
+{
+	size_t n = (size_t)rand() % m->nr_words, nr = rand() % 4 ? 1 : (size_t)rand() % 80;
+
+	for (; nr-- && n < m->nr_words; n++)
+		*word(m->space[i], n * m->stride) = m->words[i][n] = ++m->next;
+}
+
+static void model_snapshot(struct model *m, int i)
+{
+	for (int s = 0; s < MODEL_SNAPSHOTS; s++) {
+		if (m->snap[s])
+			continue;
+		m->snap[s] = snapshot(m->space[i]);
+		m->snap_words[s] = copy_words(m, m->words[i]);
+		m->snap_of[s] = i;
+		return;
+	}
+}
+
+static void model_drop(struct model *m)
+{
+	int s = rand() % MODEL_SNAPSHOTS;
+
+	if (!m->snap[s])
+		return;
+	check_snapshot(m, s);
+	assert_int_equal(hf_native_drop(m->snap[s]), 0);
+	free(m->snap_words[s]);
+	m->snap[s] = NULL;
+}
+
+static void model_fork(struct model *m, int i)
+{
+	for (int c = 0; c < MODEL_SPACES; c++) {
+		if (m->space[c] || m->shared)
+			continue;
+		assert_int_equal(hf_native_fork(m->space[i], &m->space[c]), 0);
+		m->words[c] = copy_words(m, m->words[i]);
+		return;
+	}
+}
+
+static void model_destroy(struct model *m, int i)
+{
+	check_space(m, i);
+	assert_int_equal(hf_native_destroy(m->space[i]), 0);
+	free(m->words[i]);
+	m->space[i] = NULL;
+}
+
+/* What differs must be in a run. */
+static void model_diff(struct model *m)
+{
+	int a = rand() % MODEL_SNAPSHOTS, b = rand() % MODEL_SNAPSHOTS;
+	unsigned exact = rand() % 2 ? HF_NATIVE_EXACT : 0;
+	struct hf_native_run run = { 0, 0 };
+	int more;
+
+	if (!m->snap[a] || !m->snap[b] || a == b)
+		return;
+	more = hf_native_diff(m->snap[a], m->snap[b], exact, &run);
+	if (more < 0) {
+		assert_true(more == -EXDEV || more == -EINVAL);
+		return;
+	}
+	for (size_t n = 0; n < m->nr_words; n++) {
+		size_t at = n * m->stride;
+
+		while (more == 1 && run.offset + run.len <= at)
+			more = hf_native_diff(m->snap[a], m->snap[b], exact, &run);
+		if (m->snap_words[a][n] != m->snap_words[b][n])
+			assert_true(more == 1 && run.offset <= at);
+		else if (exact && more == 1)
+			assert_true(run.offset > at || m->stride < PAGE);
+	}
+}
+
+static void model_map(struct model *m)
+{
+	int s = rand() % MODEL_SNAPSHOTS;
+	const void *view;
+
+	if (!m->snap[s])
+		return;
+	assert_int_equal(hf_native_map(m->snap[s], &view), 0);
+	for (int i = 0; i < 40; i++) {
+		size_t n = (size_t)rand() % m->nr_words;
+
+		assert_int_equal(*(const uint64_t *)((const char *)view + n * m->stride),
+				 m->snap_words[s][n]);
+	}
+	assert_int_equal(hf_native_unmap(m->snap[s]), 0);
+}
+
+static void model_step(struct model *m)
+{
+	int i = rand() % MODEL_SPACES, what = rand() % 100;
+
+	if (!m->space[i])
+		return;
+	if (what < 60)
+		model_write(m, i);
+	else if (what < 72)
+		model_snapshot(m, i);
+	else if (what < 80)
+		model_drop(m);
+	else if (what < 84)
+		model_fork(m, i);
+	else if (what < 86 && i)
+		model_destroy(m, i);
+	else if (what < 90)
+		model_diff(m);
+	else if (what < 94)
+		model_map(m);
+	else if (what < 97)
+		check_space(m, i);
+	else
+		assert_int_equal(hf_native_trim(m->space[i]), 0);
+}
+
+static void run_model(const struct way *way, size_t units, int steps)
+{
+	struct model m = { .space = { make(way, units) } };
+
+	if (!m.space[0])
+		return;
+	m.stride = hf_native_unit(m.space[0]) == PAGE ? PAGE : HUGE / 8;
+	m.nr_words = hf_native_size(m.space[0]) / m.stride;
+	m.words[0] = calloc(m.nr_words, sizeof(m.words[0][0]));
+	m.shared = way->flags & HF_NATIVE_SHARED;
+	for (int step = 0; step < steps; step++)
+		model_step(&m);
+	for (int i = 0; i < MODEL_SPACES; i++) {
+		if (m.space[i])
+			model_destroy(&m, i);
+	}
+	for (int s = 0; s < MODEL_SNAPSHOTS; s++) {
+		if (!m.snap[s])
+			continue;
+		check_snapshot(&m, s);
+		assert_int_equal(hf_native_drop(m.snap[s]), 0);
+		free(m.snap_words[s]);
+	}
+}
+
+static void all_is_as_plain_copies_would_be(void **state)
+{
+	(void)state;
+	srand(1);
+	for (size_t w = 0; w < NR_WAYS; w++) {
+		bool small = ways[w].pages == HF_NATIVE_4K;
+
+		for (int seed = 0; seed < 4; seed++)
+			run_model(&ways[w], small ? 150 : 5, small ? 1500 : 300);
+	}
+}
+
+/* ---- one instant ---- */
+
+struct writer {
+	pthread_t thread;
+	struct hf_native *space;
+	size_t first, nr, stride; /* words that it writes in order, again and again */
+	size_t fresh, fresh_end;  /* where it touches new memory each time */
+	_Atomic bool stop;
+};
+
+/* Word i is n before word i + 1 is; and memory never touched before is n before word 0 is n + 1. */
+static void *write_in_order(void *arg)
+{
+	struct writer *writer = arg;
+	size_t fresh = writer->fresh;
+
+	for (uint64_t n = 1; !atomic_load(&writer->stop); n++) {
+		for (size_t i = 0; i < writer->nr; i++)
+			__atomic_store_n(word(writer->space, writer->first + i * writer->stride), n,
+					 __ATOMIC_RELEASE);
+		if (fresh < writer->fresh_end)
+			__atomic_store_n(word(writer->space, fresh), n, __ATOMIC_RELEASE);
+		fresh += writer->stride;
+	}
+	return NULL;
+}
+
+static void check_order(const struct writer *writer, const struct hf_native_snapshot *s)
+{
+	uint64_t n = get(s, writer->first), before = n;
+	size_t fresh = writer->fresh;
+
+	for (size_t i = 1; i < writer->nr; i++) {
+		uint64_t value = get(s, writer->first + i * writer->stride);
+
+		assert_true(value <= before && value + 1 >= n);
+		before = value;
+	}
+	for (uint64_t i = 1; fresh < writer->fresh_end; i++, fresh += writer->stride) {
+		uint64_t value = get(s, fresh);
+
+		if (i < n)
+			assert_int_equal(value, i);
+		else if (i > n || before < n)
+			assert_int_equal(value, 0);
+		else
+			assert_true(value == 0 || value == n);
+	}
+}
+
+static void order_holds(const struct way *way, unsigned helpers)
+{
+	size_t units = way->pages == HF_NATIVE_4K ? 4096 : 24;
+	struct hf_native *space = make_with(way, units, helpers, 0);
+	struct writer writers[2] = { { .space = space }, { .space = space } };
+	struct hf_native_snapshot *kept[3] = { NULL };
+
+	if (!space)
+		return;
+	for (int i = 0; i < 2; i++) {
+		struct writer *w = &writers[i];
+		size_t half = hf_native_size(space) / 2;
+
+		w->stride = hf_native_unit(space);
+		w->first = (size_t)i * half;
+		w->nr = 6;
+		w->fresh = w->first + 6 * w->stride;
+		w->fresh_end = w->first + half;
+		assert_int_equal(pthread_create(&w->thread, NULL, write_in_order, w), 0);
+	}
+	for (int i = 0; i < 60; i++) {
+		struct hf_native_snapshot *s = snapshot(space);
+
+		check_order(&writers[0], s);
+		check_order(&writers[1], s);
+		if (kept[i % 3]) {
+			check_order(&writers[i % 2], kept[i % 3]);
+			assert_int_equal(hf_native_drop(kept[i % 3]), 0);
+		}
+		kept[i % 3] = s;
+	}
+	for (int i = 0; i < 2; i++) {
+		atomic_store(&writers[i].stop, true);
+		pthread_join(writers[i].thread, NULL);
+	}
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(hf_native_drop(kept[i]), 0);
+	assert_int_equal(hf_native_destroy(space), 0);
+}
+
+static void a_snapshot_is_one_instant(void **state)
+{
+	(void)state;
+	for (size_t w = 0; w < NR_WAYS; w++) {
+		order_holds(&ways[w], 0);
+		order_holds(&ways[w], 2);
+	}
+}
+
+/* ---- pins ---- */
+
+static void pins_count_and_hold(void **state)
+{
+	(void)state;
+	EACH_WAY(space, 4)
+	{
+		size_t unit = hf_native_unit(space);
+		char *base = hf_native_base(space);
+		struct hf_native_stats before, after;
+		struct hf_native_snapshot *s;
+		struct iovec iov[2];
+
+		*word(space, unit) = 1;
+		s = snapshot(space);
+		assert_int_equal(hf_native_pin(space, base + unit, 8, HF_FOLL_WRITE, iov, 2), 1);
+		assert_ptr_equal(iov[0].iov_base, base + unit);
+		assert_int_equal(iov[0].iov_len, 8);
+		assert_int_equal(hf_native_pin(space, base + unit, 8, 0, iov, 2), 1);
+		assert_int_equal(get(s, unit), 1);
+		assert_int_equal(hf_native_drop(s), 0);
+		hf_native_stats(space, &before);
+		s = snapshot(space);
+		hf_native_stats(space, &after);
+		assert_int_equal(after.copied_eager - before.copied_eager, 1);
+		*word(space, unit) = 2;
+		hf_native_stats(space, &before);
+		assert_int_equal(before.faults, after.faults); /* it is not protected */
+		assert_int_equal(get(s, unit), 1);
+		assert_int_equal(hf_native_destroy(space), -EBUSY);
+		assert_int_equal(hf_native_unpin(space, base + unit, 8, HF_FOLL_WRITE), 0);
+		assert_int_equal(hf_native_unpin(space, base + unit, 8, HF_FOLL_WRITE), -EINVAL);
+		assert_int_equal(hf_native_unpin(space, base + unit, 8, 0), 0);
+		assert_int_equal(hf_native_pin(space, base, 4 * unit + 1, 0, iov, 2), -EINVAL);
+		assert_int_equal(hf_native_pin(space, base, 8, 0x100000, iov, 2), -EINVAL);
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+static void a_pin_count_that_is_full_is_refused(void **state)
+{
+	struct hf_native *space = make(&ways[1], 2);
+	char *base = hf_native_base(space);
+	struct iovec iov;
+
+	(void)state;
+	for (unsigned i = 0; i < HF_NATIVE_PIN_MAX; i++)
+		assert_int_equal(hf_native_pin(space, base, 1, HF_FOLL_WRITE, &iov, 1), 1);
+	assert_int_equal(hf_native_pin(space, base, 1, HF_FOLL_WRITE, &iov, 1), -EOVERFLOW);
+	assert_int_equal(hf_native_pin(space, base, 1, 0, &iov, 1), 1);
+	assert_int_equal(hf_native_unpin(space, base, 1, 0), 0);
+	for (unsigned i = 0; i < HF_NATIVE_PIN_MAX; i++)
+		assert_int_equal(hf_native_unpin(space, base, 1, HF_FOLL_WRITE), 0);
+	assert_int_equal(hf_native_destroy(space), 0);
+}
+
+static void a_pinned_snapshot_is_unshared(void **state)
+{
+	(void)state;
+	EACH_WAY(space, 3)
+	{
+		size_t unit = hf_native_unit(space), sum = 0;
+		struct hf_native_snapshot *s;
+		struct iovec iov[3];
+
+		*word(space, 0) = 1;
+		*word(space, unit) = 2;
+		s = snapshot(space);
+		*word(space, 0) = 11;
+		assert_int_equal(hf_native_pin_snapshot(s, 0, 2 * unit + 8, iov, 3), 3);
+		*word(space, unit) = 12;
+		assert_int_equal(*(uint64_t *)iov[0].iov_base, 1);
+		assert_int_equal(*(uint64_t *)iov[1].iov_base, 2);
+		assert_int_equal(*(uint64_t *)iov[2].iov_base, 0);
+		for (int i = 0; i < 3; i++)
+			sum += iov[i].iov_len;
+		assert_int_equal(sum, 2 * unit + 8);
+		assert_int_equal(hf_native_drop(s), -EBUSY);
+		assert_int_equal(hf_native_unpin_snapshot(s, 0, 2 * unit + 8), 0);
+		assert_int_equal(hf_native_unpin_snapshot(s, 0, 8), -EINVAL);
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+/* ---- what goes wrong ---- */
+
+static void without_frames_the_writer_goes_on(void **state)
+{
+	(void)state;
+	for (size_t w = 0; w < NR_WAYS; w++) {
+		size_t unit = ways[w].pages == HF_NATIVE_4K ? PAGE : HUGE;
+		struct hf_native *space = make_with(&ways[w], 4, 0, 2 * unit);
+		struct hf_native_stats stats;
+		struct hf_native_snapshot *s;
+		uint64_t value;
+		int lost = 0;
+
+		if (!space)
+			continue;
+		for (size_t i = 0; i < 4; i++)
+			*word(space, i * unit) = i + 1;
+		s = snapshot(space);
+		for (size_t i = 0; i < 4; i++)
+			*word(space, i * unit) = i + 11;
+		for (size_t i = 0; i < 4; i++) {
+			int err = hf_native_read(s, i * unit, &value, sizeof(value));
+
+			assert_int_equal(*word(space, i * unit), i + 11);
+			assert_true(err == -ENODATA || (!err && value == i + 1));
+			lost += err != 0;
+		}
+		assert_int_equal(lost, 2);
+		hf_native_stats(space, &stats);
+		assert_int_equal(stats.lost, 2);
+		assert_int_equal(stats.frames_used, 2 * unit);
+		assert_int_equal(hf_native_drop(s), 0);
+		s = snapshot(space);
+		*word(space, 0) = 21;
+		assert_int_equal(get(s, 0), 11);
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+static void bad_arguments_are_refused(void **state)
+{
+	struct hf_native_config config = { .size = 0 };
+	struct hf_native *space, *other;
+	struct hf_native_snapshot *a, *b, *c;
+	struct hf_native_run run = { 0, 0 };
+	char byte;
+
+	(void)state;
+	assert_int_equal(hf_native_create(&config, &space), -EINVAL);
+	config = (struct hf_native_config){ .size = PAGE, .flags = 0x80 };
+	assert_int_equal(hf_native_create(&config, &space), -EINVAL);
+	config = (struct hf_native_config){ .size = PAGE, .pages = 9 };
+	assert_int_equal(hf_native_create(&config, &space), -EINVAL);
+	config = (struct hf_native_config){ .size = PAGE,
+					    .pages = HF_NATIVE_THP,
+					    .flags = HF_NATIVE_SHARED };
+	assert_int_equal(hf_native_create(&config, &space), -EINVAL);
+	space = make(&ways[1], 2);
+	other = make(&ways[1], 2);
+	a = snapshot(space);
+	b = snapshot(space);
+	c = snapshot(other);
+	assert_int_equal(hf_native_read(a, 2 * PAGE, &byte, 1), -EINVAL);
+	assert_int_equal(hf_native_read(a, 1, &byte, SIZE_MAX), -EINVAL);
+	assert_int_equal(hf_native_diff(b, a, 0, &run), -EINVAL);
+	assert_int_equal(hf_native_diff(a, a, 0, &run), -EINVAL);
+	assert_int_equal(hf_native_diff(a, b, 8, &run), -EINVAL);
+	assert_int_equal(hf_native_diff(a, c, 0, &run), -EXDEV);
+	assert_int_equal(hf_native_diff(a, b, 0, &run), 0);
+	assert_int_equal(hf_native_prepare_read(&byte, 1), -EINVAL);
+	assert_int_equal(hf_native_drop(a), 0);
+	assert_int_equal(hf_native_drop(b), 0);
+	assert_int_equal(hf_native_drop(c), 0);
+	assert_int_equal(hf_native_destroy(space), 0);
+	assert_int_equal(hf_native_destroy(other), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_snapshot_keeps_its_bytes),
+		cmocka_unit_test(a_child_has_its_own_bytes),
+		cmocka_unit_test(all_is_as_plain_copies_would_be),
+		cmocka_unit_test(a_snapshot_is_one_instant),
+		cmocka_unit_test(pins_count_and_hold),
+		cmocka_unit_test(a_pin_count_that_is_full_is_refused),
+		cmocka_unit_test(a_pinned_snapshot_is_unshared),
+		cmocka_unit_test(without_frames_the_writer_goes_on),
+		cmocka_unit_test(bad_arguments_are_refused),
+	};
+
+	return cmocka_run_group_tests_name("native", tests, NULL, NULL);
+}
