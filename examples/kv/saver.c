@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,13 +64,17 @@ static void say_not_loaded(const struct saver *s, const struct dump_result *r)
 static int load(struct saver *s, struct dump_result *r)
 {
 	struct memory *m = s->memory;
+	struct stat stat_buf;
 	size_t len = m->size;
-	int err = m->space ? hf_native_prepare_write(m->space, m->base, len) : 0;
+	int err;
 
+	if (!stat(s->path, &stat_buf) && (size_t)stat_buf.st_size < len)
+		len = (size_t)stat_buf.st_size;
+	err = m->space && len ? hf_native_prepare_write(m->space, m->base, len) : 0;
 	if (err)
 		return err;
-	dump_load(s->path, m->base, len, r);
-	return m->space ? hf_native_finish_write(m->space, m->base, len) : 0;
+	dump_load(s->path, m->base, m->size, r);
+	return m->space && len ? hf_native_finish_write(m->space, m->base, len) : 0;
 }
 
 static bool start_empty(struct saver *s)
