@@ -170,6 +170,8 @@ static int start_child(struct saver *s)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != server)
 		_exit(1);
+	close_range(3, (unsigned)s->done[1] - 1, 0); /* clients wait for their sockets to close */
+	close_range((unsigned)s->done[1] + 1, ~0U, 0);
 	dump_write(s->path, &source, s->rate, &s->cancel, &result);
 	tell(s, &result);
 	_exit(result.err ? 1 : 0);

@@ -44,6 +44,8 @@ static void listen_again(struct server *s)
 
 static void close_client(struct server *s, struct client *c)
 {
+	/* a child that saves has the socket, too: closing it alone would not end the events */
+	epoll_ctl(s->epoll, EPOLL_CTL_DEL, c->watch.fd, NULL);
 	close(c->watch.fd);
 	buffer_free(&c->in);
 	buffer_free(&c->out);
