@@ -17,8 +17,12 @@
  *  - With HF_NATIVE_SIGNAL the faulting thread does it itself, on a SIGBUS: several times faster,
  *    and no right is needed. But a system call that writes to a protected page fails with EFAULT,
  *    and a datagram is lost by that: hf_native_prepare_write() before it, hf_native_finish_write()
- *    after it. What has been pinned for writing needs neither.
- *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range.
+ *    after it. I/O into buffers that were pinned and registered before needs neither. And no thread
+ *    that writes to the space may have SIGBUS blocked: the kernel would end the program.
+ *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range, nor give it to KSM
+ *    (MADV_MERGEABLE, PR_SET_MEMORY_MERGE): merging takes the protection away unseen.
+ *  - ptrace() and /proc/PID/mem cannot wait for a fault: writing to a protected page through them
+ *    is EIO in any mode.
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except

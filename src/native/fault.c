@@ -101,20 +101,22 @@ static bool full(const struct hf_native *space, hf_bits *bits, size_t word)
 	       hf_word_mask(space->tree, word);
 }
 
-/*
- * How much around a unit to do with it. A fault costs as much as some ten copies of 4 KiB. What was
- * written to is taken as dense when the word before or behind is done, or on the third fault in a
- * word: stores in order have one fault a word then, stores everywhere in any order three, and
- * sparse ones seldom pay for more than they use.
- */
-static bool dense(struct hf_native *space, hf_bits *bits, size_t word)
+/* Stores and loads in order: the word before or behind is done. */
+static bool in_order(const struct hf_native *space, hf_bits *bits, size_t word)
 {
-	uint64_t now = atomic_load_explicit(&bits[word], memory_order_relaxed);
-
-	if (space->tree->unit_shift > 12)
-		return false;
-	return (now & (now - 1)) || (word && full(space, bits, word - 1)) ||
+	return (word && full(space, bits, word - 1)) ||
 	       (word + 1 < space->tree->nr_words && full(space, bits, word + 1));
+}
+
+/* Whether to do the whole word: each 2 MiB is for itself. */
+static bool whole_word(const struct hf_native *space, size_t word)
+{
+	uint64_t now = atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+
+	if (!atomic_load_explicit(&space->newest, memory_order_relaxed))
+		return true;
+	return space->tree->unit_shift == 12 &&
+	       (in_order(space, space->exclusive, word) || hf_density_promises(space, word, now));
 }
 
 static void resolve_protected(struct hf_native *space, size_t unit)
@@ -123,8 +125,7 @@ static void resolve_protected(struct hf_native *space, size_t unit)
 	struct hf_futex *lock = hf_word_lock(space, word);
 
 	hf_futex_lock(lock);
-	if (!atomic_load_explicit(&space->newest, memory_order_relaxed) ||
-	    dense(space, space->exclusive, word))
+	if (whole_word(space, word))
 		make_exclusive(space, word, 0, HF_WORD_UNITS);
 	else
 		make_exclusive(space, word, unit % HF_WORD_UNITS, 1);
@@ -199,11 +200,13 @@ static void resolve_missing(struct hf_native *space, size_t unit)
 {
 	size_t word = unit / HF_WORD_UNITS;
 	struct hf_futex *lock = hf_word_lock(space, word);
-	uint64_t mask = 1ULL << unit % HF_WORD_UNITS;
+	uint64_t mask = 1ULL << unit % HF_WORD_UNITS, here;
 
 	hf_futex_lock(lock);
-	if (dense(space, space->populated, word))
-		mask = ~0ULL;
+	here = atomic_load_explicit(&space->populated[word], memory_order_relaxed);
+	if (space->tree->unit_shift == 12 &&
+	    (here & (here - 1) || in_order(space, space->populated, word)))
+		mask = ~0ULL; /* the third use in a word */
 	populate(space, word, mask);
 	hf_futex_unlock(lock);
 	/* Whoever else met it may be waiting still. */

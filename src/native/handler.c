@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -67,16 +66,15 @@ static void *handle(void *arg)
 
 int hf_handler_start(struct hf_tree *tree)
 {
-	sigset_t all, old;
+	sigset_t old;
 	int err;
 
 	tree->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (tree->stop_fd < 0)
 		return -errno;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
+	hf_signals_block(&old);
 	err = pthread_create(&tree->handler, NULL, handle, tree);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	hf_tree_leave(&old);
 	if (err) {
 		close(tree->stop_fd);
 		tree->stop_fd = -1;

@@ -58,6 +58,7 @@ struct hf_native {
 	bool owned, view;   /* not destroyed; the range of hf_native_map() */
 	bool all_populated; /* nothing can come that is not known of */
 	hf_bits *populated, *exclusive, *held;
+	uint8_t *density;         /* of a region of words: see density.c */
 	uint64_t *todo;           /* for who takes a snapshot: what is to be protected */
 	_Atomic uint64_t *pins;   /* counts of a unit: see pin.c */
 	_Atomic uint64_t nr_pins; /* units pinned, each as often as it is */
@@ -110,6 +111,8 @@ struct hf_tree {
 
 /* ---- tree.c ---- */
 
+/* Until hf_tree_leave(). */
+void hf_signals_block(sigset_t *old);
 /* Blocks all signals. -EOWNERDEAD after fork(): they are not. */
 int hf_tree_enter(struct hf_tree *tree, sigset_t *old);
 void hf_tree_leave(const sigset_t *old);
@@ -189,6 +192,14 @@ void hf_preserve(struct hf_native *space, size_t word, uint64_t mask);
 int hf_populate(struct hf_native *space, size_t word, uint64_t mask);
 /* One fault, from outside; the kernel tries again afterwards. */
 void hf_resolve_fault(struct hf_native *space, const char *addr);
+
+/* ---- density.c ---- */
+
+size_t hf_density_bytes(const struct hf_tree *tree);
+/* Before the exclusive marks of the last interval go. */
+void hf_density_observe(struct hf_native *space);
+/* Is a store to a word that has no more exclusive units than `now` the first of many? */
+bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t now);
 
 /* ---- handler.c ---- */
 

@@ -258,26 +258,43 @@ int hf_native_finish_write(struct hf_native *space, void *addr, size_t len)
 	return unpin_range(space, addr, len, PREPARED);
 }
 
+/* Inside the gate. */
+static int bring_in(struct hf_native *space, struct range range)
+{
+	int err = 0;
+
+	for (size_t unit = range.first; space->base && unit < range.end && !err; unit++)
+		err = hf_populate(space, unit / HF_WORD_UNITS, 1ULL << unit % HF_WORD_UNITS);
+	return err;
+}
+
+static int prepare_read(struct hf_native *space, const void *addr, size_t len)
+{
+	struct range range;
+	int err = range_of(space, addr, len, &range);
+
+	if (err)
+		return err;
+	if (!atomic_load_explicit(space->tree->alive, memory_order_relaxed))
+		return -EOWNERDEAD;
+	hf_gate_enter(&space->tree->gate);
+	err = bring_in(space, range);
+	hf_gate_leave(&space->tree->gate);
+	return err;
+}
+
 int hf_native_prepare_read(const void *addr, size_t len)
 {
-	struct hf_native *space = hf_registry_enter(addr);
-	struct range range;
+	struct hf_native *space;
+	int err = -EINVAL;
 	sigset_t old;
-	int err;
 
-	if (!space)
-		return -EINVAL;
-	err = range_of(space, addr, len, &range);
-	if (!err)
-		err = hf_tree_enter(space->tree, &old);
-	if (!err) {
-		hf_gate_enter(&space->tree->gate);
-		for (size_t unit = range.first; space->base && unit < range.end && !err; unit++)
-			err = hf_populate(space, unit / HF_WORD_UNITS,
-					  1ULL << unit % HF_WORD_UNITS);
-		hf_gate_leave(&space->tree->gate);
-		hf_tree_leave(&old);
+	hf_signals_block(&old);
+	space = hf_registry_enter(addr);
+	if (space) {
+		err = prepare_read(space, addr, len);
+		hf_registry_leave();
 	}
-	hf_registry_leave();
+	hf_tree_leave(&old);
 	return err;
 }

@@ -130,7 +130,7 @@ int hf_protect(struct hf_native *space)
 
 int hf_helpers_start(struct hf_helpers *helpers, unsigned nr)
 {
-	sigset_t all, old;
+	sigset_t old;
 	int err = 0;
 
 	if (!nr)
@@ -139,13 +139,12 @@ int hf_helpers_start(struct hf_helpers *helpers, unsigned nr)
 	if (!helpers->threads)
 		return -ENOMEM;
 	helpers->room = nr;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
+	hf_signals_block(&old);
 	while (helpers->nr < nr && !err) {
 		err = pthread_create(&helpers->threads[helpers->nr], NULL, help, helpers);
 		helpers->nr += !err;
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	hf_tree_leave(&old);
 	return -err;
 }
 

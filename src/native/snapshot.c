@@ -123,6 +123,7 @@ static int share(struct hf_native *space, struct hf_native_snapshot *s)
 	uint64_t copied;
 	int err = 0;
 
+	hf_density_observe(space);
 	s->space = space;
 	s->older = atomic_load_explicit(&space->newest, memory_order_relaxed);
 	atomic_store_explicit(&s->newer, NULL, memory_order_relaxed);

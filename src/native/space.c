@@ -74,9 +74,10 @@ static int alloc_tables(struct hf_native *space)
 	space->held = hf_zalloc(bytes);
 	space->todo = hf_zalloc(bytes);
 	space->pins = hf_zalloc(tree->nr_units * sizeof(space->pins[0]));
-	return space->populated && space->exclusive && space->held && space->todo && space->pins
-		       ? 0
-		       : -ENOMEM;
+	space->density = hf_zalloc(hf_density_bytes(tree));
+	if (!space->populated || !space->exclusive || !space->held || !space->todo)
+		return -ENOMEM;
+	return space->pins && space->density ? 0 : -ENOMEM;
 }
 
 /* Where the kernel remembers protection without memory, or nothing tells what there is. */
@@ -104,6 +105,7 @@ static void free_space(struct hf_native *space)
 	hf_zfree(space->exclusive, bytes);
 	hf_zfree(space->held, bytes);
 	hf_zfree(space->todo, bytes);
+	hf_zfree(space->density, hf_density_bytes(tree));
 	hf_zfree((void *)space->pins, tree->nr_units * sizeof(space->pins[0]));
 	hf_zfree(space, sizeof(*space));
 }
@@ -183,11 +185,14 @@ int hf_native_create(const struct hf_native_config *config, struct hf_native **o
 {
 	struct hf_native *space;
 	struct hf_tree *tree;
+	sigset_t old;
 	int err = hf_tree_create(config, &tree);
 
 	if (err)
 		return err;
+	hf_signals_block(&old);
 	err = hf_space_create(tree, NULL, false, config->flags & HF_NATIVE_SHARED, &space);
+	hf_tree_leave(&old);
 	if (err) {
 		hf_tree_destroy(tree);
 		return err;

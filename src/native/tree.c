@@ -20,14 +20,19 @@ void hf_zfree(void *p, size_t bytes)
 		munmap(p, bytes);
 }
 
-int hf_tree_enter(struct hf_tree *tree, sigset_t *old)
+void hf_signals_block(sigset_t *old)
 {
 	sigset_t all;
 
-	if (!atomic_load_explicit(tree->alive, memory_order_relaxed))
-		return -EOWNERDEAD;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, old);
+}
+
+int hf_tree_enter(struct hf_tree *tree, sigset_t *old)
+{
+	if (!atomic_load_explicit(tree->alive, memory_order_relaxed))
+		return -EOWNERDEAD;
+	hf_signals_block(old);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define PAGE 4096
 #define DEVICE_NEW _IO(0xAA, 0x00) /* USERFAULTFD_IOC_NEW, Linux 6.1 */
 
 static int open_by_device(int flags)
@@ -97,6 +98,14 @@ int hf_userfault_unprotect(int fd, void *addr, size_t len)
 	return writeprotect(fd, addr, len, 0);
 }
 
+/* Bytes behind which to go on. A page that is there came from an attempt that ended half-way. */
+static size_t progress(int err, int64_t bytes)
+{
+	if (bytes > 0)
+		return (size_t)bytes;
+	return err == EEXIST ? PAGE : 0;
+}
+
 int hf_userfault_copy(int fd, void *addr, const void *src, size_t len)
 {
 	size_t done = 0;
@@ -110,9 +119,9 @@ int hf_userfault_copy(int fd, void *addr, const void *src, size_t len)
 
 		if (ioctl(fd, UFFDIO_COPY, &copy) == 0)
 			return 0;
-		if (errno != EAGAIN)
+		if (errno != EAGAIN && errno != EEXIST)
 			return -errno;
-		done += copy.copy > 0 ? (size_t)copy.copy : 0;
+		done += progress(errno, copy.copy);
 	}
 	return 0;
 }
@@ -128,9 +137,9 @@ int hf_userfault_zero(int fd, void *addr, size_t len)
 
 		if (ioctl(fd, UFFDIO_ZEROPAGE, &zero) == 0)
 			return 0;
-		if (errno != EAGAIN)
+		if (errno != EAGAIN && errno != EEXIST)
 			return -errno;
-		done += zero.zeropage > 0 ? (size_t)zero.zeropage : 0;
+		done += progress(errno, zero.zeropage);
 	}
 	return 0;
 }

@@ -30,7 +30,7 @@ int hf_userfault_register(int fd, void *addr, size_t len, bool missing);
 int hf_userfault_protect(int fd, void *addr, size_t len);
 /* Also wakes those that wait for it. */
 int hf_userfault_unprotect(int fd, void *addr, size_t len);
-/* Fills pages that are missing, from `src` or with zeros. -EEXIST: some were not. */
+/* Fills pages that are missing, from `src` or with zeros. */
 int hf_userfault_copy(int fd, void *addr, const void *src, size_t len);
 int hf_userfault_zero(int fd, void *addr, size_t len);
 int hf_userfault_wake(int fd, void *addr, size_t len);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How much to copy around a store. A fault costs as much as some ten copies of 4 KiB, and a copy
+ * that nobody needed costs memory, too. So one word of each region copies nothing around, and shows
+ * at the next snapshot how densely its region was really written to; the region's other words go by
+ * that until the snapshot after it.
+ */
+#include "internal.h"
+
+#define REGION_WORDS 64 /* 16 MiB of 4 KiB pages */
+#define SAMPLE 32       /* the region's word that shows */
+
+/* Of 64 units. */
+#define DENSE_FROM 20
+#define SPARSE_BELOW 10
+
+enum density { UNKNOWN, SPARSE, DENSE };
+
+size_t hf_density_bytes(const struct hf_tree *tree)
+{
+	return tree->nr_words / REGION_WORDS + 1;
+}
+
+void hf_density_observe(struct hf_native *space)
+{
+	for (size_t word = SAMPLE; word < space->tree->nr_words; word += REGION_WORDS) {
+		int n = __builtin_popcountll(
+			atomic_load_explicit(&space->exclusive[word], memory_order_relaxed));
+
+		if (n)
+			space->density[word / REGION_WORDS] = n >= DENSE_FROM    ? DENSE
+							      : n < SPARSE_BELOW ? SPARSE
+										 : UNKNOWN;
+	}
+}
+
+/* Where nothing is known, the third fault in a word decides: stores everywhere in any order have
+ * three faults a word then, and sparse ones seldom pay for more than they use. */
+bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t now)
+{
+	if (word % REGION_WORDS == SAMPLE)
+		return false;
+	switch ((enum density)space->density[word / REGION_WORDS]) {
+	case DENSE:
+		return true;
+	case SPARSE:
+		return false;
+	default:
+		return now & (now - 1);
+	}
+}
