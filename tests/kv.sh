@@ -264,7 +264,7 @@ saving() { # METHOD OPTION...
 	method=$1
 	shift
 	rm -f "$dir/kv"
-	check "$method: a server starts" start --memory 64M --file "$dir/kv" "$@"
+	check "$method: a server starts" start --memory 64M --save-rate 40M --file "$dir/kv" "$@"
 	[ -e "$dir/server.pid" ] || return
 	check "$method: what is saved is one instant" instants
 	check "$method: it loads what it saved" start --memory 64M --file "$dir/kv" "$@"
