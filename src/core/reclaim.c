@@ -220,14 +220,32 @@ void hf_free_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 	hf_tlb_flush(mm);
 }
 
-/* Advice does not move out what others use. */
-static bool is_own(const struct hf_page *page, const struct hf_policy *policy)
+static bool is_behind_pmd(struct hf_mm *mm, uint64_t addr)
 {
-	if (policy->pageout_spares_shared_folios && hf_folio_order(page))
-		return !hf_folio_maybe_shared(page);
-	return hf_page_mapcount(page) == 1;
+	struct hf_table *table = hf_pmd_table(mm, addr);
+
+	return table && hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), acquire));
 }
 
+/* Makes the page one that can be moved out by itself. The folio is taken apart even if the page
+ * then stays. */
+static bool split_for_pageout(struct hf_mm *mm, uint64_t addr, struct hf_page *page)
+{
+	struct hf_page *asked = is_behind_pmd(mm, addr) ? hf_folio(page) : page;
+	int err = -HF_EBUSY;
+
+	if (!hf_folio_order(page))
+		return true;
+	if (hf_page_hugetlb(page) || !mm->sys->policy->pageout_splits(asked) ||
+	    !hf_page_trylock(page))
+		return false;
+	if (hf_folio_order(page))
+		err = hf_folio_split(mm->sys, page);
+	hf_page_unlock(page);
+	return !err;
+}
+
+/* Advice does not move out what others use. */
 void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
@@ -235,7 +253,7 @@ void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 
 		if (!page)
 			continue;
-		if (is_own(page, mm->sys->policy))
+		if (split_for_pageout(mm, addr, page) && hf_page_mapcount(page) == 1)
 			hf_swap_out(mm->sys, page, false);
 		hf_page_put(mm->sys, page);
 	}
