@@ -99,6 +99,9 @@ struct hf_policy {
 	 * page of a large folio is asked for first, or, where a PMD maps it, the folio's first
 	 * page. */
 	bool (*pageout_splits)(const struct hf_page *page);
+	/* MADV_PAGEOUT of all that a PMD maps leaves it alone if others, who map parts of it, used
+	 * them lately (up to 6.1). */
+	bool pageout_minds_use;
 	/* Linux has no exact count of a small page's pins, nor of those of one page of a large
 	 * folio: swap-out, migration and merging go by hf_page_maybe_pinned(). */
 	bool estimates_pins;

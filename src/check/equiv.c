@@ -476,13 +476,11 @@ static void note(const struct equiv *e, const char *text)
 		e->o->note(e->o->arg, text);
 }
 
-/* A short history with the operation in it; a pin before, since that is in the way of some. */
+/* A short history with the operation in it. */
 static void probe_of(unsigned op, struct hf_history *h)
 {
 	h->nr = 0;
 	h->step[h->nr++] = (struct hf_hist_step){ .op = HF_H_WRITE };
-	if (op == HF_H_WRPROTECT)
-		h->step[h->nr++] = (struct hf_hist_step){ .op = HF_H_PIN_W };
 	h->step[h->nr++] = (struct hf_hist_step){ .op = (uint8_t)op };
 }
 
@@ -500,6 +498,11 @@ static int probe(struct equiv *e)
 	if (!err && (p.skipped || p.what == HF_DIFF_STATUS)) {
 		note(e, p.words);
 		return -ENOTSUP;
+	}
+	if (e->kernel->wrprotects_all && !(e->limits.without >> HF_H_WRPROTECT & 1)) {
+		e->limits.without |= 1u << HF_H_WRPROTECT;
+		note(e, "without 'wrprotect': it goes for all of a process (soft-dirty bits); "
+			"exact are Linux 6.7 and later with CONFIG_PTE_MARKER_UFFD_WP");
 	}
 	for (unsigned op = HF_H_WRPROTECT; op < HF_H_DEV_READ && !err; op++) {
 		if (e->limits.without >> op & 1 ||

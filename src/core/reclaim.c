@@ -245,6 +245,45 @@ static bool split_for_pageout(struct hf_mm *mm, uint64_t addr, struct hf_page *p
 	return !err;
 }
 
+struct use {
+	const struct hf_mm *but;
+	uint64_t pfn;
+};
+
+static int is_used(const struct hf_family_entry *e, void *arg)
+{
+	const struct use *use = arg;
+	hf_pte pte = hf_ld(e->ptep, relaxed);
+
+	return e->mm != use->but && e->huge == HF_NOT_HUGE && hf_pte_present(pte) &&
+	       pte & HF_PTE_YOUNG && hf_pte_pfn(pte) == use->pfn;
+}
+
+/* Did another address space use a page of the folio lately? */
+static bool others_used(struct hf_mm *mm, struct hf_page *page)
+{
+	struct hf_page *head = hf_folio(page);
+	struct use use = { .but = mm, .pfn = hf_page_pfn(mm->sys, head) };
+	struct hf_anon_vma *av;
+	int used = 0;
+
+	if (hf_folio_mapcount(head) == 1)
+		return false;
+	av = hf_page_get_anon_vma(mm->sys, head);
+	for (size_t i = 0; av && i < hf_folio_pages(head) && !used; i++, use.pfn++)
+		used = hf_anon_vma_walk(av, head->index + i, is_used, &use);
+	if (av)
+		hf_anon_vma_put(av);
+	return used;
+}
+
+/* All that a PMD maps goes at once, if it goes. */
+static bool stays_whole(struct hf_mm *mm, uint64_t addr, uint64_t end, struct hf_page *page)
+{
+	return mm->sys->policy->pageout_minds_use && !(addr & ~HF_PMD_MASK) &&
+	       end - addr >= HF_PMD_SIZE && is_behind_pmd(mm, addr) && others_used(mm, page);
+}
+
 /* Advice does not move out what others use. */
 void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
@@ -253,7 +292,9 @@ void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 
 		if (!page)
 			continue;
-		if (split_for_pageout(mm, addr, page) && hf_page_mapcount(page) == 1)
+		if (stays_whole(mm, addr, end, page))
+			addr += HF_PMD_SIZE - HF_PAGE_SIZE;
+		else if (split_for_pageout(mm, addr, page) && hf_page_mapcount(page) == 1)
 			hf_swap_out(mm->sys, page, false);
 		hf_page_put(mm->sys, page);
 	}
