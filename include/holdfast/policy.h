@@ -92,6 +92,9 @@ struct hf_policy {
 	 * it was not marked when it left: Linux goes past the swap cache then (5.19 to 6.18,
 	 * devices that do I/O at once). */
 	bool swap_in_owns_fresh;
+	/* A large folio that went out whole comes back as one, if only one address space names its
+	 * slots (6.12, devices that do I/O at once). */
+	bool swap_in_folios;
 	/* A page stays in the swap cache after the last entry that named its slot is gone, and the
 	 * cache's reference makes a write fault copy it (5.9 to 5.17; 5.18 takes it out first). */
 	bool swap_cache_lingers;

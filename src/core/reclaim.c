@@ -284,18 +284,50 @@ static bool stays_whole(struct hf_mm *mm, uint64_t addr, uint64_t end, struct hf
 	       end - addr >= HF_PMD_SIZE && is_behind_pmd(mm, addr) && others_used(mm, page);
 }
 
+/* The page at the beginning of a folio that is in the range and this address space's alone. */
+static unsigned order_going_whole(const struct hf_mm *mm, uint64_t addr, uint64_t end,
+				  const struct hf_page *page)
+{
+	unsigned order = hf_folio_order(page);
+
+	if (!mm->sys->policy->swap_in_folios || hf_folio(page) != page ||
+	    end - addr < HF_PAGE_SIZE << order || hf_folio_mapcount(page) != 1u << order)
+		return 0;
+	return order;
+}
+
+static void note_order(struct hf_mm *mm, uint64_t addr, unsigned order)
+{
+	struct hf_table *leaf = hf_leaf(mm, addr);
+	hf_pte pte;
+
+	hf_mutex_lock(mm->sys, &leaf->ptl);
+	pte = hf_ld(&leaf->entry[hf_pte_index(addr)], relaxed);
+	if (hf_pte_swap(pte))
+		hf_slot_note_order(mm->sys, hf_pte_slot(pte), order);
+	hf_mutex_unlock(mm->sys, &leaf->ptl);
+}
+
 /* Advice does not move out what others use. */
 void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
+	uint64_t whole_until = start;
+	unsigned order = 0;
+
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
 		struct hf_page *page = hf_page_at(mm, addr);
 
 		if (!page)
 			continue;
+		if (hf_folio_order(page)) {
+			order = order_going_whole(mm, addr, end, page);
+			whole_until = addr + (order ? HF_PAGE_SIZE << order : 0);
+		}
 		if (stays_whole(mm, addr, end, page))
 			addr += HF_PMD_SIZE - HF_PAGE_SIZE;
-		else if (split_for_pageout(mm, addr, page) && hf_page_mapcount(page) == 1)
-			hf_swap_out(mm->sys, page, false);
+		else if (split_for_pageout(mm, addr, page) && hf_page_mapcount(page) == 1 &&
+			 !hf_swap_out(mm->sys, page, false) && addr < whole_until)
+			note_order(mm, addr, order);
 		hf_page_put(mm->sys, page);
 	}
 }
