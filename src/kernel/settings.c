@@ -39,7 +39,9 @@ long hf_read_number(const char *path)
 {
 	char text[32];
 
-	return read_text(path, text, sizeof(text)) ? strtol(text, NULL, 10) : -1;
+	/* counts that went below zero (resv_hugepages does, after a fork copied what was pinned)
+	 * read as huge */
+	return read_text(path, text, sizeof(text)) ? (long)strtoul(text, NULL, 10) : -1;
 }
 
 /* "always [madvise] never" is madvise. */
