@@ -95,6 +95,10 @@ struct hf_policy {
 	/* A large folio that went out whole comes back as one, if only one address space names its
 	 * slots (6.12, devices that do I/O at once). */
 	bool swap_in_folios;
+	/* When a folio is taken apart, pages of zeros become the zeropage (6.12). */
+	bool split_drops_zeros;
+	/* A write to the huge zeropage gets a whole folio, not one small page (after 6.12). */
+	bool huge_zero_write_allocates;
 	/* A page stays in the swap cache after the last entry that named its slot is gone, and the
 	 * cache's reference makes a write fault copy it (5.9 to 5.17; 5.18 takes it out first). */
 	bool swap_cache_lingers;

@@ -600,13 +600,15 @@ static int all(struct equiv *e)
 
 bool hf_equiv_kind_ok(enum hf_kind kind)
 {
-	return hf_hist_kind_ok(kind) || kind == HF_KIND_HUGETLB;
+	return hf_hist_kind_ok(kind) || kind == HF_KIND_HUGETLB || kind == HF_KIND_ZEROPAGE ||
+	       kind == HF_KIND_HUGE_ZEROPAGE;
 }
 
 static void limit(struct equiv *e)
 {
 	enum hf_kind kind = e->o->kind;
-	bool hugetlb = kind == HF_KIND_HUGETLB, folios = kind != HF_KIND_BASE && !hugetlb;
+	bool hugetlb = kind == HF_KIND_HUGETLB;
+	bool folios = hf_kind_info(kind)->memory == HF_MEM_ANON && kind != HF_KIND_BASE;
 
 	e->limits = (struct hf_hist_limits){ .kind = kind, .real = true, .looked_at = true };
 	e->limits.without = e->o->without | NOT_REAL | (folios ? NOT_OF_FOLIOS : 0) |

@@ -519,9 +519,10 @@ int hf_freeze_page(struct hf_anon_vma *av, struct hf_page *page);
 void hf_thaw_page(struct hf_anon_vma *av, uint64_t index, struct hf_page *was, struct hf_page *now);
 /* Splits the PMDs that map the folio. The caller holds the family. */
 void hf_folio_split_pmds(struct hf_anon_vma *av, struct hf_page *head);
-/* Makes small pages of a folio. The caller holds the lock and one reference of the folio, and then
- * those of `page`. -EBUSY: somebody else holds it. */
-int hf_folio_split(struct hf_system *sys, struct hf_page *page);
+/* Makes small pages of a folio, or the zeropage of those of zeros (drop_zeros). The caller holds
+ * the lock and one reference of the folio, and then those of `page`. -EBUSY: somebody else holds
+ * it. */
+int hf_folio_split(struct hf_system *sys, struct hf_page *page, bool drop_zeros);
 /* Books of who maps a folio, at owner_lock. */
 void hf_owner_add(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
 void hf_owner_remove(struct hf_mm *mm, struct hf_page *head, uint32_t entries);

@@ -79,7 +79,7 @@ static int swap_out_locked(struct hf_system *sys, struct hf_page *page, bool spa
 	int err;
 
 	if (hf_folio_order(page)) {
-		err = hf_folio_split(sys, page);
+		err = hf_folio_split(sys, page, false);
 		if (err)
 			return err;
 	}
@@ -229,7 +229,8 @@ static bool is_behind_pmd(struct hf_mm *mm, uint64_t addr)
 
 /* Makes the page one that can be moved out by itself. The folio is taken apart even if the page
  * then stays. */
-static bool split_for_pageout(struct hf_mm *mm, uint64_t addr, struct hf_page *page)
+static bool split_for_pageout(struct hf_mm *mm, uint64_t addr, struct hf_page *page,
+			      bool goes_whole)
 {
 	struct hf_page *asked = is_behind_pmd(mm, addr) ? hf_folio(page) : page;
 	int err = -HF_EBUSY;
@@ -240,7 +241,8 @@ static bool split_for_pageout(struct hf_mm *mm, uint64_t addr, struct hf_page *p
 	    !hf_page_trylock(page))
 		return false;
 	if (hf_folio_order(page))
-		err = hf_folio_split(mm->sys, page);
+		err = hf_folio_split(mm->sys, page,
+				     mm->sys->policy->split_drops_zeros && !goes_whole);
 	hf_page_unlock(page);
 	return !err;
 }
@@ -285,15 +287,15 @@ static bool stays_whole(struct hf_mm *mm, uint64_t addr, uint64_t end, struct hf
 }
 
 /* The page at the beginning of a folio that is in the range and this address space's alone. */
-static unsigned order_going_whole(const struct hf_mm *mm, uint64_t addr, uint64_t end,
+static unsigned order_going_whole(struct hf_mm *mm, uint64_t addr, uint64_t end,
 				  const struct hf_page *page)
 {
 	unsigned order = hf_folio_order(page);
 
 	if (!mm->sys->policy->swap_in_folios || hf_folio(page) != page ||
-	    end - addr < HF_PAGE_SIZE << order || hf_folio_mapcount(page) != 1u << order)
+	    end - addr < HF_PAGE_SIZE << order)
 		return 0;
-	return order;
+	return hf_folio_mapcount(page) == (is_behind_pmd(mm, addr) ? 1 : 1u << order) ? order : 0;
 }
 
 static void note_order(struct hf_mm *mm, uint64_t addr, unsigned order)
@@ -325,8 +327,9 @@ void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 		}
 		if (stays_whole(mm, addr, end, page))
 			addr += HF_PMD_SIZE - HF_PAGE_SIZE;
-		else if (split_for_pageout(mm, addr, page) && hf_page_mapcount(page) == 1 &&
-			 !hf_swap_out(mm->sys, page, false) && addr < whole_until)
+		else if (split_for_pageout(mm, addr, page, addr < whole_until) &&
+			 hf_page_mapcount(page) == 1 && !hf_swap_out(mm->sys, page, false) &&
+			 addr < whole_until)
 			note_order(mm, addr, order);
 		hf_page_put(mm->sys, page);
 	}
