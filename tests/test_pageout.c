@@ -91,6 +91,8 @@ static void use_by_others_keeps_a_whole_folio_on_6_1(void **state)
 		store(mm, H, 2); /* the rest of it is the parent's by leaf entries, and used */
 		pageout(child, H, M);
 		assert_int_equal(info(child, H).swapped, i);
+		pageout(child, H, M); /* it was not used again meanwhile */
+		assert_true(info(child, H).swapped);
 		hf_mm_put(child);
 		end();
 	}

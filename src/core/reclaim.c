@@ -250,33 +250,36 @@ static bool split_for_pageout(struct hf_mm *mm, uint64_t addr, struct hf_page *p
 struct use {
 	const struct hf_mm *but;
 	uint64_t pfn;
+	bool found;
 };
 
-static int is_used(const struct hf_family_entry *e, void *arg)
+/* Looking makes it old. */
+static int look_for_use(const struct hf_family_entry *e, void *arg)
 {
-	const struct use *use = arg;
+	struct use *use = arg;
 	hf_pte pte = hf_ld(e->ptep, relaxed);
 
-	return e->mm != use->but && e->huge == HF_NOT_HUGE && hf_pte_present(pte) &&
-	       pte & HF_PTE_YOUNG && hf_pte_pfn(pte) == use->pfn;
+	if (e->mm != use->but && e->huge == HF_NOT_HUGE && hf_pte_present(pte) &&
+	    hf_pte_pfn(pte) == use->pfn)
+		use->found |= (hf_and(e->ptep, ~HF_PTE_YOUNG, relaxed) & HF_PTE_YOUNG) != 0;
+	return 0;
 }
 
-/* Did another address space use a page of the folio lately? */
+/* Did another address space use a page of the folio since this was last asked? */
 static bool others_used(struct hf_mm *mm, struct hf_page *page)
 {
 	struct hf_page *head = hf_folio(page);
 	struct use use = { .but = mm, .pfn = hf_page_pfn(mm->sys, head) };
 	struct hf_anon_vma *av;
-	int used = 0;
 
 	if (hf_folio_mapcount(head) == 1)
 		return false;
 	av = hf_page_get_anon_vma(mm->sys, head);
-	for (size_t i = 0; av && i < hf_folio_pages(head) && !used; i++, use.pfn++)
-		used = hf_anon_vma_walk(av, head->index + i, is_used, &use);
+	for (size_t i = 0; av && i < hf_folio_pages(head); i++, use.pfn++)
+		hf_anon_vma_walk(av, head->index + i, look_for_use, &use);
 	if (av)
 		hf_anon_vma_put(av);
-	return used;
+	return use.found;
 }
 
 /* All that a PMD maps goes at once, if it goes. */

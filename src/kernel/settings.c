@@ -156,6 +156,9 @@ void hf_settings_without_noise(struct hf_settings *s)
 	/* pages beside one that is read from swap would be read with it */
 	if (!s->quiet)
 		set(s, "/proc/sys/vm/page-cluster", "0");
+	/* and pages would be moved to make room for large folios (Linux 5.9) */
+	if (!s->quiet)
+		set(s, "/proc/sys/vm/compaction_proactiveness", "0");
 	s->quiet = true;
 }
 
