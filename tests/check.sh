@@ -127,7 +127,7 @@ check "no histories" says 2 "--histories or --interleavings is needed" --depth 3
 check "an unknown policy" says 2 "is not a policy" --histories --policy linux-9
 check "an unknown operation" says 2 "is not an operation" --histories --without dance
 check "an unknown verdict" says 2 "expected lost-write" --histories --find ok
-check "memory that the search does not know" says 2 "expected base, thp" --histories --kind hugetlb
+check "memory that the search does not know" says 2 "expected one of base thp" --histories --kind hugetlb
 check "a depth out of bounds" says 2 "expected a number from 1 to 16" --histories --depth 17
 check "a checkpoint of something else" says 2 "not a checkpoint of this search" --histories --resume README.md
 check "a checkpoint of another kind" other_kind

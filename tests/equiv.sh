@@ -10,6 +10,7 @@ check "help" says 0 "Usage: holdfast equiv" "$h" equiv --help
 check "a policy is no kernel" says 2 "a kernel is needed" "$h" equiv --on linux-6.1
 check "an unknown policy" says 2 "is not a policy" "$h" equiv --policy linux-1.0
 check "an unknown operation" says 2 "is not an operation" "$h" equiv --without dance
+check "memory that it does not know" says 2 "expected one of base" "$h" equiv --kind memfd
 check "a count that is none" says 2 "expected a number" "$h" equiv --count many
 
 "$h" equiv --count 1 >"$dir/out" 2>"$dir/err"
@@ -19,6 +20,18 @@ if [ $? -eq 77 ]; then
 fi
 
 check "no difference in 200 histories" says 0 " 0 differences" "$h" equiv --count 200 --seed 3
+
+over() { # KIND
+	"$h" equiv --kind "$1" --count 1 >"$dir/out" 2>"$dir/err"
+	if [ $? -eq 77 ]; then
+		skip "no difference in 60 over $1" "$(head -n 1 "$dir/err")"
+	else
+		check "no difference in 60 over $1" says 0 " 0 differences" "$h" equiv --kind "$1" --count 60 --seed 3
+	fi
+}
+for kind in large-16k huge-zeropage hugetlb; do
+	over $kind
+done
 
 # Rules of another era must be told apart, by marks and, where both have them, by what pins do.
 other_rules() { # POLICY

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -283,6 +284,60 @@ static void par_blocks_really_run_at_once(void **state)
 			 HF_OK);
 }
 
+/* poll() looks at descriptors one after the other; this one sees the end of a process before what
+ * comes with it, once. */
+static bool end_comes_first;
+
+int __real_poll(struct pollfd *fds, nfds_t nr, int timeout);
+int __wrap_poll(struct pollfd *fds, nfds_t nr, int timeout);
+
+int __wrap_poll(struct pollfd *fds, nfds_t nr, int timeout)
+{
+	struct pollfd only;
+	int n;
+
+	if (!end_comes_first || nr < 3)
+		return __real_poll(fds, nr, timeout);
+	end_comes_first = false;
+	only = fds[2];
+	n = __real_poll(&only, 1, timeout);
+	fds[0].revents = fds[1].revents = 0;
+	fds[2].revents = only.revents;
+	return n;
+}
+
+/* What hf_wait_for() says of a process that ends, waited for at its end or at its answer. */
+static int wait_for_one(bool for_end, bool answers)
+{
+	static const struct hf_scenario none;
+	static struct hf_here_run r;
+	int ends[2], err;
+	pid_t pid;
+
+	r = (struct hf_here_run){ .scn = &none };
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(answers && write(ends[1], "x", 1) != 1);
+	assert_true(pid > 0);
+	assert_int_equal(hf_adopt_process(&r, 0, pid), 0);
+	end_comes_first = true;
+	err = hf_wait_for(&r, 0, for_end ? r.proc[0].pidfd : ends[0], -1, NULL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	hf_forget_process(&r, 0);
+	close(ends[0]);
+	close(ends[1]);
+	return err;
+}
+
+static void an_end_that_comes_while_poll_looks_is_not_missed(void **state)
+{
+	(void)state;
+	assert_int_equal(wait_for_one(true, false), 0);
+	assert_int_equal(wait_for_one(false, true), 0);
+	assert_int_equal(wait_for_one(false, false), -ESRCH);
+}
+
 static void nothing_is_left_behind(void **state)
 {
 	size_t descriptors = count_descriptors(), mounts = count_mounts();
@@ -314,6 +369,7 @@ int main(void)
 		cmocka_unit_test(steps_of_the_dead_fail),
 		cmocka_unit_test(a_killed_process_is_an_error_cell),
 		cmocka_unit_test(a_hanging_process_is_an_error_cell),
+		cmocka_unit_test(an_end_that_comes_while_poll_looks_is_not_missed),
 		cmocka_unit_test(par_blocks_really_run_at_once),
 		cmocka_unit_test(nothing_is_left_behind),
 	};

@@ -183,6 +183,12 @@ int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advic
 int hf_wrprotect(struct hf_mm *mm, uint64_t addr, size_t len);
 
 /*
+ * The range is watched page by page from now on: faults make no folios smaller than a PMD there. A
+ * child is not watched. Errors: -EINVAL, -ENOMEM (a hole, or no memory).
+ */
+int hf_uffd_register(struct hf_mm *mm, uint64_t addr, size_t len);
+
+/*
  * Write tracking. Soft-dirty, as /proc/PID/clear_refs and pagemap: the bits of all pages are
  * cleared, and a store sets its page's again (hf_page_info.soft_dirty). Under the Linux policies a
  * writable page that looks pinned keeps its bit.

@@ -92,12 +92,23 @@ struct hf_policy {
 	 * it was not marked when it left: Linux goes past the swap cache then (5.19 to 6.18,
 	 * devices that do I/O at once). */
 	bool swap_in_owns_fresh;
+	/* A large folio that went out whole comes back as one, if only one address space names its
+	 * slots (6.12, devices that do I/O at once). */
+	bool swap_in_folios;
+	/* When a folio is taken apart, pages of zeros become the zeropage (6.12). */
+	bool split_drops_zeros;
+	/* A write to the huge zeropage gets a whole folio, not one small page (after 6.12). */
+	bool huge_zero_write_allocates;
 	/* A page stays in the swap cache after the last entry that named its slot is gone, and the
 	 * cache's reference makes a write fault copy it (5.9 to 5.17; 5.18 takes it out first). */
 	bool swap_cache_lingers;
-	/* MADV_PAGEOUT leaves a page alone whose folio, not only the page, is mapped by others
-	 * (6.15). */
-	bool pageout_spares_shared_folios;
+	/* May MADV_PAGEOUT take a large folio apart? A small page goes if nobody else maps it; a
+	 * page of a large folio is asked for first, or, where a PMD maps it, the folio's first
+	 * page. */
+	bool (*pageout_splits)(const struct hf_page *page);
+	/* MADV_PAGEOUT of all that a PMD maps leaves it alone if others, who map parts of it, used
+	 * them lately (up to 6.1). */
+	bool pageout_minds_use;
 	/* Linux has no exact count of a small page's pins, nor of those of one page of a large
 	 * folio: swap-out, migration and merging go by hf_page_maybe_pinned(). */
 	bool estimates_pins;
@@ -161,13 +172,17 @@ uint32_t hf_folio_pins(const struct hf_page *page);
 uint32_t hf_page_mapcount(const struct hf_page *page);     /* entries that map it */
 uint32_t hf_folio_mapcount(const struct hf_page *page);    /* entries that map its folio */
 uint32_t hf_folio_most_mapped(const struct hf_page *page); /* of the page with the most of them */
-bool hf_folio_maybe_shared(const struct hf_page *page);    /* by others than one mm; from 6.15 */
-uint32_t hf_page_swap_users(const struct hf_page *page);   /* entries that name its swap slot */
-bool hf_page_lingers(const struct hf_page *page);          /* see swap_cache_lingers */
-bool hf_page_exclusive(const struct hf_page *page);        /* PageAnonExclusive */
-bool hf_page_maybe_pinned(const struct hf_page *page);     /* Linux's estimate: 1024 bias of small
-							       pages, any pin of a large folio */
-bool hf_mm_has_pinned(const struct hf_mm *mm); /* MMF_HAS_PINNED: sticky, not inherited */
+uint32_t
+hf_folio_first_mapcount(const struct hf_page *page);  /* of the first page, by leaf entries */
+bool hf_folio_behind_pmd(const struct hf_page *page); /* one PMD at least maps it */
+size_t hf_folio_nr_pages(const struct hf_page *page);
+bool hf_folio_maybe_shared(const struct hf_page *page);  /* by others than one mm; from 6.15 */
+uint32_t hf_page_swap_users(const struct hf_page *page); /* entries that name its swap slot */
+bool hf_page_lingers(const struct hf_page *page);        /* see swap_cache_lingers */
+bool hf_page_exclusive(const struct hf_page *page);      /* PageAnonExclusive */
+bool hf_page_maybe_pinned(const struct hf_page *page);   /* Linux's estimate: 1024 bias of small
+							     pages, any pin of a large folio */
+bool hf_mm_has_pinned(const struct hf_mm *mm);           /* MMF_HAS_PINNED: sticky, not inherited */
 
 #ifdef __cplusplus
 }

@@ -36,6 +36,9 @@ const char *const hf_difference_names[] = {
  * not for reasons of its own. */
 #define NOT_OF_FOLIOS (1u << HF_H_MAP | 1u << HF_H_COLLAPSE)
 
+/* hugetlb pages are neither moved out nor mapped in parts. */
+#define NOT_OF_HUGETLB (1u << HF_H_SWAPOUT | 1u << HF_H_COLLAPSE | 1u << HF_H_SPLIT)
+
 enum { ENGINE, KERNEL };
 
 #define SLOTS (HF_HIST_MAX_PROCS * HF_HIST_MAX_PAGES)
@@ -63,6 +66,8 @@ struct equiv {
 	struct hf_equiv_result *result;
 	struct hf_target *engine, *kernel;
 	struct hf_hist_limits limits;
+	unsigned most_pages; /* of a history's buffer */
+	bool always_written;
 	struct timespec begin, last;
 	struct hf_equiv_found *found;
 	unsigned nr_found;
@@ -357,8 +362,8 @@ static void random_history(struct equiv *e, uint64_t number, struct hf_history *
 
 	random_next(&state);
 	e->limits.procs = 2 + below(&state, HF_HIST_MAX_PROCS - 1);
-	e->limits.pages = 1 + below(&state, HF_HIST_MAX_PAGES);
-	e->limits.written = below(&state, 2) || e->limits.kind != HF_KIND_BASE;
+	e->limits.pages = 1 + below(&state, e->most_pages);
+	e->limits.written = below(&state, 2) || e->always_written;
 	depth = 3 + below(&state, HF_HIST_MAX_DEPTH - 2);
 	*h = (struct hf_history){ .nr = 0 };
 	while (h->nr < depth) {
@@ -476,13 +481,11 @@ static void note(const struct equiv *e, const char *text)
 		e->o->note(e->o->arg, text);
 }
 
-/* A short history with the operation in it; a pin before, since that is in the way of some. */
+/* A short history with the operation in it. */
 static void probe_of(unsigned op, struct hf_history *h)
 {
 	h->nr = 0;
 	h->step[h->nr++] = (struct hf_hist_step){ .op = HF_H_WRITE };
-	if (op == HF_H_WRPROTECT)
-		h->step[h->nr++] = (struct hf_hist_step){ .op = HF_H_PIN_W };
 	h->step[h->nr++] = (struct hf_hist_step){ .op = (uint8_t)op };
 }
 
@@ -500,6 +503,11 @@ static int probe(struct equiv *e)
 	if (!err && (p.skipped || p.what == HF_DIFF_STATUS)) {
 		note(e, p.words);
 		return -ENOTSUP;
+	}
+	if (e->kernel->wrprotects_all && !(e->limits.without >> HF_H_WRPROTECT & 1)) {
+		e->limits.without |= 1u << HF_H_WRPROTECT;
+		note(e, "without 'wrprotect': it goes for all of a process (soft-dirty bits); "
+			"exact are Linux 6.7 and later with CONFIG_PTE_MARKER_UFFD_WP");
 	}
 	for (unsigned op = HF_H_WRPROTECT; op < HF_H_DEV_READ && !err; op++) {
 		if (e->limits.without >> op & 1 ||
@@ -590,22 +598,35 @@ static int all(struct equiv *e)
 	return err;
 }
 
+bool hf_equiv_kind_ok(enum hf_kind kind)
+{
+	return hf_hist_kind_ok(kind) || kind == HF_KIND_HUGETLB || kind == HF_KIND_ZEROPAGE ||
+	       kind == HF_KIND_HUGE_ZEROPAGE;
+}
+
+static void limit(struct equiv *e)
+{
+	enum hf_kind kind = e->o->kind;
+	bool hugetlb = kind == HF_KIND_HUGETLB;
+	bool folios = hf_kind_info(kind)->memory == HF_MEM_ANON && kind != HF_KIND_BASE;
+
+	e->limits = (struct hf_hist_limits){ .kind = kind, .real = true, .looked_at = true };
+	e->limits.without = e->o->without | NOT_REAL | (folios ? NOT_OF_FOLIOS : 0) |
+			    (hugetlb ? NOT_OF_HUGETLB : 0);
+	e->most_pages = hugetlb ? 1 : HF_HIST_MAX_PAGES;
+	e->always_written = folios;
+}
+
 int hf_equiv(struct hf_target *t, const struct hf_equiv_options *options,
 	     struct hf_equiv_result *result)
 {
-	struct equiv e = { .o = options,
-			   .result = result,
-			   .kernel = t,
-			   .limits = { .kind = options->kind,
-				       .without = options->without | NOT_REAL |
-						  (options->kind ? NOT_OF_FOLIOS : 0),
-				       .real = true,
-				       .looked_at = true } };
+	struct equiv e = { .o = options, .result = result, .kernel = t };
 	int err;
 
 	*result = (struct hf_equiv_result){ 0 };
 	if (t->ops->equiv)
 		return t->ops->equiv(t, options, result);
+	limit(&e);
 	e.engine = hf_target_engine(options->policy);
 	if (!e.engine)
 		return -EINVAL;

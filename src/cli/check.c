@@ -114,7 +114,7 @@ static bool take_option(struct options *o, int c, const char *arg)
 	case PAGES:
 		return hf_take_small_number("pages", arg, 1, HF_HIST_MAX_PAGES, &s->limits.pages);
 	case KIND:
-		return hf_take_hist_kind(arg, &s->limits.kind);
+		return hf_take_kind(arg, hf_hist_kind_ok, &s->limits.kind);
 	case DEPTH:
 		return hf_take_small_number("depth", arg, 1, HF_HIST_MAX_DEPTH, &s->depth);
 	case WITHOUT:

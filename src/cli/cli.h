@@ -46,7 +46,7 @@ bool hf_take_small_number(const char *what, const char *text, unsigned min, unsi
 			  unsigned *out);
 bool hf_take_policy(const char *text, const char **out);
 /* --kind: those that histories can be over. */
-bool hf_take_hist_kind(const char *text, enum hf_kind *out);
+bool hf_take_kind(const char *text, bool (*ok)(enum hf_kind kind), enum hf_kind *out);
 /* As many as --threads has by default. */
 unsigned hf_cpus(void);
 /* --emit: writes a file. -1 after a message. */

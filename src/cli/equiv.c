@@ -2,7 +2,6 @@
 /* holdfast equiv */
 #include "cli.h"
 
-#include "../check/history.h"
 #include "../image/image.h"
 #include "../scenario/equiv.h"
 
@@ -32,7 +31,9 @@ static void equiv_usage(FILE *to)
 	      "\n"
 	      "  --on KERNEL         here (default), a kernel image by path or name\n"
 	      "  --policy P          default: the rules of the kernel's era\n"
-	      "  --kind KIND         of memory: base (default), thp, large-16k to large-1m\n"
+	      "  --kind KIND         of memory: base (default), zeropage, thp, huge-zeropage, "
+	      "hugetlb,\n"
+	      "                      large-16k to large-1m\n"
 	      "  --count N           histories (1000)\n"
 	      "  --seed S            of the random choice (1); with --first N, from the N-th on\n"
 	      "  --differences N     ends after so many that are not alike (1)\n"
@@ -68,7 +69,7 @@ static bool take_option(struct options *o, int c, const char *arg)
 	case POLICY:
 		return hf_take_policy(arg, &o->equiv.policy);
 	case KIND:
-		return hf_take_hist_kind(arg, &o->equiv.kind);
+		return hf_take_kind(arg, hf_equiv_kind_ok, &o->equiv.kind);
 	case COUNT:
 		return hf_take_number("count", arg, 0, UINT64_MAX, &o->equiv.count);
 	case SEED:

@@ -45,15 +45,18 @@ bool hf_take_policy(const char *text, const char **out)
 	return false;
 }
 
-bool hf_take_hist_kind(const char *text, enum hf_kind *out)
+bool hf_take_kind(const char *text, bool (*ok)(enum hf_kind kind), enum hf_kind *out)
 {
 	for (int k = 0; k < HF_NR_KINDS; k++)
-		if (hf_hist_kind_ok(k) && !strcmp(text, hf_kind_name(k))) {
+		if (ok(k) && !strcmp(text, hf_kind_name(k))) {
 			*out = (enum hf_kind)k;
 			return true;
 		}
-	fprintf(stderr, "holdfast: --kind '%s': expected base, thp, or large-16k to large-1m\n",
-		text);
+	fprintf(stderr, "holdfast: --kind '%s': expected one of", text);
+	for (int k = 0; k < HF_NR_KINDS; k++)
+		if (ok(k))
+			fprintf(stderr, " %s", hf_kind_name(k));
+	fputc('\n', stderr);
 	return false;
 }
 

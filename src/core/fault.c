@@ -17,6 +17,7 @@ struct fault {
 	_Atomic uint64_t *ptep;
 	hf_pte pte; /* as read under ptl */
 	bool again; /* the entry changed, or is one step further: look at it once more */
+	bool small; /* what is out comes back page by page */
 };
 
 static void fault_lock(struct fault *f)
@@ -81,11 +82,16 @@ static bool folio_fits(const struct fault *f, unsigned order)
 	return true;
 }
 
+static bool may_have_folios(const struct fault *f)
+{
+	return f->vma->flags & HF_VM_HUGEPAGE && !(f->vma->flags & HF_VM_UFFD);
+}
+
 /* The largest folio that is enabled, fits, and can be had. */
 static struct hf_page *alloc_folio(const struct fault *f)
 {
 	struct hf_system *sys = f->mm->sys;
-	uint32_t orders = f->vma->flags & HF_VM_HUGEPAGE ? hf_ld(&sys->thp_orders, relaxed) : 0;
+	uint32_t orders = may_have_folios(f) ? hf_ld(&sys->thp_orders, relaxed) : 0;
 	struct hf_page *head;
 
 	for (unsigned order = HF_PMD_ORDER - 1; order; order--) {
@@ -360,13 +366,26 @@ static bool sole_owner(const struct hf_system *sys, const struct hf_page *page)
 	return hf_page_mapcount(page) == 1;
 }
 
+/* Of the entry of a page that came back. */
+static uint64_t flags_of_swapped(const struct fault *f, bool keep, bool write)
+{
+	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
+
+	if (keep && write)
+		return flags | hf_written_flags(f->vma);
+	flags |= f->pte & HF_PTE_TRACK;
+	if (keep && f->vma->prot & HF_PROT_WRITE && f->mm->sys->policy->has_mark &&
+	    !hf_pte_tracks(f->pte, hf_wants_soft_dirty(f->vma)))
+		flags |= HF_PTE_WRITE;
+	return flags;
+}
+
 /* ptl and the page lock are held, and the entry still names the slot. */
 /* True: a write keeps the page, which takes it out of the cache. */
 static bool map_swapped(struct fault *f, struct hf_page *page, size_t slot, bool own)
 {
 	struct hf_system *sys = f->mm->sys;
 	bool write = f->flags & HF_FAULT_FLAG_WRITE, keep = f->pte & HF_PTE_SWP_EXCLUSIVE;
-	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
 
 	hf_page_get(page);
 	hf_page_add_anon_rmap(page, f->vma, f->addr);
@@ -374,15 +393,110 @@ static bool map_swapped(struct fault *f, struct hf_page *page, size_t slot, bool
 	keep |= own || (write && sole_owner(sys, page));
 	if (keep && sys->policy->has_mark)
 		hf_or(&page->flags, HF_PG_EXCLUSIVE, relaxed);
-	if (keep && write)
-		flags |= hf_written_flags(f->vma);
-	else
-		flags |= f->pte & HF_PTE_TRACK;
-	if (keep && !write && f->vma->prot & HF_PROT_WRITE && sys->policy->has_mark &&
-	    !hf_pte_tracks(f->pte, hf_wants_soft_dirty(f->vma)))
-		flags |= HF_PTE_WRITE;
-	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(sys, page), flags), release);
+	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(sys, page), flags_of_swapped(f, keep, write)),
+	      release);
 	return keep && write;
+}
+
+/* Do all entries of the folio name slots, one after the other and alike in all else, of what left
+ * as a folio? ptl held. */
+static bool out_in_a_row(const struct fault *f, unsigned order)
+{
+	uint64_t start = folio_start(f, order), end = start + (HF_PAGE_SIZE << order);
+	const _Atomic uint64_t *entry = &f->table->entry[hf_pte_index(start)];
+	hf_pte first = hf_ld(entry, relaxed);
+
+	if (start < f->vma->start || end > f->vma->end || !hf_pte_swap(first))
+		return false;
+	for (uint64_t i = 1; i < 1u << order; i++)
+		if (hf_ld(entry + i, relaxed) != first + (i << HF_PTE_PFN_SHIFT))
+			return false;
+	return hf_swap_is_out_whole(f->mm->sys, hf_pte_slot(first), order);
+}
+
+/* The largest folio that what is out here can come back as. ptl held. */
+static unsigned order_of_swapped(const struct fault *f)
+{
+	struct hf_system *sys = f->mm->sys;
+	uint32_t orders = hf_ld(&sys->thp_orders, relaxed);
+
+	if (f->small || !sys->policy->swap_in_folios || !may_have_folios(f))
+		return 0;
+	for (unsigned order = HF_PMD_ORDER - 1; order; order--)
+		if (orders >> order & 1 && out_in_a_row(f, order))
+			return order;
+	return 0;
+}
+
+/* The slots are the caller's, too. */
+static struct hf_page *read_folio(const struct fault *f, unsigned order, size_t slot)
+{
+	struct hf_system *sys = f->mm->sys;
+	bool owns = sys->policy->swap_in_owns_fresh, fresh = true;
+	struct hf_page *head;
+
+	for (size_t i = 0; i < 1u << order && fresh; i++)
+		fresh = hf_swap_is_fresh(sys, slot + i) ||
+			(owns && slot + i != hf_pte_slot(f->pte));
+	head = fresh ? hf_folio_alloc(sys, order) : NULL;
+	for (size_t i = 0; head && i < 1u << order; i++)
+		if (sys->swap->read(sys->swap->ctx, slot + i, hf_page_data(sys, head + i))) {
+			hf_page_put(sys, head);
+			head = NULL;
+		}
+	return head;
+}
+
+/* ptl held. */
+static void map_folio_swapped(struct fault *f, struct hf_page *head, size_t slot)
+{
+	struct hf_system *sys = f->mm->sys;
+	unsigned nr = (unsigned)hf_folio_pages(head);
+	uint64_t start = folio_start(f, hf_folio_order(head));
+	bool keep = f->pte & HF_PTE_SWP_EXCLUSIVE || sys->policy->swap_in_owns_fresh;
+
+	hf_folio_set_anon(head, f->vma, start);
+	hf_ref_add(&head->counts, (nr - 1) * HF_COUNT_REF, relaxed);
+	for (unsigned i = 0; i < nr; i++) {
+		bool write = f->flags & HF_FAULT_FLAG_WRITE && start + i * HF_PAGE_SIZE == f->addr;
+
+		if (keep && sys->policy->has_mark)
+			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, relaxed);
+		hf_page_add_rmap(f->mm, head + i);
+		hf_st(&f->table->entry[hf_pte_index(start) + i],
+		      hf_mk_pte(hf_page_pfn(sys, head + i), flags_of_swapped(f, keep, write)),
+		      release);
+		hf_slot_put(sys, slot + i); /* the entry's */
+	}
+	hf_count(sys, HF_STAT_SWAP_IN, nr);
+}
+
+/* Called with ptl held; drops it. */
+static void swap_folio_fault(struct fault *f, unsigned order)
+{
+	struct hf_system *sys = f->mm->sys;
+	hf_pte orig = f->pte;
+	size_t nr = 1u << order,
+	       slot = hf_pte_slot(orig) - ((f->addr - folio_start(f, order)) >> HF_PAGE_SHIFT);
+	struct hf_page *head;
+
+	for (size_t i = 0; i < nr; i++)
+		hf_slot_get(sys, slot + i);
+	fault_unlock(f);
+	head = read_folio(f, order, slot);
+	fault_lock(f);
+	if (head && f->pte == orig && out_in_a_row(f, order)) {
+		map_folio_swapped(f, head, slot);
+		head = NULL;
+	} else {
+		f->small = true;
+	}
+	fault_unlock(f);
+	for (size_t i = 0; i < nr; i++)
+		hf_slot_put(sys, slot + i);
+	if (head)
+		hf_page_put(sys, head);
+	f->again = true;
 }
 
 /* Called with ptl held; drops it. */
@@ -426,8 +540,14 @@ static int fault_once(struct fault *f)
 		fault_unlock(f);
 		return f->vma->file ? file_fault(f) : anonymous_fault(f);
 	}
-	if (hf_pte_swap(f->pte))
-		return swap_fault(f);
+	if (hf_pte_swap(f->pte)) {
+		unsigned order = order_of_swapped(f);
+
+		if (!order)
+			return swap_fault(f);
+		swap_folio_fault(f, order);
+		return 0;
+	}
 	if (hf_pte_migration(f->pte)) {
 		fault_unlock(f);
 		f->again = true;

@@ -72,6 +72,7 @@ bool hf_folio_maybe_shared(const struct hf_page *page)
 
 struct move {
 	struct hf_page *was, *now;
+	bool drop; /* the zeropage does as well */
 };
 
 /* ptl and the anon_vma lock are held. */
@@ -102,6 +103,11 @@ static int thaw_one(const struct hf_family_entry *e, void *arg)
 	if (e->huge != HF_NOT_HUGE || !hf_pte_migration(pte) ||
 	    hf_pte_pfn(pte) != hf_page_pfn(sys, m->was))
 		return 0;
+	if (m->drop) {
+		pte = hf_pte_from_migration(pte, 0) & ~(HF_PTE_WRITE | HF_PTE_DIRTY);
+		hf_st(e->ptep, pte | HF_PTE_SPECIAL, release);
+		return 0;
+	}
 	hf_page_get(m->now);
 	hf_page_add_rmap(e->mm, m->now);
 	if (pte & HF_PTE_MIG_EXCLUSIVE)
@@ -157,7 +163,18 @@ static void take_apart(struct hf_page *head, size_t nr)
 	hf_st(&head->counts, HF_COUNT_REF, release);
 }
 
-static int split_locked(struct hf_system *sys, struct hf_page *page, struct hf_anon_vma *av)
+static bool is_zero(struct hf_system *sys, const struct hf_page *page)
+{
+	const uint8_t *byte = hf_page_data(sys, page);
+	size_t i = 0;
+
+	while (i < HF_PAGE_SIZE && !byte[i])
+		i++;
+	return i == HF_PAGE_SIZE;
+}
+
+static int split_locked(struct hf_system *sys, struct hf_page *page, struct hf_anon_vma *av,
+			bool drop_zeros)
 {
 	struct hf_page *head = hf_folio(page);
 	size_t nr = hf_folio_pages(head), frozen = 0;
@@ -171,8 +188,12 @@ static int split_locked(struct hf_system *sys, struct hf_page *page, struct hf_a
 		err = -HF_EBUSY;
 	if (!err)
 		take_apart(head, nr);
-	for (size_t i = 0; i < frozen; i++)
-		hf_thaw_page(av, index + i, head + i, head + i);
+	for (size_t i = 0; i < frozen; i++) {
+		struct move m = { .was = head + i, .now = head + i };
+
+		m.drop = !err && drop_zeros && is_zero(sys, head + i);
+		hf_anon_vma_walk(av, index + i, thaw_one, &m);
+	}
 	/* what nothing maps is free now */
 	for (size_t i = 0; i < nr && !err; i++) {
 		if (head + i == page)
@@ -183,7 +204,7 @@ static int split_locked(struct hf_system *sys, struct hf_page *page, struct hf_a
 	return err;
 }
 
-int hf_folio_split(struct hf_system *sys, struct hf_page *page)
+int hf_folio_split(struct hf_system *sys, struct hf_page *page, bool drop_zeros)
 {
 	struct hf_page *head = hf_folio(page);
 	struct hf_anon_vma *av;
@@ -195,7 +216,7 @@ int hf_folio_split(struct hf_system *sys, struct hf_page *page)
 	av = hf_page_get_anon_vma(sys, head);
 	if (!av)
 		return -HF_EBUSY;
-	err = split_locked(sys, page, av);
+	err = split_locked(sys, page, av, drop_zeros);
 	hf_anon_vma_put(av);
 	return err;
 }

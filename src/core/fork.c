@@ -362,6 +362,7 @@ static int fork_vma(struct fork *f, struct hf_vma *vma)
 	if (err || !copies_tables(vma))
 		return err;
 	f->child_vma = hf_vma_find(f->child, vma->start);
+	f->child_vma->flags &= ~HF_VM_UFFD;
 	return hf_for_each_leaf(f->parent, vma->start, vma->end, &fork_walk, f);
 }
 

@@ -144,7 +144,7 @@ static hf_pte own_pmd(const struct huge_fault *f, uint64_t pfn)
 }
 
 /* ptl held, and nothing is mapped. */
-static void map_new_folio(struct huge_fault *f, struct hf_page *head, struct hf_table *leaf)
+static void map_new_folio(struct huge_fault *f, struct hf_page *head)
 {
 	struct hf_system *sys = f->mm->sys;
 	hf_pte pmd;
@@ -159,7 +159,6 @@ static void map_new_folio(struct huge_fault *f, struct hf_page *head, struct hf_
 	} else {
 		pmd = own_pmd(f, hf_page_pfn(sys, head)) | HF_PTE_SPECIAL;
 	}
-	hf_deposit(f->table, leaf);
 	hf_st(f->pmdp, pmd, release);
 }
 
@@ -178,8 +177,10 @@ static int huge_anonymous_fault(struct huge_fault *f)
 	if (head) {
 		hf_mutex_lock(sys, &f->table->ptl);
 		mapped = !hf_ld(f->pmdp, relaxed);
-		if (mapped)
-			map_new_folio(f, head, leaf);
+		if (mapped) {
+			hf_deposit(f->table, leaf);
+			map_new_folio(f, head);
+		}
 		hf_mutex_unlock(sys, &f->table->ptl);
 	}
 	if (!mapped && head && own)
@@ -187,6 +188,30 @@ static int huge_anonymous_fault(struct huge_fault *f)
 	if (!mapped && leaf)
 		hf_table_free(leaf);
 	return mapped ? 0 : head ? HF_HUGE_AGAIN : HF_HUGE_LEAF;
+}
+
+/* A PMD maps the huge zeropage, and somebody wants a page of his own. False: one small page does.
+ */
+static bool replace_huge_zero(struct huge_fault *f, hf_pte pmd)
+{
+	struct hf_system *sys = f->mm->sys;
+	struct hf_page *head = hf_folio_alloc(sys, HF_PMD_ORDER);
+	bool same;
+
+	if (!head)
+		return false;
+	hf_fill(hf_page_data(sys, head), 0, HF_PMD_SIZE);
+	hf_mutex_lock(sys, &f->table->ptl);
+	same = hf_pte_same_mapping(hf_ld(f->pmdp, relaxed), pmd);
+	if (same) {
+		hf_xchg(f->pmdp, 0, seq_cst);
+		hf_tlb_flush(f->mm);
+		map_new_folio(f, head);
+	}
+	hf_mutex_unlock(sys, &f->table->ptl);
+	if (!same)
+		hf_page_put(sys, head);
+	return true;
 }
 
 /* ptl held, may be dropped for a while. True: dealt with, or changed meanwhile. */
@@ -271,5 +296,10 @@ int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 	pmd = hf_ld(f.pmdp, acquire);
 	if (!pmd && fits(&f))
 		return huge_anonymous_fault(&f);
-	return pmd && hf_pmd_huge(pmd) ? huge_present_fault(&f) : HF_HUGE_LEAF;
+	if (!pmd || !hf_pmd_huge(pmd))
+		return HF_HUGE_LEAF;
+	if (hf_pte_special(pmd) && wants_own_page(&f) &&
+	    f.mm->sys->policy->huge_zero_write_allocates && replace_huge_zero(&f, pmd))
+		return HF_HUGE_AGAIN;
+	return huge_present_fault(&f);
 }

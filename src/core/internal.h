@@ -98,6 +98,7 @@ struct hf_anon_vma {
 #define HF_VM_SHARED (1u << 4)
 #define HF_VM_MERGEABLE (1u << 5)
 #define HF_VM_TRACK_SOFTDIRTY (1u << 6) /* soft-dirty bits were cleared */
+#define HF_VM_UFFD (1u << 7)            /* userfaultfd watches it; children are not watched */
 
 #define HF_KSM_BUCKETS 256
 
@@ -184,6 +185,7 @@ enum hf_stat {
 struct hf_swap_slot {
 	uint32_t count;       /* users; 0: free */
 	struct hf_page *page; /* the swap cache */
+	uint8_t order;        /* of the folio that the page was one of when it left */
 };
 
 struct hf_system {
@@ -517,9 +519,10 @@ int hf_freeze_page(struct hf_anon_vma *av, struct hf_page *page);
 void hf_thaw_page(struct hf_anon_vma *av, uint64_t index, struct hf_page *was, struct hf_page *now);
 /* Splits the PMDs that map the folio. The caller holds the family. */
 void hf_folio_split_pmds(struct hf_anon_vma *av, struct hf_page *head);
-/* Makes small pages of a folio. The caller holds the lock and one reference of the folio, and then
- * those of `page`. -EBUSY: somebody else holds it. */
-int hf_folio_split(struct hf_system *sys, struct hf_page *page);
+/* Makes small pages of a folio, or the zeropage of those of zeros (drop_zeros). The caller holds
+ * the lock and one reference of the folio, and then those of `page`. -EBUSY: somebody else holds
+ * it. */
+int hf_folio_split(struct hf_system *sys, struct hf_page *page, bool drop_zeros);
 /* Books of who maps a folio, at owner_lock. */
 void hf_owner_add(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
 void hf_owner_remove(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
@@ -623,6 +626,9 @@ void hf_vma_remove(struct hf_mm *mm, size_t index);
 void hf_vma_set_end(struct hf_vma *vma, uint64_t end);
 /* Joins neighbours in and around [start, end) that are one mapping again. */
 void hf_vma_merge(struct hf_mm *mm, uint64_t start, uint64_t end);
+/* For all of a range, splitting and merging VMAs. -ENOMEM: it has holes, or no memory; what is
+ * mapped has the flags unless there was none. mmap_lock (write). */
+int hf_vma_set_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear, unsigned set);
 /* Start of a free range of len bytes, 0 if there is none. */
 uint64_t hf_vma_gap(const struct hf_mm *mm, size_t len);
 /* True when [start, end) has no hole. */
@@ -681,6 +687,10 @@ void hf_slot_put(struct hf_system *sys, size_t slot);
 int hf_swap_page(struct hf_system *sys, size_t slot, struct hf_page **page);
 /* Will it be read for the only entry that names it? */
 bool hf_swap_is_fresh(struct hf_system *sys, size_t slot);
+/* The slot's page left as one of a folio of that order. */
+void hf_slot_note_order(struct hf_system *sys, size_t slot, unsigned order);
+/* Did the pages of 2^order slots leave as a folio's, and is none of them in memory? */
+bool hf_swap_is_out_whole(struct hf_system *sys, size_t slot, unsigned order);
 /* Takes a clean page that nobody else holds out of the cache. Page lock held. */
 bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page);
 /* Puts another page into an old one's place in the cache, if it is there. False, and nothing is

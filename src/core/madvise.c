@@ -2,8 +2,7 @@
 /* madvise: dropping and populating pages, and what forks and faults do with a range. */
 #include "internal.h"
 
-static int set_vma_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear,
-			 unsigned set)
+int hf_vma_set_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear, unsigned set)
 {
 	int err = hf_vma_split(mm, start);
 
@@ -41,22 +40,22 @@ static int advise_vmas(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_a
 
 	switch (advice) {
 	case HF_MADV_DONTFORK:
-		return set_vma_flags(mm, start, end, 0, HF_VM_DONTCOPY);
+		return hf_vma_set_flags(mm, start, end, 0, HF_VM_DONTCOPY);
 	case HF_MADV_DOFORK:
-		return set_vma_flags(mm, start, end, HF_VM_DONTCOPY, 0);
+		return hf_vma_set_flags(mm, start, end, HF_VM_DONTCOPY, 0);
 	case HF_MADV_WIPEONFORK:
-		return set_vma_flags(mm, start, end, 0, HF_VM_WIPEONFORK);
+		return hf_vma_set_flags(mm, start, end, 0, HF_VM_WIPEONFORK);
 	case HF_MADV_HUGEPAGE:
-		return set_vma_flags(mm, start, end, 0, HF_VM_HUGEPAGE);
+		return hf_vma_set_flags(mm, start, end, 0, HF_VM_HUGEPAGE);
 	case HF_MADV_NOHUGEPAGE:
-		return set_vma_flags(mm, start, end, HF_VM_HUGEPAGE, 0);
+		return hf_vma_set_flags(mm, start, end, HF_VM_HUGEPAGE, 0);
 	case HF_MADV_MERGEABLE:
-		return set_vma_flags(mm, start, end, 0, HF_VM_MERGEABLE);
+		return hf_vma_set_flags(mm, start, end, 0, HF_VM_MERGEABLE);
 	case HF_MADV_UNMERGEABLE:
 		err = unmerge(mm, start, end);
-		return err ? err : set_vma_flags(mm, start, end, HF_VM_MERGEABLE, 0);
+		return err ? err : hf_vma_set_flags(mm, start, end, HF_VM_MERGEABLE, 0);
 	default:
-		return set_vma_flags(mm, start, end, HF_VM_WIPEONFORK, 0);
+		return hf_vma_set_flags(mm, start, end, HF_VM_WIPEONFORK, 0);
 	}
 }
 

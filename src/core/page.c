@@ -65,6 +65,21 @@ uint32_t hf_folio_most_mapped(const struct hf_page *page)
 	return most;
 }
 
+uint32_t hf_folio_first_mapcount(const struct hf_page *page)
+{
+	return hf_ld(&hf_folio(page)->mapcount, relaxed);
+}
+
+bool hf_folio_behind_pmd(const struct hf_page *page)
+{
+	return hf_ld(&hf_folio(page)->entire_mapcount, relaxed);
+}
+
+size_t hf_folio_nr_pages(const struct hf_page *page)
+{
+	return hf_folio_pages(page);
+}
+
 bool hf_page_lingers(const struct hf_page *page)
 {
 	return hf_ld(&page->flags, relaxed) & HF_PG_LINGERS;

@@ -235,6 +235,19 @@ static int uffd_wp_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr,
 	return 0;
 }
 
+int hf_uffd_register(struct hf_mm *mm, uint64_t addr, size_t len)
+{
+	int err;
+
+	len = hf_page_align(len);
+	if (!hf_range_ok(addr, len))
+		return -HF_EINVAL;
+	hf_mmap_write_lock(mm);
+	err = hf_vma_set_flags(mm, addr, addr + len, 0, HF_VM_UFFD);
+	hf_mmap_write_unlock(mm);
+	return err;
+}
+
 int hf_uffd_writeprotect(struct hf_mm *mm, uint64_t addr, size_t len, bool protect)
 {
 	static const struct hf_walk walk = { .leaf = uffd_wp_leaf, .huge = uffd_wp_huge };

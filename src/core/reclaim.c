@@ -79,7 +79,7 @@ static int swap_out_locked(struct hf_system *sys, struct hf_page *page, bool spa
 	int err;
 
 	if (hf_folio_order(page)) {
-		err = hf_folio_split(sys, page);
+		err = hf_folio_split(sys, page, false);
 		if (err)
 			return err;
 	}
@@ -220,23 +220,120 @@ void hf_free_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 	hf_tlb_flush(mm);
 }
 
-/* Advice does not move out what others use. */
-static bool is_own(const struct hf_page *page, const struct hf_policy *policy)
+static bool is_behind_pmd(struct hf_mm *mm, uint64_t addr)
 {
-	if (policy->pageout_spares_shared_folios && hf_folio_order(page))
-		return !hf_folio_maybe_shared(page);
-	return hf_page_mapcount(page) == 1;
+	struct hf_table *table = hf_pmd_table(mm, addr);
+
+	return table && hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), acquire));
 }
 
+/* Makes the page one that can be moved out by itself. The folio is taken apart even if the page
+ * then stays. */
+static bool split_for_pageout(struct hf_mm *mm, uint64_t addr, struct hf_page *page,
+			      bool goes_whole)
+{
+	struct hf_page *asked = is_behind_pmd(mm, addr) ? hf_folio(page) : page;
+	int err = -HF_EBUSY;
+
+	if (!hf_folio_order(page))
+		return true;
+	if (hf_page_hugetlb(page) || !mm->sys->policy->pageout_splits(asked) ||
+	    !hf_page_trylock(page))
+		return false;
+	if (hf_folio_order(page))
+		err = hf_folio_split(mm->sys, page,
+				     mm->sys->policy->split_drops_zeros && !goes_whole);
+	hf_page_unlock(page);
+	return !err;
+}
+
+struct use {
+	const struct hf_mm *but;
+	uint64_t pfn;
+	bool found;
+};
+
+/* Looking makes it old. */
+static int look_for_use(const struct hf_family_entry *e, void *arg)
+{
+	struct use *use = arg;
+	hf_pte pte = hf_ld(e->ptep, relaxed);
+
+	if (e->mm != use->but && e->huge == HF_NOT_HUGE && hf_pte_present(pte) &&
+	    hf_pte_pfn(pte) == use->pfn)
+		use->found |= (hf_and(e->ptep, ~HF_PTE_YOUNG, relaxed) & HF_PTE_YOUNG) != 0;
+	return 0;
+}
+
+/* Did another address space use a page of the folio since this was last asked? */
+static bool others_used(struct hf_mm *mm, struct hf_page *page)
+{
+	struct hf_page *head = hf_folio(page);
+	struct use use = { .but = mm, .pfn = hf_page_pfn(mm->sys, head) };
+	struct hf_anon_vma *av;
+
+	if (hf_folio_mapcount(head) == 1)
+		return false;
+	av = hf_page_get_anon_vma(mm->sys, head);
+	for (size_t i = 0; av && i < hf_folio_pages(head); i++, use.pfn++)
+		hf_anon_vma_walk(av, head->index + i, look_for_use, &use);
+	if (av)
+		hf_anon_vma_put(av);
+	return use.found;
+}
+
+/* All that a PMD maps goes at once, if it goes. */
+static bool stays_whole(struct hf_mm *mm, uint64_t addr, uint64_t end, struct hf_page *page)
+{
+	return mm->sys->policy->pageout_minds_use && !(addr & ~HF_PMD_MASK) &&
+	       end - addr >= HF_PMD_SIZE && is_behind_pmd(mm, addr) && others_used(mm, page);
+}
+
+/* The page at the beginning of a folio that is in the range and this address space's alone. */
+static unsigned order_going_whole(struct hf_mm *mm, uint64_t addr, uint64_t end,
+				  const struct hf_page *page)
+{
+	unsigned order = hf_folio_order(page);
+
+	if (!mm->sys->policy->swap_in_folios || hf_folio(page) != page ||
+	    end - addr < HF_PAGE_SIZE << order)
+		return 0;
+	return hf_folio_mapcount(page) == (is_behind_pmd(mm, addr) ? 1 : 1u << order) ? order : 0;
+}
+
+static void note_order(struct hf_mm *mm, uint64_t addr, unsigned order)
+{
+	struct hf_table *leaf = hf_leaf(mm, addr);
+	hf_pte pte;
+
+	hf_mutex_lock(mm->sys, &leaf->ptl);
+	pte = hf_ld(&leaf->entry[hf_pte_index(addr)], relaxed);
+	if (hf_pte_swap(pte))
+		hf_slot_note_order(mm->sys, hf_pte_slot(pte), order);
+	hf_mutex_unlock(mm->sys, &leaf->ptl);
+}
+
+/* Advice does not move out what others use. */
 void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
+	uint64_t whole_until = start;
+	unsigned order = 0;
+
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
 		struct hf_page *page = hf_page_at(mm, addr);
 
 		if (!page)
 			continue;
-		if (is_own(page, mm->sys->policy))
-			hf_swap_out(mm->sys, page, false);
+		if (hf_folio_order(page)) {
+			order = order_going_whole(mm, addr, end, page);
+			whole_until = addr + (order ? HF_PAGE_SIZE << order : 0);
+		}
+		if (stays_whole(mm, addr, end, page))
+			addr += HF_PMD_SIZE - HF_PAGE_SIZE;
+		else if (split_for_pageout(mm, addr, page, addr < whole_until) &&
+			 hf_page_mapcount(page) == 1 && !hf_swap_out(mm->sys, page, false) &&
+			 addr < whole_until)
+			note_order(mm, addr, order);
 		hf_page_put(mm->sys, page);
 	}
 }

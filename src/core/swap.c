@@ -60,6 +60,7 @@ int hf_slot_hold(struct hf_system *sys, struct hf_page *page, size_t *slot)
 		hf_page_get(page);
 		set_page(sys, *slot, page);
 		set_count(sys, *slot, 1);
+		sys->slots[*slot].order = 0;
 		hf_or(&page->flags, HF_PG_DIRTY, relaxed); /* the slot has other contents */
 		hf_and(&page->flags, ~HF_PG_LINGERS, relaxed);
 	} else {
@@ -116,6 +117,24 @@ bool hf_swap_is_fresh(struct hf_system *sys, size_t slot)
 	fresh = !sys->slots[slot].page && sys->slots[slot].count == 2;
 	hf_mutex_unlock(sys, &sys->swap_lock);
 	return fresh;
+}
+
+void hf_slot_note_order(struct hf_system *sys, size_t slot, unsigned order)
+{
+	hf_mutex_lock(sys, &sys->swap_lock);
+	sys->slots[slot].order = (uint8_t)order;
+	hf_mutex_unlock(sys, &sys->swap_lock);
+}
+
+bool hf_swap_is_out_whole(struct hf_system *sys, size_t slot, unsigned order)
+{
+	bool whole = true;
+
+	hf_mutex_lock(sys, &sys->swap_lock);
+	for (size_t i = slot; i < slot + (1u << order); i++)
+		whole &= !sys->slots[i].page && sys->slots[i].order >= order;
+	hf_mutex_unlock(sys, &sys->swap_lock);
+	return whole;
 }
 
 /* False: somebody else was first. */

@@ -4,12 +4,11 @@
 
 #include "../scenario/target.h"
 #include "gup_test.h"
-#include "pages.h"
+#include "wrprotect.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/gup.h>
-#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -31,9 +30,6 @@
 /* Newer than Debian 12's headers. */
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
-#endif
-#ifndef UFFD_FEATURE_WP_ASYNC
-#define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
 
 /* ---- accesses that may fault ---- */
@@ -282,91 +278,6 @@ static int do_shape(const struct hf_stage *stage, struct hf_call_box *box)
 	return err;
 }
 
-/* One userfaultfd a process; a fork does not hand it down. */
-static int wp_descriptor(void)
-{
-	static int fd = -1;
-	static pid_t owner;
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC };
-
-	if (fd >= 0 && owner == getpid())
-		return fd;
-	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-	if (fd < 0)
-		return -errno;
-	if (ioctl(fd, UFFDIO_API, &api)) {
-		close(fd);
-		fd = -1;
-		return -ENOSYS;
-	}
-	owner = getpid();
-	return fd;
-}
-
-/* Is a page of the range there and soft-dirty? */
-static bool any_soft_dirty(uint64_t addr, size_t len)
-{
-	const uint64_t both = HF_PAGEMAP_PRESENT | HF_PAGEMAP_SOFT_DIRTY;
-	uint64_t entry;
-
-	for (size_t at = 0; at < len; at += HF_PAGE_SIZE)
-		if (!hf_kernel_pagemap(getpid(), addr + at, &entry) && (entry & both) == both)
-			return true;
-	return false;
-}
-
-/* Without CONFIG_MEM_SOFT_DIRTY the kernel takes the request and does nothing. */
-static bool has_soft_dirty(void)
-{
-	static volatile char page[2 * HF_PAGE_SIZE];
-	uint64_t addr = ((uintptr_t)page + HF_PAGE_SIZE - 1) & HF_PAGE_MASK;
-
-	*(volatile char *)pointer(addr) = 1;
-	return any_soft_dirty(addr, HF_PAGE_SIZE);
-}
-
-/* Write-protects all of the process, but leaves out pinned pages whose entries are writable
- * (Linux 5.11). */
-static int clear_soft_dirty(uint64_t addr, size_t len, char *reason)
-{
-	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC), err;
-
-	if (fd < 0)
-		return -errno;
-	err = write(fd, "4", 1) == 1 ? 0 : -errno;
-	close(fd);
-	if (!err && any_soft_dirty(addr, len)) {
-		snprintf(reason, HF_REASON_LEN,
-			 "wrprotect by soft-dirty bits leaves pinned pages writable, and "
-			 "userfaultfd's asynchronous write-protection needs Linux 6.7 and "
-			 "CONFIG_PTE_MARKER_UFFD_WP");
-		return HF_OBS_SKIP;
-	}
-	return err;
-}
-
-static int do_wrprotect(uint64_t addr, size_t len, char *reason)
-{
-	struct uffdio_range range = { .start = addr, .len = len };
-	struct uffdio_register reg = { .range = range, .mode = UFFDIO_REGISTER_MODE_WP };
-	struct uffdio_writeprotect wp = { .range = range, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
-	int fd = wp_descriptor();
-
-	if (fd < 0 && has_soft_dirty())
-		return clear_soft_dirty(addr, range.len, reason);
-	if (fd < 0) {
-		snprintf(reason, HF_REASON_LEN,
-			 "wrprotect needs userfaultfd with asynchronous write-protection (Linux "
-			 "6.7, "
-			 "vm.unprivileged_userfaultfd or root) or CONFIG_MEM_SOFT_DIRTY: %s",
-			 strerror(-fd));
-		return HF_OBS_SKIP;
-	}
-	if (ioctl(fd, UFFDIO_REGISTER, &reg))
-		return -errno;
-	return result(ioctl(fd, UFFDIO_WRITEPROTECT, &wp));
-}
-
 /* ---- other processes' memory ---- */
 
 static int whole(ssize_t done, size_t len)
@@ -553,7 +464,7 @@ int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t add
 	case HF_V_ADVISE:
 		return do_advise(st, addr, len, reason);
 	case HF_V_WRPROTECT:
-		return do_wrprotect(addr, len, reason);
+		return hf_kernel_wrprotect(addr, len, reason);
 	case HF_V_MERGE:
 		return result(madvise(pointer(addr), len, MADV_MERGEABLE));
 	case HF_V_SPLIT:

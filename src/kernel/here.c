@@ -9,6 +9,7 @@
 #include "pages.h"
 #include "run.h"
 #include "settings.h"
+#include "wrprotect.h"
 
 #include <errno.h>
 #include <holdfast/mm.h>
@@ -257,6 +258,7 @@ struct hf_target *hf_target_here(char *err, size_t len)
 	h->t.name = "here";
 	h->t.expect = hf_kernel_era(version);
 	h->t.rules = hf_kernel_rules(version);
+	h->t.wrprotects_all = !hf_wrprotect_is_exact();
 	h->powers = (struct hf_powers){ .direct_io_pins = version >= 605,
 					.gup_test = hf_gup_test_there() };
 	snprintf(h->t.detail, sizeof(h->t.detail), "%.20s %.60s %.40s", uts.sysname, uts.release,

@@ -87,6 +87,15 @@ static int serve_files(struct hf_here_run *r, const struct pollfd *fds, const in
 	return 0;
 }
 
+/* The process is gone. poll() looks at one after the other, so what it did last may have come
+ * behind its back: an answer before the end, or the end itself if that is what is waited for. */
+static int what_came(struct pollfd *fds)
+{
+	if (poll(fds, 2, 0) < 0)
+		return -errno;
+	return fds[0].revents ? 0 : fds[1].revents ? 1 : -ESRCH;
+}
+
 int hf_wait_for(struct hf_here_run *r, int proc, int fd, int other, const struct hf_fuse *held)
 {
 	int64_t end = now_ms() + STEP_LIMIT_MS;
@@ -119,7 +128,7 @@ int hf_wait_for(struct hf_here_run *r, int proc, int fd, int other, const struct
 		if (fds[1].revents)
 			return 1;
 		if (fds[2].revents)
-			return -ESRCH;
+			return what_came(fds);
 		err = serve_files(r, fds + 3, wires, nr);
 		if (err)
 			return err;

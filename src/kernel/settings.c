@@ -39,7 +39,9 @@ long hf_read_number(const char *path)
 {
 	char text[32];
 
-	return read_text(path, text, sizeof(text)) ? strtol(text, NULL, 10) : -1;
+	/* counts that went below zero (resv_hugepages does, after a fork copied what was pinned)
+	 * read as huge */
+	return read_text(path, text, sizeof(text)) ? (long)strtoul(text, NULL, 10) : -1;
 }
 
 /* "always [madvise] never" is madvise. */
@@ -154,6 +156,9 @@ void hf_settings_without_noise(struct hf_settings *s)
 	/* pages beside one that is read from swap would be read with it */
 	if (!s->quiet)
 		set(s, "/proc/sys/vm/page-cluster", "0");
+	/* and pages would be moved to make room for large folios (Linux 5.9) */
+	if (!s->quiet)
+		set(s, "/proc/sys/vm/compaction_proactiveness", "0");
 	s->quiet = true;
 }
 

@@ -26,6 +26,11 @@ bool hf_reuse_never(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_reuse_owned_folio(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_reuse_unshared_page(const struct hf_mm *mm, const struct hf_page *page);
 
+/* pageout.c: may MADV_PAGEOUT take a large folio apart? */
+bool hf_pageout_mapped_once(const struct hf_page *page);
+bool hf_pageout_not_likely_shared(const struct hf_page *page);
+bool hf_pageout_unshared(const struct hf_page *page);
+
 /* gup.c: what a read-only GUP does with a page that a store could move away from, and what requests
  * turn into */
 enum hf_gup_action hf_gup_take(const struct hf_gup_view *view);

@@ -38,8 +38,8 @@
 	.has_mark = true, .mprotect_upgrades = true, .fork_one_instant = true,                     \
 	.may_reuse = hf_reuse_refcount, .large_reuse = hf_reuse_unshared_page,                     \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_folio_refcount,           \
-	.hugetlb_fork_copies = true, .refuses_longterm_file_writes = true,                         \
-	.users = USERS_DIRECT_PIN
+	.hugetlb_fork_copies = true, .pageout_splits = hf_pageout_mapped_once,                     \
+	.refuses_longterm_file_writes = true, .users = USERS_DIRECT_PIN
 
 static const struct hf_policy policies[] = {
 	{
@@ -55,6 +55,8 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_mapped_once,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.pageout_splits = hf_pageout_mapped_once,
+		.pageout_minds_use = true,
 		.gup_read = hf_gup_take,
 		.users = USERS_BEFORE_PIN,
 	},
@@ -70,6 +72,8 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_mapped_once,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.pageout_splits = hf_pageout_mapped_once,
+		.pageout_minds_use = true,
 		.gup_read = hf_gup_force_write,
 		.users = USERS_DIRECT_GET,
 	},
@@ -85,6 +89,8 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_folio_refcount,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.pageout_splits = hf_pageout_mapped_once,
+		.pageout_minds_use = true,
 		.gup_read = hf_gup_take,
 		.users = USERS_DIRECT_GET,
 	},
@@ -102,6 +108,8 @@ static const struct hf_policy policies[] = {
 		.huge_reuse = hf_reuse_folio_refcount,
 		.hugetlb_reuse = hf_reuse_mapped_once,
 		.hugetlb_fork_copies = true,
+		.pageout_splits = hf_pageout_mapped_once,
+		.pageout_minds_use = true,
 		.gup_read = hf_gup_take,
 		.users = USERS_DIRECT_GET,
 	},
@@ -112,6 +120,8 @@ static const struct hf_policy policies[] = {
 		LINUX_EXCLUSIVE,
 		.collapse_needs_write = true,
 		.large_reuse = hf_reuse_never,
+		.pageout_splits = hf_pageout_mapped_once,
+		.pageout_minds_use = true,
 		.gup_read = hf_gup_unshare_anon,
 		.users = USERS_DIRECT_GET,
 	},
@@ -122,6 +132,9 @@ static const struct hf_policy policies[] = {
 		.refuses_longterm_file_writes = true,
 		.collapse_needs_write = true,
 		.large_reuse = hf_reuse_never,
+		.pageout_splits = hf_pageout_not_likely_shared,
+		.split_drops_zeros = true,
+		.swap_in_folios = true,
 		.gup_read = hf_gup_unshare_longterm,
 		.users = USERS_DIRECT_PIN,
 	},
@@ -131,7 +144,10 @@ static const struct hf_policy policies[] = {
 		LINUX_EXCLUSIVE,
 		.refuses_longterm_file_writes = true,
 		.large_reuse = hf_reuse_owned_folio,
-		.pageout_spares_shared_folios = true,
+		.pageout_splits = hf_pageout_unshared,
+		.split_drops_zeros = true,
+		.huge_zero_write_allocates = true,
+		.swap_in_folios = true,
 		.gup_read = hf_gup_unshare_longterm,
 		.users = USERS_DIRECT_PIN,
 	},
@@ -202,6 +218,7 @@ static const struct hf_policy policies[] = {
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
 		.hugetlb_fork_copies = true,
+		.pageout_splits = hf_pageout_mapped_once,
 		.gup_read = hf_gup_wire_longterm,
 		.users = USERS_DIRECT_PIN,
 	},
@@ -233,7 +250,10 @@ static const struct hf_policy refinements[] = {
 		LINUX_EXCLUSIVE_CACHED,
 		.refuses_longterm_file_writes = true,
 		.large_reuse = hf_reuse_owned_folio,
-		.pageout_spares_shared_folios = true,
+		.pageout_splits = hf_pageout_unshared,
+		.split_drops_zeros = true,
+		.huge_zero_write_allocates = true,
+		.swap_in_folios = true,
 		.gup_read = hf_gup_unshare_longterm,
 		.users = USERS_DIRECT_PIN,
 	},

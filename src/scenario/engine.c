@@ -96,6 +96,15 @@ static int step_split(const struct hf_engine_run *r, struct hf_mm *mm, uint64_t 
 	return err;
 }
 
+/* Of folios, userfaultfd's way shows: it watches the range from then on. */
+static int step_wrprotect(const struct hf_engine_run *r, struct hf_mm *mm, uint64_t addr,
+			  size_t len)
+{
+	int err = r->kind->order ? hf_uffd_register(mm, addr, len) : 0;
+
+	return err ? err : hf_wrprotect(mm, addr, len);
+}
+
 static int step_fork(struct hf_engine_run *r, const struct hf_step *st)
 {
 	int err = hf_mm_fork(r->mm[st->proc], &r->mm[st->child]);
@@ -319,7 +328,7 @@ static int do_step(struct hf_engine_run *r, const struct hf_step *st, struct hf_
 	case HF_V_REMAP:
 		return hf_engine_remap(r, st, obs);
 	case HF_V_WRPROTECT:
-		return hf_wrprotect(mm, addr, reach);
+		return step_wrprotect(r, mm, addr, reach);
 	case HF_V_SWAPOUT:
 		return hf_madvise(mm, addr, reach, HF_MADV_PAGEOUT);
 	case HF_V_MIGRATE:

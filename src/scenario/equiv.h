@@ -54,6 +54,8 @@ struct hf_equiv_result {
 	double seconds;
 };
 
+/* Memory that engine and kernel both have, and that histories can be about. */
+bool hf_equiv_kind_ok(enum hf_kind kind);
 /* Runs the histories on the policy and on `t`. 0, or negative errno: -ENOMEM, -EINVAL (policy),
  * -ENOTSUP (`t` cannot be looked into; a note says why), -EINTR (`stop`). */
 int hf_equiv(struct hf_target *t, const struct hf_equiv_options *options,

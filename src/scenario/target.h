@@ -73,11 +73,12 @@ struct hf_target_ops {
 
 struct hf_target {
 	const struct hf_target_ops *ops;
-	const char *name;   /* as the user wrote it */
-	const char *expect; /* whose expect lines hold when none names `name`; "here" has its
-			       kernel's era; may be NULL */
-	const char *rules;  /* the policy that the kernel is compared with; may be NULL */
-	char detail[128];   /* "Linux 6.18.44 x86_64" for messages; may be empty */
+	const char *name;    /* as the user wrote it */
+	const char *expect;  /* whose expect lines hold when none names `name`; "here" has its
+				kernel's era; may be NULL */
+	const char *rules;   /* the policy that the kernel is compared with; may be NULL */
+	bool wrprotects_all; /* wrprotect is by soft-dirty bits: it goes for all of a process */
+	char detail[128];    /* "Linux 6.18.44 x86_64" for messages; may be empty */
 };
 
 /* Cells that a target runs at once. Never fails: trouble is `error` cells, and so are those that
