@@ -37,7 +37,7 @@ bool buffer_reserve(struct buffer *b, size_t len)
 
 void buffer_add(struct buffer *b, const void *data, size_t len)
 {
-	if (!buffer_reserve(b, len))
+	if (!len || !buffer_reserve(b, len))
 		return;
 	memcpy(b->data + b->tail, data, len);
 	b->tail += len;
