@@ -21,7 +21,7 @@ static const char usage[] =
 	"verified, and backed up: one full backup, then what differs.\n"
 	"\n"
 	"  --size SIZE      of the data file, default 64M; the pool has a quarter of it\n"
-	"  --seconds N      how long, default 3\n"
+	"  --seconds N      how long at least, default 3; it goes on until a block is verified\n"
 	"  --pages KIND     auto (default), 4k, thp, hugetlb\n"
 	"  --signal         faults are resolved in the thread that stores\n"
 	"  --pin WHAT       pool (default): all frames are registered buffers; read: each frame "
@@ -119,7 +119,7 @@ static int take_snapshots(struct pool *p, struct backup *b, const struct options
 	struct hf_native_snapshot *last = NULL;
 	int err = oldest ? 0 : -ENOMEM;
 
-	while (!err && !atomic_load(&p->stop) && time(NULL) < end) {
+	while (!err && !atomic_load(&p->stop) && (time(NULL) < end || !t->verified)) {
 		nanosleep(&(struct timespec){ .tv_nsec = PERIOD_MS * 1000000L }, NULL);
 		err = step(p, b, &last, oldest, t);
 	}
