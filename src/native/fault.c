@@ -66,6 +66,28 @@ static int unprotect(struct hf_native *space, size_t word, size_t first, size_t 
 				      (end - unit) << tree->unit_shift);
 }
 
+static bool full(const struct hf_native *space, hf_bits *bits, size_t word)
+{
+	return atomic_load_explicit(&bits[word], memory_order_relaxed) ==
+	       hf_word_mask(space->tree, word);
+}
+
+/* The kernel leaves an unprotected page of a file read-only until a fault of its own, and 64 of
+ * them cost more than to ask for all at once. */
+static void make_writable(struct hf_native *space, size_t word)
+{
+#ifdef MADV_POPULATE_WRITE
+	if (space->memfd >= 0 && full(space, space->populated, word))
+		madvise(hf_unit_addr(space, word * HF_WORD_UNITS),
+			(size_t)__builtin_popcountll(hf_word_mask(space->tree, word))
+				<< space->tree->unit_shift,
+			MADV_POPULATE_WRITE);
+#else
+	(void)space;
+	(void)word;
+#endif
+}
+
 /* The word's lock is held. */
 static int make_exclusive(struct hf_native *space, size_t word, size_t first, size_t nr)
 {
@@ -92,12 +114,6 @@ int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr)
 	return err;
 }
 
-static bool full(const struct hf_native *space, hf_bits *bits, size_t word)
-{
-	return atomic_load_explicit(&bits[word], memory_order_relaxed) ==
-	       hf_word_mask(space->tree, word);
-}
-
 /* Stores and loads in order: the word before or behind is done. */
 static bool in_order(const struct hf_native *space, hf_bits *bits, size_t word)
 {
@@ -122,10 +138,12 @@ static void resolve_protected(struct hf_native *space, size_t unit)
 	struct hf_futex *lock = hf_word_lock(space, word);
 
 	hf_futex_lock(lock);
-	if (whole_word(space, word))
-		make_exclusive(space, word, 0, HF_WORD_UNITS);
-	else
+	if (whole_word(space, word)) {
+		if (!make_exclusive(space, word, 0, HF_WORD_UNITS))
+			make_writable(space, word);
+	} else {
 		make_exclusive(space, word, unit % HF_WORD_UNITS, 1);
+	}
 	hf_futex_unlock(lock);
 }
 
