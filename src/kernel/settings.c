@@ -119,16 +119,24 @@ static bool allow_size(struct hf_settings *s, unsigned order, char *why, size_t 
 	return set(s, THP "enabled", "madvise");
 }
 
+/* While others give reservations back, the kernel may show less than none of them: 2^64 - 1. */
+static long spare_pages(void)
+{
+	long unused = hf_read_number(POOL "free_hugepages");
+	long reserved = hf_read_number(POOL "resv_hugepages");
+
+	return reserved < unused ? unused - reserved : 0;
+}
+
 static bool fill_pool(struct hf_settings *s, char *why, size_t len)
 {
-	long nr = hf_read_number(POOL "nr_hugepages"), spare;
+	long nr = hf_read_number(POOL "nr_hugepages"), spare = spare_pages();
 	char text[24];
 
-	spare = hf_read_number(POOL "free_hugepages") - hf_read_number(POOL "resv_hugepages");
 	snprintf(text, sizeof(text), "%ld", nr + POOL_PAGES - spare);
 	if (nr >= 0 && spare < POOL_PAGES)
 		set(s, POOL "nr_hugepages", text);
-	spare = hf_read_number(POOL "free_hugepages") - hf_read_number(POOL "resv_hugepages");
+	spare = spare_pages();
 	if (nr >= 0 && spare >= POOL_PAGES / 2)
 		return true;
 	snprintf(why, len,

@@ -220,11 +220,10 @@ static int detach(struct hf_nat_ref *ref)
 	}
 }
 
-int hf_nat_release(struct hf_nat_run *r, struct hf_nat_ref *ref, struct hf_obs *obs)
+int hf_nat_release(struct hf_nat_ref *ref, struct hf_obs *obs)
 {
 	int wrong, err;
 
-	(void)r;
 	if (!ref->maker)
 		return -EINVAL;
 	wrong = check_frames(ref, obs);
@@ -254,6 +253,6 @@ int hf_nat_device(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs 
 						  : hf_ring_read(&ref->wire, st->lo, hi, obs->data);
 	err = ref->wire.means == HF_MEANS_READ ? hf_flight_finish_read(ref, ref->maker->value)
 					       : hf_flight_finish_write(ref, obs->data);
-	last = hf_nat_release(r, ref, obs);
+	last = hf_nat_release(ref, obs);
 	return err ? err : last;
 }

@@ -76,7 +76,7 @@ int hf_nat_memory(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs 
 /* ---- reference.c ---- */
 
 int hf_nat_take(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs *obs);
-int hf_nat_release(struct hf_nat_run *r, struct hf_nat_ref *ref, struct hf_obs *obs);
+int hf_nat_release(struct hf_nat_ref *ref, struct hf_obs *obs);
 int hf_nat_device(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs *obs);
 
 /* ---- flight.c ---- */

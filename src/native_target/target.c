@@ -197,7 +197,7 @@ static int do_step(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs
 	case HF_V_UNPIN:
 	case HF_V_PUT:
 	case HF_V_RELEASE:
-		return hf_nat_release(r, &r->ref[st->ref], obs);
+		return hf_nat_release(&r->ref[st->ref], obs);
 	default:
 		return hf_nat_memory(r, st, obs);
 	}
@@ -214,6 +214,8 @@ static void native_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 		obs->status = do_step(r, st, obs);
 	if (st->verb == HF_V_EXIT && obs->status == -EBUSY)
 		hf_nat_say(obs, HF_OBS_SKIP, "a native space that is pinned cannot be destroyed");
+	if (obs->status == -ETIMEDOUT)
+		hf_nat_say(obs, HF_OBS_ERROR, "the direct I/O did not come to its device, or back");
 }
 
 /* ---- par blocks ---- */
@@ -336,7 +338,7 @@ static void native_end(void *run, struct hf_obs *obs)
 
 	for (size_t i = 0; i < r->scn->nr_refs; i++)
 		if (r->ref[i].maker)
-			hf_nat_release(r, &r->ref[i], obs);
+			hf_nat_release(&r->ref[i], obs);
 	end_spaces(r, obs);
 	if (r->mem >= 0)
 		close(r->mem);
