@@ -22,7 +22,7 @@ prove: all
 mutants: all
 	@scripts/install-deps check
 	@sh tests/mutants.sh | scripts/count-mutants
-	@$(BUILD)/holdfast check --mutants --survivors scenarios/races scenarios/reports/pin-races-*.hf || [ $$? -eq 1 ]
+	@$(BUILD)/holdfast check --mutants --survivors --table docs/atomics.md scenarios/races scenarios/reports/pin-races-*.hf || [ $$? -eq 1 ]
 
 check:
 	@scripts/install-deps check

@@ -54,7 +54,7 @@ says() { # STATUS TEXT OPTION...
 # Over small pages.
 killed() { # SITE SCENARIO
 	sed '/^kinds/d' "$2" >"$dir/base.hf"
-	"$HOLDFAST" check --mutants --seconds 0 --only "$1" "$dir/base.hf" >"$dir/out" || {
+	"$HOLDFAST" check --mutants --policy holdfast --seconds 0 --only "$1" "$dir/base.hf" >"$dir/out" || {
 		cat "$dir/out"
 		return 1
 	}

@@ -18,6 +18,7 @@ struct exploration {
 	struct hf_target *target;
 	struct hf_cell cell;
 	struct timespec start;
+	double cpu_start;
 };
 
 bool hf_explorable(const struct hf_scenario *scn)
@@ -110,6 +111,11 @@ static bool judge(struct exploration *e, bool whole)
 	return false;
 }
 
+static double spent(const struct exploration *e)
+{
+	return e->o->cpu_seconds ? hf_cpu_seconds() - e->cpu_start : hf_seconds_since(&e->start);
+}
+
 static bool is_over(const struct exploration *e)
 {
 	uint64_t done = e->r->executions + e->r->redundant;
@@ -118,7 +124,7 @@ static bool is_over(const struct exploration *e)
 		return true;
 	if (e->o->max_executions && done >= e->o->max_executions)
 		return true;
-	return e->o->seconds && done % 64 == 0 && hf_seconds_since(&e->start) >= e->o->seconds;
+	return e->o->seconds && done % 64 == 0 && spent(e) >= e->o->seconds;
 }
 
 /* ---- all of them ---- */
@@ -176,6 +182,7 @@ int hf_explore(const struct hf_explore_options *o, struct hf_explore_result *r)
 	if (!err && o->trace)
 		hf_trace_arms(o->scn);
 	clock_gettime(CLOCK_MONOTONIC, &e.start);
+	e.cpu_start = hf_cpu_seconds();
 	if (!err)
 		explore(&e);
 	r->seconds = hf_seconds_since(&e.start);

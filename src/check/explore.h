@@ -34,6 +34,7 @@ struct hf_explore_options {
 	unsigned bound;
 	uint64_t max_executions; /* 0: no limit */
 	unsigned seconds;        /* 0: no limit */
+	bool cpu_seconds;        /* they are the CPU's: others may be using the machine */
 	uint64_t seed;
 	const char *replay; /* a schedule */
 	bool trace;         /* to stdout */

@@ -48,6 +48,9 @@ void hf_hook_at(const struct hf_site *site);
 #define hf_ld(ptr, order)                                                                          \
 	((HF_PLAIN(ptr))hf_hook_load(HF_SITE(HF_SITE_LOAD, #ptr, memory_order_##order), (ptr),     \
 				     sizeof(*(ptr))))
+#define hf_hint(ptr, order)                                                                        \
+	((HF_PLAIN(ptr))hf_hook_load(HF_SITE(HF_SITE_HINT, #ptr, memory_order_##order), (ptr),     \
+				     sizeof(*(ptr))))
 #define hf_st(ptr, val, order)                                                                     \
 	hf_hook_store(HF_SITE(HF_SITE_STORE, #ptr, memory_order_##order), (ptr), sizeof(*(ptr)),   \
 		      HF_WORD((HF_PLAIN(ptr))(val)))

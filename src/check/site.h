@@ -7,6 +7,7 @@
 
 enum hf_site_kind {
 	HF_SITE_LOAD,
+	HF_SITE_HINT, /* a load that may give what was there before */
 	HF_SITE_STORE,
 	HF_SITE_RMW,
 	HF_SITE_LOCK,

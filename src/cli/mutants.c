@@ -2,11 +2,13 @@
 /*
  * holdfast check --mutants: every order of an atomic weakened by one step, every lock, flush and
  * read section left out, every second look skipped, one at a time; the explorer must notice under
- * rc11. No build is needed: the checked core asks at each site what to do.
+ * rc11. No build is needed: the checked core asks at each site what to do. The table of all atomics
+ * with what needs their orders comes from the same runs.
  */
 #include "cli.h"
 #include "pool.h"
 
+#include "../check/elapsed.h"
 #include "../check/explore.h"
 
 #include <getopt.h>
@@ -16,6 +18,8 @@
 #include <string.h>
 
 #define NAME 160
+#define MAX_POLICIES 8
+#define PATIENCE 10 /* times the seconds of an exploration: then a mutant has survived */
 
 struct mutant {
 	struct hf_mutation m;
@@ -26,26 +30,43 @@ struct mutant {
 struct outcome {
 	bool killed;
 	unsigned tried; /* cells */
-	char by[96];    /* scenario and verdict */
+	char by[128];   /* scenario and policy */
 	char detail[420];
 };
 
-/* A scenario over one kind of memory. */
+/* A scenario over one kind of memory, under one policy. */
 struct cell {
 	const struct hf_scenario *scn;
 	enum hf_kind kind;
+	const char *policy;
 };
+
+/* What is tried with a mutant, one after another, each within a part of the time. Cells that are
+ * gone through whole are not tried again. */
+static const struct pass {
+	enum hf_strategy strategy;
+	unsigned bound, part;
+} passes[] = {
+	{ HF_EXPLORE_ALL, 0, 8 },
+	{ HF_EXPLORE_RANDOM, 3, 8 },
+	{ HF_EXPLORE_BOUNDED, 2, 4 },
+	{ HF_EXPLORE_ALL, 0, 1 },
+};
+#define NR_PASSES (sizeof(passes) / sizeof(passes[0]))
 
 struct work {
 	struct cell *cells;
 	size_t nr_cells;
+	size_t *order;                   /* cells, those with the shortest executions first */
 	struct hf_explore_result *whole; /* of each cell, unchanged */
 	struct mutant *mutants;
 	struct outcome *outcomes;
 	size_t nr, killed;
 	uint64_t executions;
 	unsigned threads, seconds;
-	const char *only, *policy;
+	const char *only, *table;
+	const char *policies[MAX_POLICIES];
+	size_t nr_policies;
 	bool survivors;
 };
 
@@ -60,10 +81,13 @@ static void usage(FILE *to)
 	      "or, under sc, a second look skipped. Prints each with what noticed it.\n"
 	      "\n"
 	      "  --only TEXT         sites whose name has TEXT in it: \"gup_fast.c:66 ptep\"\n"
-	      "  --policy P          default: holdfast\n"
+	      "  --policy P,...      the first that notices is enough; default: "
+	      "holdfast,linux-6.12\n"
 	      "  --survivors         print only those that nothing noticed\n"
-	      "  --executions N      of each scenario at most, default 20000\n"
-	      "  --seconds N         the same, default 20\n"
+	      "  --table FILE        write there each atomic, its order, and what needs it\n"
+	      "  --executions N      of each scenario at most, default 100000\n"
+	      "  --seconds N         the same in CPU time, default 20, after shorter runs of all;\n"
+	      "                      ten times that for a mutant; 0: no limit\n"
 	      "  --threads N         processes at a time, default: one a CPU\n"
 	      "  --help\n"
 	      "\n"
@@ -76,10 +100,11 @@ static struct hf_explore_options options_for(const struct work *w, size_t cell)
 	return (struct hf_explore_options){
 		.scn = w->cells[cell].scn,
 		.kind = w->cells[cell].kind,
-		.policy = w->policy,
+		.policy = w->cells[cell].policy,
 		.memory = HF_MEMORY_RC11,
 		.max_executions = w->executions,
 		.seconds = w->seconds,
+		.cpu_seconds = true,
 		.stop = &hf_interrupted,
 	};
 }
@@ -114,6 +139,11 @@ static int add(struct work *w, size_t site, enum hf_mutation_kind kind, int orde
 	return 0;
 }
 
+static bool is_load(const struct hf_site *s)
+{
+	return s->kind == HF_SITE_LOAD || s->kind == HF_SITE_HINT;
+}
+
 /* The orders one step weaker; -1 ends. */
 static void weaker(const struct hf_site *s, int *orders)
 {
@@ -121,7 +151,7 @@ static void weaker(const struct hf_site *s, int *orders)
 
 	switch (s->order) {
 	case memory_order_seq_cst:
-		orders[nr++] = s->kind == HF_SITE_LOAD    ? memory_order_acquire
+		orders[nr++] = is_load(s)                 ? memory_order_acquire
 			       : s->kind == HF_SITE_STORE ? memory_order_release
 							  : memory_order_acq_rel;
 		break;
@@ -182,6 +212,8 @@ static void run_unchanged(size_t i, void *arg)
 	struct hf_explore_options o = options_for(w, i);
 
 	o.sites = true;
+	if (o.seconds)
+		o.seconds = o.seconds > 8 ? o.seconds / 8 : 1;
 	hf_explore(&o, &w->whole[i]);
 }
 
@@ -209,30 +241,65 @@ static bool reaches(const struct work *w, size_t cell, const char *name)
 	return false;
 }
 
-static void run_mutant(size_t i, void *arg)
+/* A look that is skipped is missed in any order; the rest needs weak memory, or has data races,
+ * which are looked for there. */
+static enum hf_memory_model model_for(const struct mutant *m)
+{
+	return m->m.kind == HF_MUTATE_STALE ? HF_MEMORY_SC : HF_MEMORY_RC11;
+}
+
+static void name_cell(const struct work *w, size_t cell, char *text, size_t len)
+{
+	const struct cell *c = &w->cells[cell];
+	bool first = !strcmp(c->policy, w->policies[0]);
+
+	snprintf(text, len, "%s (%s%s%s)", c->scn->name, hf_kind_name(c->kind), first ? "" : ", ",
+		 first ? "" : c->policy);
+}
+
+/* True: there is nothing more to find there. */
+static bool try_cell(const struct work *w, size_t i, size_t cell, const struct pass *p)
 {
 	static struct hf_explore_result r;
-	struct work *w = arg;
+	struct hf_explore_options o = options_for(w, cell);
 	struct outcome *out = &w->outcomes[i];
 
-	for (size_t s = 0; s < w->nr_cells && !out->killed; s++) {
-		struct hf_explore_options o = options_for(w, s);
+	o.mutation = &w->mutants[i].m;
+	o.memory = model_for(&w->mutants[i]);
+	o.strategy = p->strategy;
+	o.bound = p->bound;
+	o.seed = 1;
+	if (o.seconds)
+		o.seconds = o.seconds > p->part ? o.seconds / p->part : 1;
+	name_cell(w, cell, out->by, sizeof(out->by)); /* in case it dies of it */
+	hf_explore(&o, &r);
+	out->killed = r.verdict != HF_OK;
+	if (out->killed)
+		snprintf(out->detail, sizeof(out->detail), "%s: %s", hf_verdict_names[r.verdict],
+			 r.detail);
+	return r.complete && p->strategy == HF_EXPLORE_ALL;
+}
 
-		if (!reaches(w, s, w->mutants[i].name))
-			continue;
-		out->tried++;
-		o.mutation = &w->mutants[i].m;
-		/* a look that is skipped is missed in any order; the rest needs weak memory, or has
-		 * data races, which are looked for there */
-		if (o.mutation->kind == HF_MUTATE_STALE)
-			o.memory = HF_MEMORY_SC;
-		snprintf(out->by, sizeof(out->by), "%s (%s)", o.scn->name, hf_kind_name(o.kind));
-		hf_explore(&o, &r);
-		out->killed = r.verdict != HF_OK;
-		if (out->killed)
-			snprintf(out->detail, sizeof(out->detail), "%s: %s",
-				 hf_verdict_names[r.verdict], r.detail);
+static void run_mutant(size_t i, void *arg)
+{
+	struct work *w = arg;
+	struct outcome *out = &w->outcomes[i];
+	bool *done = calloc(w->nr_cells, sizeof(*done)), over = false;
+
+	for (size_t c = 0; done && c < w->nr_cells; c++) {
+		done[c] = !reaches(w, c, w->mutants[i].name);
+		out->tried += !done[c];
 	}
+	for (size_t p = 0; done && p < NR_PASSES; p++)
+		for (size_t k = 0; k < w->nr_cells && !out->killed && !over; k++) {
+			size_t c = w->order[k];
+
+			if (!done[c])
+				done[c] = try_cell(w, i, c, &passes[p]);
+			over = hf_interrupted ||
+			       (w->seconds && hf_cpu_seconds() > PATIENCE * w->seconds);
+		}
+	free(done);
 }
 
 static void mutant_is_done(size_t i, const char *died, void *arg)
@@ -257,16 +324,146 @@ static void mutant_is_done(size_t i, const char *died, void *arg)
 	fflush(stdout);
 }
 
+static int by_length(const void *a, const void *b, void *arg)
+{
+	const struct hf_explore_result *whole = arg;
+	size_t x = *(const size_t *)a, y = *(const size_t *)b;
+
+	if (whole[x].longest != whole[y].longest)
+		return whole[x].longest < whole[y].longest ? -1 : 1;
+	return x < y ? -1 : x > y;
+}
+
+static int order_cells(struct work *w)
+{
+	w->order = calloc(w->nr_cells, sizeof(*w->order));
+	for (size_t c = 0; w->order && c < w->nr_cells; c++)
+		w->order[c] = c;
+	if (w->order)
+		qsort_r(w->order, w->nr_cells, sizeof(*w->order), by_length, w->whole);
+	return w->order ? 0 : -1;
+}
+
+static void add_cells(struct work *w, const struct hf_scenario *scn, const char *policy)
+{
+	for (int k = 0; k < HF_NR_KINDS && hf_explorable(scn); k++)
+		if (scn->kinds & HF_KINDS_OF(k))
+			w->cells[w->nr_cells++] = (struct cell){ scn, (enum hf_kind)k, policy };
+}
+
 static int make_cells(struct work *w, const struct hf_library *lib)
 {
-	w->cells = calloc(lib->nr * HF_NR_KINDS, sizeof(*w->cells));
-	for (size_t i = 0; w->cells && i < lib->nr; i++)
-		for (int k = 0; k < HF_NR_KINDS && hf_explorable(lib->scn[i]); k++)
-			if (lib->scn[i]->kinds & HF_KINDS_OF(k))
-				w->cells[w->nr_cells++] =
-					(struct cell){ lib->scn[i], (enum hf_kind)k };
+	w->cells = calloc(w->nr_policies * lib->nr * HF_NR_KINDS, sizeof(*w->cells));
+	for (size_t p = 0; w->cells && p < w->nr_policies; p++)
+		for (size_t i = 0; i < lib->nr; i++)
+			add_cells(w, lib->scn[i], w->policies[p]);
 	return w->nr_cells ? 0 : -1;
 }
+
+/* ---- the table ---- */
+
+static const char *access_name(const struct hf_site *s)
+{
+	return is_load(s) ? "load" : s->kind == HF_SITE_STORE ? "store" : "update";
+}
+
+/* What notices each weaker order of a site, or why nothing can. */
+static void write_needs(const struct work *w, FILE *to, const char *name, bool met)
+{
+	const char *between = "";
+
+	if (!met)
+		fputs("no arm of a scenario meets another there", to);
+	for (size_t i = 0; i < w->nr; i++) {
+		const struct mutant *m = &w->mutants[i];
+
+		if (strcmp(m->name, name) || m->m.kind != HF_MUTATE_ORDER)
+			continue;
+		fprintf(to, "%s%s: %s", between, hf_order_name(m->m.order),
+			w->outcomes[i].killed ? w->outcomes[i].by : "**nothing**");
+		between = "; ";
+	}
+}
+
+static bool first_of_its_name(size_t site, const char *name)
+{
+	char other[NAME];
+
+	for (size_t i = 0; i < site; i++) {
+		hf_site_name(hf_explore_site(i), other, sizeof(other));
+		if (!strcmp(other, name))
+			return false;
+	}
+	return true;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct hf_site *x = hf_explore_site(*(const size_t *)a);
+	const struct hf_site *y = hf_explore_site(*(const size_t *)b);
+	int order = strcmp(hf_site_file(x), hf_site_file(y));
+
+	return order ? order : x->line - y->line;
+}
+
+/* The sites of atomics, each once, by file and line. */
+static size_t atomics(size_t *sites)
+{
+	char name[NAME];
+	size_t nr = 0;
+
+	for (size_t i = 0; hf_explore_site(i) && i < HF_MAX_SITES; i++) {
+		hf_site_name(hf_explore_site(i), name, sizeof(name));
+		if (hf_explore_site(i)->kind <= HF_SITE_RMW && first_of_its_name(i, name))
+			sites[nr++] = i;
+	}
+	qsort(sites, nr, sizeof(*sites), by_name);
+	return nr;
+}
+
+static bool met_anywhere(const struct work *w, const char *name)
+{
+	for (size_t c = 0; c < w->nr_cells; c++)
+		if (reaches(w, c, name))
+			return true;
+	return false;
+}
+
+static int write_table(const struct work *w)
+{
+	static size_t sites[HF_MAX_SITES];
+	size_t nr = atomics(sites), relaxed = 0;
+	FILE *to = fopen(w->table, "w");
+	char name[NAME];
+
+	if (!to) {
+		fprintf(stderr, "holdfast: cannot write %s\n", w->table);
+		return -1;
+	}
+	fputs("# The core's atomics\n"
+	      "Made by `make mutants`: each atomic access that is more than relaxed, and what "
+	      "notices the next weaker order (a scenario, its kind\n"
+	      "of memory and, unless it is `holdfast`, the policy; all under rc11). docs/proof.md "
+	      "says what is noticed, and how.\n\n"
+	      "| where | what | order | weaker is noticed by |\n|---|---|---|---|\n",
+	      to);
+	for (size_t i = 0; i < nr; i++) {
+		const struct hf_site *s = hf_explore_site(sites[i]);
+
+		relaxed += s->order == memory_order_relaxed;
+		if (s->order == memory_order_relaxed)
+			continue;
+		hf_site_name(s, name, sizeof(name));
+		fprintf(to, "| %s:%d, %s | %s `%s` | %s | ", hf_site_file(s), s->line, s->function,
+			access_name(s), s->text, hf_order_name(s->order));
+		write_needs(w, to, name, met_anywhere(w, name));
+		fputs(" |\n", to);
+	}
+	fprintf(to, "\nAnother %zu are relaxed, the weakest there is.\n", relaxed);
+	return fclose(to) ? -1 : 0;
+}
+
+/* ---- all of it ---- */
 
 static int run_all(struct work *w, const struct hf_library *lib)
 {
@@ -281,7 +478,7 @@ static int run_all(struct work *w, const struct hf_library *lib)
 		return HF_EXIT_USAGE;
 	unchanged.nr = w->nr_cells;
 	w->whole = hf_shared_alloc(w->nr_cells * sizeof(*w->whole));
-	if (!w->whole || hf_pool_run(&unchanged) || make_mutants(w) || !w->nr)
+	if (!w->whole || hf_pool_run(&unchanged) || order_cells(w) || make_mutants(w) || !w->nr)
 		return HF_EXIT_USAGE;
 	w->outcomes = hf_shared_alloc(w->nr * sizeof(*w->outcomes));
 	all.nr = w->nr;
@@ -290,10 +487,27 @@ static int run_all(struct work *w, const struct hf_library *lib)
 	printf("explored mutants: %zu/%zu killed\n", w->killed, w->nr);
 	if (hf_interrupted)
 		return HF_EXIT_INTERRUPTED;
+	if (w->table && write_table(w))
+		return HF_EXIT_USAGE;
 	return w->killed == w->nr ? HF_EXIT_OK : HF_EXIT_UNEXPECTED;
 }
 
 /* ---- the command ---- */
+
+/* Several, with commas in between. */
+static bool take_policies(struct work *w, const char *arg)
+{
+	static char text[256];
+	char *rest = text;
+
+	snprintf(text, sizeof(text), "%s", arg);
+	w->nr_policies = 0;
+	for (char *name; (name = strsep(&rest, ","));)
+		if (w->nr_policies == MAX_POLICIES ||
+		    !hf_take_policy(name, &w->policies[w->nr_policies++]))
+			return false;
+	return true;
+}
 
 static bool take_option(struct work *w, int c, const char *arg)
 {
@@ -302,7 +516,10 @@ static bool take_option(struct work *w, int c, const char *arg)
 		w->only = arg;
 		return true;
 	case 'p':
-		return hf_take_policy(arg, &w->policy);
+		return take_policies(w, arg);
+	case 'T':
+		w->table = arg;
+		return true;
 	case 's':
 		w->survivors = true;
 		return true;
@@ -324,6 +541,7 @@ static int parse_options(int argc, char **argv, struct work *w, int *status)
 		{ "only", required_argument, NULL, 'o' },
 		{ "policy", required_argument, NULL, 'p' },
 		{ "survivors", no_argument, NULL, 's' },
+		{ "table", required_argument, NULL, 'T' },
 		{ "executions", required_argument, NULL, 'e' },
 		{ "seconds", required_argument, NULL, 'S' },
 		{ "threads", required_argument, NULL, 't' },
@@ -353,7 +571,11 @@ int hf_cmd_mutants(int argc, char **argv)
 {
 	struct hf_library lib = { .nr = 0 };
 	struct work w = {
-		.policy = "holdfast", .executions = 20000, .seconds = 20, .threads = hf_cpus()
+		.policies = { "holdfast", "linux-6.12" },
+		.nr_policies = 2,
+		.executions = 100000,
+		.seconds = 20,
+		.threads = hf_cpus(),
 	};
 	int status;
 
@@ -365,6 +587,7 @@ int hf_cmd_mutants(int argc, char **argv)
 	hf_shared_free(w.whole, w.nr_cells * sizeof(*w.whole));
 	hf_shared_free(w.outcomes, w.nr * sizeof(*w.outcomes));
 	free(w.mutants);
+	free(w.order);
 	free(w.cells);
 	hf_library_free(&lib);
 	return status;

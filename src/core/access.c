@@ -81,7 +81,8 @@ static enum translation translate_and_move(const struct access *a, uint64_t addr
 	}
 	if (!hf_pte_present(pte) || pte & HF_PTE_PROTNONE || (a->write && !hf_pte_write(pte)))
 		return NEEDS_FAULT;
-	if ((pte & need) != need && !hf_cas(ptep, &pte, pte | need, seq_cst))
+	/* relaxed: the entry was acquired, and who takes it away waits for us in its flush */
+	if ((pte & need) != need && !hf_cas(ptep, &pte, pte | need, relaxed))
 		return CHANGED;
 	move(a, sys->frames + hf_pte_pfn(pte) * HF_PAGE_SIZE + offset, buf, len);
 	return TRANSLATED;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every atomic access of the core goes through these, each naming its order. There are no fences:
- * where two sides must not both miss each other (GUP against fork, access against TLB flush), all
- * four accesses are seq_cst, which the single total order makes sufficient, and which race
- * detectors understand.
+ * where two sides must not both miss each other (GUP against fork, and against whoever shares or
+ * moves a page), all four accesses are seq_cst, which the single total order makes sufficient, and
+ * which race detectors understand. docs/atomics.md has what notices each that is too weak.
  */
 #ifndef HF_ATOMIC_H
 #define HF_ATOMIC_H
@@ -14,6 +14,9 @@
 #include <stdatomic.h>
 
 #define hf_ld(ptr, order) atomic_load_explicit((ptr), memory_order_##order)
+/* A load that may as well give what was there before: whoever needs more looks again, by another
+ * way. It says why. */
+#define hf_hint(ptr, order) hf_ld(ptr, order)
 #define hf_st(ptr, val, order) atomic_store_explicit((ptr), (val), memory_order_##order)
 #define hf_xchg(ptr, val, order) atomic_exchange_explicit((ptr), (val), memory_order_##order)
 #define hf_add(ptr, val, order) atomic_fetch_add_explicit((ptr), (val), memory_order_##order)

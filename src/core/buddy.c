@@ -298,7 +298,7 @@ void hf_page_free(struct hf_system *sys, struct hf_page *page)
 	poison(sys, page);
 	pcp = pcp_lock(sys);
 	pcp_push(pcp, page);
-	if (hf_ld(&pcp->count, relaxed) > PCP_HIGH)
+	if (hf_hint(&pcp->count, relaxed) > PCP_HIGH)
 		pcp_drain(sys, pcp, PCP_HIGH - PCP_BATCH);
 	hf_mutex_unlock(sys, &pcp->lock);
 }

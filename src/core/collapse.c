@@ -104,7 +104,7 @@ static void map_folio(struct collapse *c)
 		flags |= HF_PTE_WRITE;
 
 	if (sys->policy->has_mark)
-		hf_or(&c->head->flags, HF_PG_EXCLUSIVE, release);
+		hf_or(&c->head->flags, HF_PG_EXCLUSIVE, relaxed);
 	hf_folio_set_anon(c->head, c->vma, c->addr);
 	hf_folio_add_pmd_rmap(c->mm, c->head);
 	hf_st(hf_pmd_entry(c->pmds, c->addr), hf_mk_pte(hf_page_pfn(sys, c->head), flags), release);

@@ -147,7 +147,7 @@ static int anonymous_fault(struct fault *f)
 	} else if (hf_pte_none(f->pte)) {
 		uint64_t flags = HF_PTE_SPECIAL | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
 
-		hf_st(f->ptep, hf_mk_pte(0, flags), release);
+		hf_st(f->ptep, hf_mk_pte(0, flags), relaxed); /* the zeropage is older */
 	}
 	f->again = !hf_pte_none(f->pte);
 	fault_unlock(f);

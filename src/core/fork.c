@@ -195,20 +195,23 @@ static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 	if (hf_pte_swap(pte)) {
 		pte &= ~HF_PTE_SWP_EXCLUSIVE;
 		hf_slot_get(f->parent->sys, hf_pte_slot(pte));
-		hf_st(src, pte, release);
+		hf_st(src, pte, relaxed);
 	} else if (hf_pte_migration(pte)) {
 		pte &= ~(HF_PTE_MIG_WRITE | HF_PTE_MIG_EXCLUSIVE);
-		hf_st(src, pte, release);
+		hf_st(src, pte, relaxed);
 	}
 	if (!hf_pte_present(pte) || hf_pte_special(pte)) {
-		hf_st(dst, pte, release);
+		hf_st(dst, pte, relaxed);
 		return 0;
 	}
 	return fork_page(f, src, dst, addr, pte);
 }
 
-/* ptl of the parent's leaf is held. Nobody but reverse-map walks can reach the child's yet, and
- * they nest nothing. */
+/*
+ * ptl of the parent's leaf is held. Nobody but reverse-map walks can reach the child's yet, and
+ * they come by the parent's first: what they change there is copied so, and what is copied they
+ * find whole. So the child's ptl is not needed.
+ */
 static int fork_leaf(struct hf_mm *parent, struct hf_table *table, uint64_t start, uint64_t end,
 		     void *arg)
 {
@@ -216,15 +219,14 @@ static int fork_leaf(struct hf_mm *parent, struct hf_table *table, uint64_t star
 	struct hf_table *to = hf_leaf_alloc(f->child, start);
 	int err = 0;
 
+	(void)parent;
 	if (!to)
 		return -HF_ENOMEM;
-	hf_mutex_lock(parent->sys, &to->ptl);
 	for (uint64_t addr = start; addr < end && !err; addr += HF_PAGE_SIZE) {
 		unsigned i = hf_pte_index(addr);
 
 		err = fork_entry(f, &table->entry[i], &to->entry[i], addr);
 	}
-	hf_mutex_unlock(parent->sys, &to->ptl);
 	return err;
 }
 
@@ -268,7 +270,7 @@ static int copy_hugetlb(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t 
 	    !hf_pte_tracks(pmd, hf_wants_soft_dirty(f->child_vma)))
 		flags |= HF_PTE_WRITE;
 	if (sys->policy->has_mark)
-		hf_or(&copy->flags, HF_PG_EXCLUSIVE, release);
+		hf_or(&copy->flags, HF_PG_EXCLUSIVE, relaxed);
 	hf_folio_set_anon(copy, f->child_vma, addr);
 	hf_folio_add_pmd_rmap(f->child, copy);
 	hf_st(dst, hf_mk_pte(hf_page_pfn(sys, copy), flags), release);

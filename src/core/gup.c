@@ -264,7 +264,7 @@ static int64_t gup(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, b
 
 bool hf_mm_has_pinned(const struct hf_mm *mm)
 {
-	return hf_ld(&mm->has_pinned, seq_cst);
+	return hf_hint(&mm->has_pinned, seq_cst); /* fork asks for every page: once is enough */
 }
 
 int64_t hf_get_user_pages(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags,

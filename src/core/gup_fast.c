@@ -5,7 +5,7 @@
  * The order of steps is the contract, for each page:
  *   1. read the entry; refuse what is not present, not accessible, special, or lacks the permission
  *   2. take the reference (unless the frame is free)          seq_cst read-modify-write
- *   3. read the tables and the entry again                     seq_cst
+ *   3. read the PMD and the entry again                        seq_cst
  *   4. only now, if the entry is read-only, look at the mark   after 3, so an entry that was taken
  * away and put back unchanged shows the cleared mark and around all of them, for pins:
  * write_protect_seq even before, and the same after. Whoever shares a page clears the entry, or
@@ -53,8 +53,8 @@ static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned t
 	if (!pmd)
 		return false;
 	ptep = hf_pmd_huge(pmd) ? pmdp : &hf_entry_table(pmd)->entry[hf_pte_index(addr)];
-	pte = hf_ld(ptep, relaxed);
-	if (!entry_allows(pte, taken) || hf_pmd_huge(pmd) != hf_pmd_huge(pte))
+	pte = hf_pmd_huge(pmd) ? pmd : hf_ld(ptep, relaxed);
+	if (!entry_allows(pte, taken))
 		return false;
 	marked = hf_pfn_page(sys, hf_pte_pfn(pte));
 	page = hf_pmd_huge(pmd) ? marked + hf_pte_index(addr) : marked;
@@ -62,8 +62,9 @@ static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned t
 		return false;
 	if (hf_page_try_grab(page, delta))
 		return false;
-	if (hf_pmd_table(mm, addr) == pmds && hf_ld(pmdp, seq_cst) == pmd &&
-	    hf_ld(ptep, seq_cst) == pte && mark_allows(sys, marked, pte, taken)) {
+	/* a table goes only after its entries, so the upper levels need no second look */
+	if (hf_ld(pmdp, seq_cst) == pmd && (ptep == pmdp || hf_ld(ptep, seq_cst) == pte) &&
+	    mark_allows(sys, marked, pte, taken)) {
 		*out = page;
 		return true;
 	}

@@ -37,7 +37,7 @@ void hf_folio_remove_pmd_rmap(struct hf_mm *mm, struct hf_page *head)
 	uint32_t old;
 
 	hf_owner_remove(mm, head, 1);
-	old = hf_sub(&head->entire_mapcount, 1, release);
+	old = hf_sub(&head->entire_mapcount, 1, relaxed);
 	hf_assert(old > 0);
 	(void)old;
 }
@@ -56,10 +56,10 @@ static void fan_out(struct hf_mm *mm, struct hf_page *head)
 
 	for (unsigned i = 0; i < HF_PMD_PAGES; i++) {
 		if (exclusive)
-			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, release);
+			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, relaxed);
 		hf_ref_add(&head[i].mapcount, 1, release);
 	}
-	hf_ref_add(&head->counts, (HF_PMD_PAGES - 1) * HF_COUNT_REF, seq_cst);
+	hf_ref_add(&head->counts, (HF_PMD_PAGES - 1) * HF_COUNT_REF, relaxed);
 	hf_owner_add(mm, head, HF_PMD_PAGES - 1);
 	hf_sub(&head->entire_mapcount, 1, release);
 }
@@ -84,7 +84,7 @@ void hf_split_huge_pmd(struct hf_mm *mm, struct hf_table *table, uint64_t addr)
 	/* a CPU may set YOUNG and DIRTY meanwhile */
 	do {
 		fill_leaf(leaf, pmd);
-	} while (!hf_cas(pmdp, &pmd, hf_mk_table_entry(leaf), acq_rel));
+	} while (!hf_cas(pmdp, &pmd, hf_mk_table_entry(leaf), release));
 	hf_count(mm->sys, HF_STAT_THP_SPLITS, 1);
 }
 
@@ -97,7 +97,7 @@ void hf_split_huge_pmd_at(struct hf_mm *mm, uint64_t addr)
 {
 	struct hf_table *table = hf_pmd_table(mm, addr);
 
-	if (!table || !hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), acquire)))
+	if (!table || !hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), relaxed)))
 		return;
 	hf_mutex_lock(mm->sys, &table->ptl);
 	if (hf_pmd_splits(mm, hf_ld(hf_pmd_entry(table, addr), relaxed)))
@@ -151,7 +151,7 @@ static void map_new_folio(struct huge_fault *f, struct hf_page *head)
 
 	if (wants_own_page(f)) {
 		if (sys->policy->has_mark)
-			hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
+			hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
 		hf_folio_set_anon(head, f->vma, f->addr);
 		hf_folio_add_pmd_rmap(f->mm, head);
 		pmd = own_pmd(f, hf_page_pfn(sys, head));
@@ -240,7 +240,7 @@ static bool try_reuse(struct huge_fault *f, hf_pte pmd)
 	kept = policy->huge_reuse(f->mm, head);
 	if (kept) {
 		if (policy->has_mark)
-			hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
+			hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
 		hf_keep_page(f->vma, f->flags, f->pmdp);
 	}
 	hf_page_unlock(head);
@@ -293,7 +293,7 @@ int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 	if (!f.table)
 		return HF_HUGE_LEAF;
 	f.pmdp = hf_pmd_entry(f.table, addr);
-	pmd = hf_ld(f.pmdp, acquire);
+	pmd = hf_ld(f.pmdp, relaxed); /* only a hint: looked at again under ptl */
 	if (!pmd && fits(&f))
 		return huge_anonymous_fault(&f);
 	if (!pmd || !hf_pmd_huge(pmd))

@@ -345,7 +345,8 @@ static inline bool hf_page_is_anon(const struct hf_page *page)
 
 static inline void hf_page_set_dirty(struct hf_page *page)
 {
-	hf_or(&hf_folio(page)->flags, HF_PG_DIRTY, relaxed);
+	/* whoever takes the mark away to write the page out must see what made it dirty */
+	hf_or(&hf_folio(page)->flags, HF_PG_DIRTY, release);
 }
 
 static inline uint64_t hf_page_index(const struct hf_page *page)

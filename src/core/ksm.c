@@ -39,11 +39,11 @@ static uint64_t checksum(const struct hf_system *sys, const struct hf_page *page
 static bool same_bytes(const struct hf_system *sys, const struct hf_page *a,
 		       const struct hf_page *b)
 {
-	const uint64_t *x = (const void *)hf_page_data(sys, a);
-	const uint64_t *y = (const void *)hf_page_data(sys, b);
+	const _Atomic uint64_t *x = (const void *)hf_page_data(sys, a);
+	const _Atomic uint64_t *y = (const void *)hf_page_data(sys, b);
 	size_t i = 0;
 
-	while (i < HF_PAGE_SIZE / sizeof(*x) && x[i] == y[i])
+	while (i < HF_PAGE_SIZE / sizeof(*x) && hf_ld(&x[i], relaxed) == hf_ld(&y[i], relaxed))
 		i++;
 	return i == HF_PAGE_SIZE / sizeof(*x);
 }

@@ -77,7 +77,7 @@ bool hf_mm_tryget(struct hf_mm *mm)
 	do {
 		if (!users)
 			return false;
-	} while (!hf_cas(&mm->users, &users, users + 1, acq_rel));
+	} while (!hf_cas(&mm->users, &users, users + 1, relaxed));
 	return true;
 }
 

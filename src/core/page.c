@@ -24,16 +24,21 @@ uint32_t hf_page_pins_of(const struct hf_page *page, unsigned pin_class)
 	return pins_of(hf_ld(&page->counts, seq_cst), pin_class);
 }
 
-uint32_t hf_page_pins(const struct hf_page *page)
-{
-	return hf_page_pins_of(page, 0) + hf_page_pins_of(page, 1);
-}
-
 uint32_t hf_folio_pins(const struct hf_page *page)
 {
 	uint64_t counts = hf_ld(&hf_folio(page)->counts, seq_cst);
 
 	return pins_of(counts, 0) + pins_of(counts, 1);
+}
+
+uint32_t hf_page_pins(const struct hf_page *page)
+{
+	uint64_t pins;
+
+	if (!hf_folio_order(page))
+		return hf_folio_pins(page);
+	pins = hf_ld(&page->pins, seq_cst);
+	return (uint32_t)pins + (uint32_t)(pins >> 32);
 }
 
 uint32_t hf_page_mapcount(const struct hf_page *page)
@@ -42,7 +47,8 @@ uint32_t hf_page_mapcount(const struct hf_page *page)
 	 * round, one that is under way counts twice rather than not at all */
 	uint32_t entire = hf_ld(&hf_folio(page)->entire_mapcount, acquire);
 
-	return entire + hf_ld(&page->mapcount, relaxed);
+	return entire +
+	       hf_hint(&page->mapcount, relaxed); /* reclaim that sees an old one gives up */
 }
 
 uint32_t hf_folio_mapcount(const struct hf_page *page)
@@ -100,9 +106,10 @@ bool hf_page_exclusive(const struct hf_page *page)
 	bool by_pmd = head != page && hf_ld(&head->entire_mapcount, acquire) &&
 		      !hf_ld(&page->mapcount, acquire);
 
-	if (hf_ld(&page->flags, relaxed) & HF_PG_EXCLUSIVE)
+	/* who looks twice holds ptl, under which alone the mark changes */
+	if (hf_hint(&page->flags, relaxed) & HF_PG_EXCLUSIVE)
 		return true;
-	return by_pmd && hf_ld(&head->flags, acquire) & HF_PG_EXCLUSIVE;
+	return by_pmd && hf_ld(&head->flags, relaxed) & HF_PG_EXCLUSIVE;
 }
 
 bool hf_page_maybe_pinned(const struct hf_page *page)
@@ -212,7 +219,8 @@ int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
 		do {
 			if ((uint32_t)has < (uint32_t)pins || has >> 32 < pins >> 32)
 				return -HF_EINVAL;
-		} while (!hf_cas(&page->pins, &has, has - pins, release));
+			/* the dirty mark and the count below publish what came through them */
+		} while (!hf_cas(&page->pins, &has, has - pins, relaxed));
 	}
 	counts = hf_ref_ld(&head->counts, -(int64_t)refs_of(delta));
 	do {

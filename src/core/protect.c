@@ -112,9 +112,9 @@ static void wrprotect_entry(_Atomic uint64_t *ptep, bool *flush)
 	hf_pte pte = hf_ld(ptep, relaxed);
 
 	if (hf_pte_migration(pte))
-		hf_and(ptep, ~HF_PTE_MIG_WRITE, seq_cst);
+		hf_and(ptep, ~HF_PTE_MIG_WRITE, relaxed);
 	if (hf_pte_present(pte) && hf_pte_write(pte)) {
-		hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
+		hf_and(ptep, ~HF_PTE_WRITE, relaxed);
 		*flush = true;
 	}
 }

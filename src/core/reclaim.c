@@ -27,7 +27,7 @@ static int unmap_one(struct hf_mm *mm, uint64_t addr, void *arg)
 	if (pte & HF_PTE_DIRTY)
 		hf_or(&u->page->flags, HF_PG_DIRTY, relaxed);
 	hf_slot_get(sys, u->slot);
-	hf_st(ptep, hf_mk_pte_swap(u->slot, exclusive) | (pte & HF_PTE_TRACK), release);
+	hf_st(ptep, hf_mk_pte_swap(u->slot, exclusive) | (pte & HF_PTE_TRACK), relaxed);
 	hf_page_remove_rmap(mm, u->page);
 	hf_page_put(sys, u->page);
 	return 0;
@@ -36,7 +36,7 @@ static int unmap_one(struct hf_mm *mm, uint64_t addr, void *arg)
 /* Nothing maps the page. Whoever holds it still may write to it: then it stays in the cache. */
 static int write_and_drop(struct hf_system *sys, struct hf_page *page, size_t slot)
 {
-	if (hf_and(&page->flags, ~HF_PG_DIRTY, seq_cst) & HF_PG_DIRTY) {
+	if (hf_and(&page->flags, ~HF_PG_DIRTY, acquire) & HF_PG_DIRTY) {
 		if (sys->swap->write(sys->swap->ctx, slot, hf_page_data(sys, page))) {
 			hf_or(&page->flags, HF_PG_DIRTY, relaxed);
 			return -HF_EIO;
@@ -54,8 +54,9 @@ static int discard_one(struct hf_mm *mm, uint64_t addr, void *arg)
 	hf_pte pte = hf_xchg(ptep, 0, seq_cst);
 
 	hf_tlb_flush(mm);
-	if (pte & HF_PTE_DIRTY || hf_ld(&page->flags, seq_cst) & HF_PG_DIRTY ||
-	    hf_page_refs(page) != 2) {
+	/* references first: whoever held the page made it dirty before he let go of it */
+	if (hf_page_refs(page) != 2 || pte & HF_PTE_DIRTY ||
+	    hf_ld(&page->flags, relaxed) & HF_PG_DIRTY) {
 		hf_st(ptep, pte, release);
 		hf_and(&page->flags, ~HF_PG_LAZYFREE, relaxed);
 		return -HF_EBUSY;

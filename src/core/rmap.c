@@ -45,7 +45,7 @@ static bool anon_vma_tryget(struct hf_anon_vma *av)
 	do {
 		if (!refs)
 			return false;
-	} while (!hf_cas(&av->refs, &refs, refs + 1, acq_rel));
+	} while (!hf_cas(&av->refs, &refs, refs + 1, relaxed));
 	return true;
 }
 
@@ -82,7 +82,7 @@ void hf_anon_vma_unlink(struct hf_vma *vma)
 void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr, bool exclusive)
 {
 	if (exclusive)
-		hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
+		hf_or(&page->flags, HF_PG_EXCLUSIVE, relaxed);
 	hf_page_add_anon_rmap(page, vma, addr);
 }
 
@@ -93,7 +93,7 @@ void hf_folio_set_anon(struct hf_page *head, struct hf_vma *vma, uint64_t addr)
 		head->index = vma->pgoff + ((addr - vma->start) >> HF_PAGE_SHIFT);
 		hf_st(&head->anon_vma, vma->anon_vma, release);
 	}
-	hf_or(&head->flags, HF_PG_ANON, release);
+	hf_or(&head->flags, HF_PG_ANON, relaxed);
 }
 
 void hf_page_add_anon_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr)
@@ -117,7 +117,7 @@ void hf_page_remove_rmap(struct hf_mm *mm, struct hf_page *page)
 
 	if (hf_folio_order(page))
 		hf_owner_remove(mm, hf_folio(page), 1);
-	old = hf_ref_sub(&page->mapcount, 1, release);
+	old = hf_ref_sub(&page->mapcount, 1, relaxed); /* its reference is given back later */
 	hf_assert(old > 0);
 	(void)old;
 }

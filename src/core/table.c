@@ -52,7 +52,8 @@ static struct hf_table *lookup(const struct hf_mm *mm, uint64_t addr, unsigned l
 	struct hf_table *table = mm->pgd;
 
 	for (unsigned at = 3; at > level; at--) {
-		uint64_t entry = hf_ld(&table->entry[index_at(addr, at)], acquire);
+		/* none where there is one by now: table_below() finds it */
+		uint64_t entry = hf_hint(&table->entry[index_at(addr, at)], acquire);
 
 		if (!entry || hf_pmd_huge(entry))
 			return NULL;
@@ -74,7 +75,8 @@ struct hf_table *hf_pmd_table(const struct hf_mm *mm, uint64_t addr)
 /* The next lower table on the way to addr. */
 static struct hf_table *table_below(struct hf_table *table, unsigned index)
 {
-	uint64_t entry = hf_ld(&table->entry[index], acquire);
+	/* none where there is one by now: the exchange finds it */
+	uint64_t entry = hf_hint(&table->entry[index], acquire);
 	struct hf_table *made;
 
 	if (entry)
@@ -82,7 +84,7 @@ static struct hf_table *table_below(struct hf_table *table, unsigned index)
 	made = hf_table_new(table->sys);
 	if (!made)
 		return NULL;
-	if (hf_cas(&table->entry[index], &entry, hf_mk_table_entry(made), acq_rel))
+	if (hf_cas(&table->entry[index], &entry, hf_mk_table_entry(made), release))
 		return made;
 	hf_table_free(made);
 	entry = hf_ld(&table->entry[index], acquire); /* the failed exchange read it relaxed */
@@ -95,7 +97,7 @@ static struct hf_table *table_below(struct hf_table *table, unsigned index)
  */
 static struct hf_table *leaf_below(struct hf_table *pmds, _Atomic uint64_t *pmdp)
 {
-	uint64_t entry = hf_ld(pmdp, acquire);
+	uint64_t entry = hf_ld(pmdp, relaxed); /* the caller walks there again */
 	struct hf_table *made;
 
 	if (entry)
@@ -260,7 +262,7 @@ static void prune(struct hf_table *table, unsigned level, uint64_t base, uint64_
 		if (start < floor || start + span > ceiling)
 			continue;
 		hf_assert(!hf_entry_table(entry)->deposit);
-		hf_st(&table->entry[i], 0, release);
+		hf_st(&table->entry[i], 0, relaxed);
 		hf_entry_table(entry)->rcu.owner = *unlinked;
 		*unlinked = hf_entry_table(entry);
 	}

@@ -281,12 +281,31 @@ static unsigned hosted_thread_id(void *ctx)
 	return self.id;
 }
 
+/*
+ * Entries are read after the begin, and changed before the flush, by weaker accesses than these: a
+ * slot that the flush does not see reads what was changed. The race detector knows no fences; a
+ * seq_cst store is one wherever it runs.
+ */
+#ifdef HF_TSAN
+#define BEFORE_BARRIER memory_order_seq_cst
+static void full_barrier(void)
+{
+}
+#else
+#define BEFORE_BARRIER memory_order_relaxed
+static void full_barrier(void)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+}
+#endif
+
 static void hosted_tlb_begin(void *ctx, uint32_t asid)
 {
 	(void)ctx;
 	if (!self.listed)
 		slot_join();
-	atomic_store_explicit(&self.state, (uint64_t)asid << 32 | ++self.seq, memory_order_seq_cst);
+	atomic_store_explicit(&self.state, (uint64_t)asid << 32 | ++self.seq, BEFORE_BARRIER);
+	full_barrier();
 }
 
 static void hosted_tlb_end(void *ctx)
@@ -304,6 +323,7 @@ static void hosted_relax(void *ctx)
 static void hosted_tlb_flush(void *ctx, uint32_t asid)
 {
 	(void)ctx;
+	full_barrier();
 	pthread_mutex_lock(&slots_lock);
 	for (struct tlb_slot *slot = slots; slot; slot = slot->next) {
 		uint64_t seen = atomic_load_explicit(&slot->state, memory_order_seq_cst);
