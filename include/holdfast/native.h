@@ -13,7 +13,9 @@
  *  - In the default mode a thread of the library resolves faults, and whatever writes to the space
  *    succeeds: stores, system calls, io_uring, direct I/O. It needs the right to handle the
  *    kernel's faults (root, CAP_SYS_PTRACE, access to /dev/userfaultfd, or
- *    vm.unprivileged_userfaultfd=1).
+ *    vm.unprivileged_userfaultfd=1). The exceptions are two, for there the kernel waits for no
+ *    handler: futex operations that write themselves (FUTEX_WAKE_OP, FUTEX_LOCK_PI) fail with
+ *    EFAULT, and stores by ptrace() or /proc/PID/mem with EIO. The remedy is as in signal mode.
  *  - With HF_NATIVE_SIGNAL the faulting thread does it itself, on a SIGBUS: several times faster,
  *    and no right is needed. But a system call that writes to a protected page fails with EFAULT,
  *    and a datagram is lost by that: hf_native_prepare_write() before it, hf_native_finish_write()
