@@ -136,37 +136,47 @@ static int pin_units(struct hf_native *space, struct range range, uint64_t one)
 	return err;
 }
 
-/* Brings memory where there is none yet, for a device cannot. */
-static int touch(volatile char *addr, size_t len, bool write)
+/* Brings memory where there is none yet, for a device cannot. -EINVAL: Linux before 5.14. */
+static int populate_by_call(char *addr, size_t len, bool write)
 {
 #ifdef MADV_POPULATE_WRITE
-	if (madvise((void *)addr, len, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) == 0)
-		return 0;
-	if (errno != EINVAL)
-		return -errno;
+	return madvise(addr, len, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) ? -errno : 0;
+#else
+	(void)addr, (void)len, (void)write;
+	return -EINVAL;
 #endif
+}
+
+static void touch(volatile char *addr, size_t len, bool write)
+{
 	for (size_t at = 0; at < len; at += HF_PAGE_SIZE) {
 		if (write)
 			__atomic_fetch_or(&addr[at], 0, __ATOMIC_RELAXED);
 		else
 			(void)addr[at];
 	}
-	return 0;
 }
 
-/* In signal mode it fails while a snapshot has protected what is pinned, which ends soon. */
+/* In signal mode the call fails while a snapshot has protected what is pinned, which ends soon. A
+ * store of ours would end the program, for signals are blocked: it keeps snapshots out. */
 static int touch_units(struct hf_native *space, struct range range, bool write)
 {
 	struct hf_tree *tree = space->tree;
+	char *addr = hf_unit_addr(space, range.first);
+	size_t len = (range.end - range.first) << tree->unit_shift;
 	int err;
 
 	do {
 		hf_gate_enter(&tree->gate);
 		hf_gate_leave(&tree->gate);
-		err = touch(hf_unit_addr(space, range.first),
-			    (range.end - range.first) << tree->unit_shift, write);
+		err = populate_by_call(addr, len, write);
 	} while (err == -EFAULT && tree->signal && write);
-	return err;
+	if (err != -EINVAL)
+		return err;
+	hf_gate_enter(&tree->gate);
+	touch(addr, len, write);
+	hf_gate_leave(&tree->gate);
+	return 0;
 }
 
 static int pin_range(struct hf_native *space, void *addr, size_t len, uint64_t one)
@@ -258,26 +268,33 @@ int hf_native_finish_write(struct hf_native *space, void *addr, size_t len)
 	return unpin_range(space, addr, len, PREPARED);
 }
 
+static int populate_range(struct hf_native *space, const void *addr, size_t len)
+{
+	struct range range;
+	int err = range_of(space, addr, len, &range);
+
+	if (err)
+		return err;
+	hf_gate_enter(&space->tree->gate);
+	for (size_t unit = range.first; space->base && unit < range.end && !err; unit++)
+		err = hf_populate(space, unit / HF_WORD_UNITS, 1ULL << unit % HF_WORD_UNITS);
+	hf_gate_leave(&space->tree->gate);
+	return err;
+}
+
 int hf_native_prepare_read(const void *addr, size_t len)
 {
-	struct hf_native *space = hf_registry_enter(addr);
-	struct range range;
-	sigset_t old;
-	int err;
+	struct hf_native *space;
+	sigset_t all, old;
+	int err = -EINVAL;
 
-	if (!space)
-		return -EINVAL;
-	err = range_of(space, addr, len, &range);
-	if (!err)
-		err = hf_tree_enter(space->tree, &old);
-	if (!err) {
-		hf_gate_enter(&space->tree->gate);
-		for (size_t unit = range.first; space->base && unit < range.end && !err; unit++)
-			err = hf_populate(space, unit / HF_WORD_UNITS,
-					  1ULL << unit % HF_WORD_UNITS);
-		hf_gate_leave(&space->tree->gate);
-		hf_tree_leave(&old);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	space = hf_registry_enter(addr);
+	if (space) {
+		err = populate_range(space, addr, len);
+		hf_registry_leave();
 	}
-	hf_registry_leave();
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return err;
 }

@@ -183,11 +183,15 @@ int hf_native_create(const struct hf_native_config *config, struct hf_native **o
 {
 	struct hf_native *space;
 	struct hf_tree *tree;
+	sigset_t all, old;
 	int err = hf_tree_create(config, &tree);
 
 	if (err)
 		return err;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = hf_space_create(tree, NULL, false, config->flags & HF_NATIVE_SHARED, &space);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err) {
 		hf_tree_destroy(tree);
 		return err;
