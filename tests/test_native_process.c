@@ -266,6 +266,17 @@ static int by_exec(const void *arg)
 	return 1;
 }
 
+static __attribute__((noinline)) pid_t by_vfork(void)
+{
+	pid_t pid = vfork();
+
+	if (!pid) {
+		execv("/proc/self/exe", strangers);
+		_exit(1);
+	}
+	return pid;
+}
+
 static void nothing_is_inherited_by_exec(void **state)
 {
 	extern char **environ;
@@ -283,13 +294,8 @@ static void nothing_is_inherited_by_exec(void **state)
 			posix_spawn(&pid, "/proc/self/exe", NULL, NULL, strangers, environ), 0);
 		*word(space, 0) = 2;
 		ends_well(pid);
-		pid = vfork();
-		if (!pid) {
-			execv("/proc/self/exe", strangers);
-			_exit(1);
-		}
-		ends_well(pid);
-		*word(space, 1) = 3;
+		ends_well(by_vfork());
+		*word(space, 8) = 3;
 		assert_int_equal(get(s, 0), 1);
 		assert_int_equal(hf_native_drop(s), 0);
 		assert_int_equal(hf_native_destroy(space), 0);
@@ -314,6 +320,15 @@ static void note_plainly(int sig)
 {
 	heard = sig;
 	siglongjmp(escape, 1);
+}
+
+/* Which signal a store there is answered with. */
+static __attribute__((noinline)) int answer(volatile char *at)
+{
+	heard = 0;
+	if (!sigsetjmp(escape, 1))
+		*at = 1;
+	return heard;
 }
 
 /* A page of a file beyond its end. */
@@ -364,9 +379,7 @@ static int a_caught_null_pointer(const void *arg)
 	sigaction(SIGSEGV, &action, NULL);
 	if (with_protected_pages(&space, &s))
 		return 1;
-	if (!sigsetjmp(escape, 1))
-		*null = 1;
-	NEED(heard == SIGSEGV);
+	NEED(answer(null) == SIGSEGV);
 	return still_protects(space, s);
 }
 
@@ -383,14 +396,6 @@ static int a_foreign_bus_error(const void *arg)
 	return 1;
 }
 
-static int jumps_out_of(volatile char *at, bool simple)
-{
-	heard = 0;
-	if (!sigsetjmp(escape, 1))
-		*at = 1;
-	return heard == SIGBUS && (simple || heard_at == at);
-}
-
 static int a_caught_bus_error(const void *arg)
 {
 	struct sigaction action = { .sa_sigaction = note_and_jump, .sa_flags = SA_SIGINFO };
@@ -405,7 +410,7 @@ static int a_caught_bus_error(const void *arg)
 	if (with_protected_pages(&space, &s))
 		return 1;
 	for (int i = 0; i < 3; i++)
-		NEED(jumps_out_of(at, arg));
+		NEED(answer(at) == SIGBUS && (arg || heard_at == at));
 	return still_protects(space, s);
 }
 
@@ -427,6 +432,12 @@ static void foreign_signals_arrive(void **state)
 	in_child(a_caught_bus_error, "by a handler of the old kind");
 }
 
+static __attribute__((noinline)) void send_bus_error(void)
+{
+	if (!sigsetjmp(escape, 1))
+		raise(SIGBUS);
+}
+
 static int sent_bus_error(const void *arg)
 {
 	struct hf_native_snapshot *s;
@@ -435,8 +446,7 @@ static int sent_bus_error(const void *arg)
 	NEED(signal(SIGBUS, *(const sighandler_t *)arg) != SIG_ERR);
 	if (with_protected_pages(&space, &s))
 		return 1;
-	if (!sigsetjmp(escape, 1))
-		raise(SIGBUS);
+	send_bus_error();
 	return still_protects(space, s);
 }
 
@@ -480,8 +490,7 @@ static int with_a_handler_of_its_own(const void *arg)
 	if (still_protects(space, s))
 		return 1;
 	NEED(resolved == 1 && not_ours == 0);
-	if (!sigsetjmp(escape, 1))
-		*at = 1;
+	answer(at);
 	NEED(not_ours == 1);
 	NEED(!hf_native_drop(s) && !hf_native_snapshot(space, &s));
 	*word(space, 0) = 3;

@@ -19,7 +19,8 @@
  *  - With HF_NATIVE_SIGNAL the faulting thread does it itself, on a SIGBUS: several times faster,
  *    and no right is needed. But a system call that writes to a protected page fails with EFAULT,
  *    and a datagram is lost by that: hf_native_prepare_write() before it, hf_native_finish_write()
- *    after it. What has been pinned for writing needs neither.
+ *    after it. What has been pinned for writing needs neither, unless a snapshot is taken
+ * meanwhile; devices and registered buffers never do.
  *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range.
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
@@ -97,8 +98,8 @@ int hf_native_probe(struct hf_native_support *support);
  *
  * -EINVAL: size 0, unknown flags or pages, SHARED with other than 4 KiB or AUTO. -EPERM: the
  * default mode is not allowed. -EOPNOTSUPP: the kernel cannot protect such memory. -ENOMEM: no
- * memory, or the hugetlb pool has not enough. -EAGAIN: no thread. -EMFILE: no
- * descriptor left. -ENOSYS: no userfaultfd. For all but the first hf_native_probe() has the remedy.
+ * memory, or the hugetlb pool has not enough. -EAGAIN: no thread. -ENOSYS: no userfaultfd. For the
+ * last five hf_native_probe() has the remedy. -EMFILE: no descriptor left.
  */
 int hf_native_create(const struct hf_native_config *config, struct hf_native **out);
 
