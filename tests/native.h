@@ -68,6 +68,10 @@ static inline struct hf_native *make(const struct way *way, size_t units)
 	return make_with(way, units, 0, 0);
 }
 
+#define EACH_WAY(space, units)                                                                     \
+	for (size_t w_ = 0; w_ < NR_WAYS; w_++)                                                    \
+		for (struct hf_native *space = make(&ways[w_], units); space; space = NULL)
+
 static inline uint64_t get(const struct hf_native_snapshot *s, size_t offset)
 {
 	uint64_t value = 0;

@@ -9,10 +9,6 @@
 
 #include "native.h"
 
-#define EACH_WAY(space, units)                                                                     \
-	for (size_t w_ = 0; w_ < NR_WAYS; w_++)                                                    \
-		for (struct hf_native *space = make(&ways[w_], units); space; space = NULL)
-
 static void a_snapshot_keeps_its_bytes(void **state)
 {
 	(void)state;

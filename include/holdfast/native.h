@@ -13,11 +13,14 @@
  *  - In the default mode a thread of the library resolves faults, and whatever writes to the space
  *    succeeds: stores, system calls, io_uring, direct I/O. It needs the right to handle the
  *    kernel's faults (root, CAP_SYS_PTRACE, access to /dev/userfaultfd, or
- *    vm.unprivileged_userfaultfd=1).
+ *    vm.unprivileged_userfaultfd=1). The exceptions are two, for there the kernel waits for no
+ *    handler: futex operations that write themselves (FUTEX_WAKE_OP, FUTEX_LOCK_PI) fail with
+ *    EFAULT, and stores by ptrace() or /proc/PID/mem with EIO. The remedy is as in signal mode.
  *  - With HF_NATIVE_SIGNAL the faulting thread does it itself, on a SIGBUS: several times faster,
  *    and no right is needed. But a system call that writes to a protected page fails with EFAULT,
  *    and a datagram is lost by that: hf_native_prepare_write() before it, hf_native_finish_write()
- *    after it. I/O into buffers that were pinned and registered before needs neither. And no thread
+ *    after it. What has been pinned for writing needs neither, unless a snapshot is taken
+ *    meanwhile; devices and registered buffers never do. And no thread
  *    that writes to the space may have SIGBUS blocked: the kernel would end the program.
  *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range, nor give it to KSM
  *    (MADV_MERGEABLE, PR_SET_MEMORY_MERGE): merging takes the protection away unseen.
@@ -27,8 +30,11 @@
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except
- *    children's ranges and maps of snapshots, which it has not. Every call fails with -EOWNERDEAD
- *    there.
+ *    children's ranges and maps of snapshots, which it has not. Every call for what was the
+ *    parent's fails with -EOWNERDEAD there; it may make spaces of its own. With HF_NATIVE_SHARED
+ *    its range is one more map of the same memory, which nothing protects: its stores reach the
+ *    parent, and its snapshots. Of HF_NATIVE_HUGETLB the kernel takes pages away from the child,
+ *    which gets a SIGBUS then, when the pool has none left for the parent's stores.
  *  - No call may be made from a signal handler, but any may be made while other threads run,
  *    write, and make calls, unless it says otherwise.
  *  - Where frames run out the writer goes on, and the snapshot loses that unit: reading it gives
@@ -97,8 +103,8 @@ int hf_native_probe(struct hf_native_support *support);
  *
  * -EINVAL: size 0, unknown flags or pages, SHARED with other than 4 KiB or AUTO. -EPERM: the
  * default mode is not allowed. -EOPNOTSUPP: the kernel cannot protect such memory. -ENOMEM: no
- * memory, or the hugetlb pool has not enough. -EAGAIN: no thread. For the last four
- * hf_native_probe() has the remedy.
+ * memory, or the hugetlb pool has not enough. -EAGAIN: no thread. -ENOSYS: no userfaultfd. For the
+ * last five hf_native_probe() has the remedy. -EMFILE: no descriptor left.
  */
 int hf_native_create(const struct hf_native_config *config, struct hf_native **out);
 
@@ -147,7 +153,8 @@ int hf_native_read(const struct hf_native_snapshot *snapshot, size_t offset, voi
 int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr);
 int hf_native_unmap(struct hf_native_snapshot *snapshot);
 
-/* Brings the pages of a map or a child in. `addr` is in it. -EINVAL (range), -ENODATA, -ENOMEM. */
+/* Brings the pages of a map or a child in. `addr` is in it. -EINVAL (range, or the owner is gone),
+ * -ENODATA, -ENOMEM. */
 int hf_native_prepare_read(const void *addr, size_t len);
 
 /* A run of bytes that differ, perhaps. */

@@ -146,18 +146,21 @@ static int pin_units(struct hf_native *space, struct range range, uint64_t one)
 }
 
 /* Brings memory where there is none yet, for a device cannot. A reader's, too: the zeropage, where
- * nothing was ever written, is left by the first store. */
-static int touch(volatile char *addr, size_t len)
+ * nothing was ever written, is left by the first store. -EINVAL: Linux before 5.14. */
+static int populate_by_call(char *addr, size_t len)
 {
 #ifdef MADV_POPULATE_WRITE
-	if (madvise((void *)addr, len, MADV_POPULATE_WRITE) == 0)
-		return 0;
-	if (errno != EINVAL)
-		return -errno;
+	return madvise(addr, len, MADV_POPULATE_WRITE) ? -errno : 0;
+#else
+	(void)addr, (void)len;
+	return -EINVAL;
 #endif
+}
+
+static void touch(volatile char *addr, size_t len)
+{
 	for (size_t at = 0; at < len; at += HF_PAGE_SIZE)
 		__atomic_fetch_or(&addr[at], 0, __ATOMIC_RELAXED);
-	return 0;
 }
 
 static int expose(struct hf_native *space, struct range range)
@@ -169,11 +172,14 @@ static int expose(struct hf_native *space, struct range range)
 	return err;
 }
 
-/* In signal mode it fails while a snapshot has protected the units: those that are pinned for
- * writing for a moment only, others until they are exclusive again. */
+/* In signal mode the call fails while a snapshot has protected the units: those that are pinned for
+ * writing for a moment only, others until they are exclusive again. A store of ours would end the
+ * program, for signals are blocked: it keeps snapshots out. */
 static int touch_units(struct hf_native *space, struct range range, bool held)
 {
 	struct hf_tree *tree = space->tree;
+	char *addr = hf_unit_addr(space, range.first);
+	size_t len = (range.end - range.first) << tree->unit_shift;
 	int err;
 
 	do {
@@ -182,9 +188,15 @@ static int touch_units(struct hf_native *space, struct range range, bool held)
 		hf_gate_leave(&tree->gate);
 		if (err)
 			return err;
-		err = touch(hf_unit_addr(space, range.first), (range.end - range.first)
-								      << tree->unit_shift);
+		err = populate_by_call(addr, len);
 	} while (err == -EFAULT && tree->signal);
+	if (err != -EINVAL)
+		return err;
+	hf_gate_enter(&tree->gate);
+	err = held ? 0 : expose(space, range);
+	if (!err)
+		touch(addr, len);
+	hf_gate_leave(&tree->gate);
 	return err;
 }
 

@@ -1,0 +1,58 @@
+#!/bin/sh
+# The tests of native spaces on every fetched kernel, under QEMU: what older ones lack is done without. The test programs
+# go there as they are, with their libraries.
+. tests/tap.sh
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+kernels=${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/kernels
+tests=${TESTS:-test_native test_native_calls test_native_process native_soak}
+
+missing() { # WHAT
+	skip "native spaces on other kernels" "$1"
+	done_testing
+}
+
+command -v qemu-system-x86_64 >/dev/null || missing "no qemu-system-x86_64: scripts/install-deps kernels"
+[ -x "$BUILD/tests/native-init" ] || missing "this build has no native-init"
+command -v cpio >/dev/null || missing "no cpio"
+ls "$kernels"/*/vmlinuz >/dev/null 2>&1 || missing "no kernel; holdfast kernels fetch"
+
+initramfs() {
+	mkdir -p "$dir/root/tests" "$dir/root/proc" "$dir/root/sys" "$dir/root/dev" "$dir/root/tmp" "$dir/root/var/tmp" &&
+		cp "$BUILD/tests/native-init" "$dir/root/init" || return
+	for t in $tests; do
+		cp "$BUILD/tests/$t" "$dir/root/tests" || return
+		ldd "$BUILD/tests/$t" | grep -o '/[^ ]*'
+	done | sort -u | while read -r lib; do
+		mkdir -p "$dir/root$(dirname "$lib")" && cp -L "$lib" "$dir/root$lib" || exit
+	done
+	(cd "$dir/root" && find . | cpio -o -H newc --quiet) >"$dir/initramfs"
+}
+check "an initramfs can be made" initramfs
+
+boot() { # VMLINUZ
+	timeout 150 qemu-system-x86_64 -accel kvm -accel tcg -cpu max -m 1024 -smp 2 -nodefaults -no-user-config -display none \
+		-no-reboot -serial stdio -initrd "$dir/initramfs" -kernel "$1" </dev/null \
+		-append "console=ttyS0 loglevel=3 oops=panic panic=-1 nowatchdog mitigations=off" 2>&1 |
+		tr -d '\r' >"$dir/console"
+}
+
+# One line a test program: it has ended with 0.
+on_kernel() { # VMLINUZ
+	boot "$1"
+	grep -E '^(not ok|ok)' "$dir/console" | sed 's/^/# /'
+	for t in $tests; do
+		grep -qx "result $t 0" "$dir/console" || {
+			echo "$t failed"
+			tail -n 60 "$dir/console"
+			return 1
+		}
+	done
+	! grep -E 'BUG:|WARNING:|Oops' "$dir/console"
+}
+
+for kernel in "$kernels"/debian-*/vmlinuz; do
+	check "native spaces on $(basename "$(dirname "$kernel")")" on_kernel "$kernel"
+done
+done_testing
