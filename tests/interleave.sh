@@ -85,8 +85,8 @@ check "linux-5.10: reclaim between a pin's look and its count" \
 check "GUP-fast without its second look at the entry, or with a weaker one" \
 	killed 'gup_fast.c:66 ' scenarios/races/merge-and-read-pin.hf
 check "GUP-fast without its second look at the sequence, or with a weaker one" \
-	killed 'gup_fast.c:104 ' scenarios/races/fork-and-read-pin.hf
-check "GUP-fast outside of an RCU section" killed 'gup_fast.c:100 ' scenarios/races/unmap-and-pin.hf
+	killed 'gup_fast.c:105 ' scenarios/races/fork-and-read-pin.hf
+check "GUP-fast outside of an RCU section" killed 'gup_fast.c:101 ' scenarios/races/unmap-and-pin.hf
 check "an interrupt prints what is known" interrupted
 check "a schedule that does not fit" says 1 "the schedule does not fit" --schedule c3 scenarios/races/two-pins.hf
 check "a schedule that is none" says 1 "is no schedule" --schedule x scenarios/races/two-pins.hf
