@@ -56,8 +56,8 @@ static int calls_say_that_the_owner_is_gone(const struct family *f)
 	return 0;
 }
 
-/* A child of fork() shares the memfd; and the kernel takes huge pages away from it, with a SIGBUS,
- * where the pool has none left for the parent to copy to. */
+/* A child of fork() has no map of a memfd; and the kernel takes huge pages away from it, with a
+ * SIGBUS, where the pool has none left for the parent to copy to. */
 static bool is_a_copy(const struct hf_native *space, const struct way *way)
 {
 	return hf_native_memfd(space) < 0 && way->pages != HF_NATIVE_HUGETLB;
@@ -70,8 +70,8 @@ static int as_a_forked_process(const void *arg)
 	char byte;
 
 	NEED(read(f->go[0], &byte, 1) == 1); /* the parent has stored since */
-	if (hf_native_memfd(f->space) >= 0)  /* it has the same memory */
-		return calls_say_that_the_owner_is_gone(f);
+	if (hf_native_memfd(f->space) >= 0)  /* nothing would protect its map */
+		return !absent(word(f->space, 0)) || calls_say_that_the_owner_is_gone(f);
 	NEED(*word(f->space, 0) == 2 && *word(f->space, unit) == 3);
 	NEED(*word(f->space, 2 * unit) == 0);
 	*word(f->space, 0) = 101; /* protected when it forked */
@@ -189,10 +189,11 @@ static int see_and_write(const void *arg)
 {
 	const struct writer *writer = arg;
 	size_t stride = hf_native_unit(writer->space);
-	uint64_t first = *word(writer->space, 0), before = first;
+	uint64_t first, before;
 
 	if (!is_a_copy(writer->space, writer->way))
 		return 0;
+	first = before = *word(writer->space, 0);
 	for (size_t i = 1; i < NR_WORDS; i++) {
 		uint64_t n = *word(writer->space, i * stride);
 

@@ -14,7 +14,10 @@ static int map_shared(struct hf_native *space, size_t size)
 	if (ftruncate(space->memfd, (off_t)size))
 		return -errno;
 	space->window = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, space->memfd, 0);
-	return space->window == MAP_FAILED ? -errno : 0;
+	if (space->window == MAP_FAILED)
+		return -errno;
+	/* a child's stores would reach snapshots: nothing protects its map */
+	return madvise(space->window, size, MADV_DONTFORK) ? -errno : 0;
 }
 
 static int map_hugetlb(struct hf_native *space, size_t size)
