@@ -249,8 +249,8 @@ static bool try_reuse(struct huge_fault *f, hf_pte pmd)
 
 static bool needs_leaves(const struct huge_fault *f, hf_pte pmd)
 {
-	/* write-protection is lifted page by page */
-	return hf_pte_special(pmd) || (f->flags & HF_FAULT_FLAG_WRITE && pmd & HF_PTE_UFFD_WP);
+	return hf_pte_special(pmd) || (f->mm->sys->policy->wp_splits_pmds &&
+				       f->flags & HF_FAULT_FLAG_WRITE && pmd & HF_PTE_UFFD_WP);
 }
 
 /* A PMD that maps pages is there, or was a moment ago. */
