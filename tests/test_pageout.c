@@ -159,6 +159,29 @@ static void otherwise_it_comes_back_page_by_page(void **state)
 	end();
 }
 
+/* Write-protection by userfaultfd is lifted page by page: the store finds a page of a PTE-mapped
+ * folio that lost its mark to a child. Who is not watched finds a PMD. */
+static void a_watched_folio_is_split_by_a_store(void **state)
+{
+	struct hf_mm *child;
+	uint64_t pfn;
+
+	(void)state;
+	begin("linux-6.12", 9);
+	store(mm, H, 1);
+	assert_int_equal(hf_uffd_register(mm, H, M), 0);
+	assert_int_equal(hf_uffd_writeprotect(mm, H, M, true), 0);
+	child = fork_mm();
+	assert_true(info(mm, H).uffd_wp && !info(child, H).uffd_wp);
+	assert_int_equal(hf_munmap(child, H, M), 0);
+	pfn = info(mm, H).pfn;
+	store(mm, H, 2);
+	assert_false(info(mm, H).pmd);
+	assert_true(info(mm, H).pfn != pfn);
+	hf_mm_put(child);
+	end();
+}
+
 /* Zeros become the zeropage when a folio is taken apart, not when it leaves whole. */
 static void zeros_of_a_folio_become_the_zeropage(void **state)
 {
@@ -214,6 +237,7 @@ int main(void)
 		cmocka_unit_test(use_by_others_keeps_a_whole_folio_on_6_1),
 		cmocka_unit_test(what_left_whole_comes_back_whole_since_6_12),
 		cmocka_unit_test(otherwise_it_comes_back_page_by_page),
+		cmocka_unit_test(a_watched_folio_is_split_by_a_store),
 		cmocka_unit_test(zeros_of_a_folio_become_the_zeropage),
 		cmocka_unit_test(a_write_to_the_huge_zeropage_by_era),
 	};

@@ -97,6 +97,9 @@ struct hf_policy {
 	bool swap_in_folios;
 	/* When a folio is taken apart, pages of zeros become the zeropage (6.12). */
 	bool split_drops_zeros;
+	/* A store to what userfaultfd write-protects breaks the PMD up before it asks who owns the
+	 * folio: asynchronous write-protection (6.7). */
+	bool wp_splits_pmds;
 	/* A write to the huge zeropage gets a whole folio, not one small page (after 6.12). */
 	bool huge_zero_write_allocates;
 	/* A page stays in the swap cache after the last entry that named its slot is gone, and the

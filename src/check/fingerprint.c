@@ -137,6 +137,7 @@ static void put_swapped(struct form *f, const struct canon *c, hf_pte pte)
 	const struct hf_swap_slot *slot = &sys->slots[hf_pte_slot(pte)];
 
 	put(f, slot->count);
+	put(f, slot->order);
 	if (slot->page) {
 		put_frame(f, c, hf_page_pfn(sys, slot->page));
 		return;

@@ -365,7 +365,10 @@ static int fork_vma(struct fork *f, struct hf_vma *vma)
 		return err;
 	f->child_vma = hf_vma_find(f->child, vma->start);
 	f->child_vma->flags &= ~HF_VM_UFFD;
-	return hf_for_each_leaf(f->parent, vma->start, vma->end, &fork_walk, f);
+	err = hf_for_each_leaf(f->parent, vma->start, vma->end, &fork_walk, f);
+	if (vma->flags & HF_VM_UFFD)
+		hf_uffd_wp_range(f->child, vma->start, vma->end, false);
+	return err;
 }
 
 static int fork_once(struct hf_mm *parent, struct hf_mm **child)

@@ -247,6 +247,12 @@ static bool try_reuse(struct huge_fault *f, hf_pte pmd)
 	return kept;
 }
 
+static bool needs_leaves(const struct huge_fault *f, hf_pte pmd)
+{
+	return hf_pte_special(pmd) || (f->mm->sys->policy->wp_splits_pmds &&
+				       f->flags & HF_FAULT_FLAG_WRITE && pmd & HF_PTE_UFFD_WP);
+}
+
 /* A PMD that maps pages is there, or was a moment ago. */
 static int huge_present_fault(struct huge_fault *f)
 {
@@ -259,7 +265,7 @@ static int huge_present_fault(struct huge_fault *f)
 	if (!hf_pmd_huge(pmd)) {
 		ret = HF_HUGE_AGAIN;
 	} else if (wants_own_page(f) && !hf_pte_write(pmd)) {
-		if (hf_pte_special(pmd) || !try_reuse(f, pmd)) {
+		if (needs_leaves(f, pmd) || !try_reuse(f, pmd)) {
 			/* one small page will be copied, the others stay as they are */
 			if (hf_pmd_huge(hf_ld(f->pmdp, relaxed)))
 				hf_split_huge_pmd(f->mm, f->table, f->addr);

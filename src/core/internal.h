@@ -630,6 +630,8 @@ void hf_vma_merge(struct hf_mm *mm, uint64_t start, uint64_t end);
 /* For all of a range, splitting and merging VMAs. -ENOMEM: it has holes, or no memory; what is
  * mapped has the flags unless there was none. mmap_lock (write). */
 int hf_vma_set_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear, unsigned set);
+/* userfaultfd's write-protection of what is there or out, given or taken. */
+void hf_uffd_wp_range(struct hf_mm *mm, uint64_t start, uint64_t end, bool protect);
 /* Start of a free range of len bytes, 0 if there is none. */
 uint64_t hf_vma_gap(const struct hf_mm *mm, size_t len);
 /* True when [start, end) has no hole. */

@@ -248,9 +248,15 @@ int hf_uffd_register(struct hf_mm *mm, uint64_t addr, size_t len)
 	return err;
 }
 
-int hf_uffd_writeprotect(struct hf_mm *mm, uint64_t addr, size_t len, bool protect)
+void hf_uffd_wp_range(struct hf_mm *mm, uint64_t start, uint64_t end, bool protect)
 {
 	static const struct hf_walk walk = { .leaf = uffd_wp_leaf, .huge = uffd_wp_huge };
+
+	hf_for_each_leaf(mm, start, end, &walk, &protect);
+}
+
+int hf_uffd_writeprotect(struct hf_mm *mm, uint64_t addr, size_t len, bool protect)
+{
 	int err = 0;
 
 	len = hf_page_align(len);
@@ -258,7 +264,7 @@ int hf_uffd_writeprotect(struct hf_mm *mm, uint64_t addr, size_t len, bool prote
 		return -HF_EINVAL;
 	hf_mmap_read_lock(mm);
 	if (hf_vma_covers(mm, addr, addr + len))
-		hf_for_each_leaf(mm, addr, addr + len, &walk, &protect);
+		hf_uffd_wp_range(mm, addr, addr + len, protect);
 	else
 		err = -HF_ENOMEM;
 	hf_tlb_flush(mm);

@@ -161,13 +161,13 @@ bool hf_settings_for(struct hf_settings *s, const struct hf_kind_info *kind, cha
 
 void hf_settings_without_noise(struct hf_settings *s)
 {
-	/* pages beside one that is read from swap would be read with it */
-	if (!s->quiet)
-		set(s, "/proc/sys/vm/page-cluster", "0");
-	/* and pages would be moved to make room for large folios (Linux 5.9) */
-	if (!s->quiet)
-		set(s, "/proc/sys/vm/compaction_proactiveness", "0");
+	if (s->quiet)
+		return;
 	s->quiet = true;
+	/* pages beside one that is read from swap would be read with it */
+	set(s, "/proc/sys/vm/page-cluster", "0");
+	/* khugepaged would make folios of small pages, after a pause of an hour now */
+	set(s, THP "khugepaged/scan_sleep_millisecs", "3600000");
 }
 
 /* ---- KSM ---- */

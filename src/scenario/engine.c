@@ -100,9 +100,12 @@ static int step_split(const struct hf_engine_run *r, struct hf_mm *mm, uint64_t 
 static int step_wrprotect(const struct hf_engine_run *r, struct hf_mm *mm, uint64_t addr,
 			  size_t len)
 {
-	int err = r->kind->order ? hf_uffd_register(mm, addr, len) : 0;
+	int err;
 
-	return err ? err : hf_wrprotect(mm, addr, len);
+	if (!r->kind->order)
+		return hf_wrprotect(mm, addr, len);
+	err = hf_uffd_register(mm, addr, len);
+	return err ? err : hf_uffd_writeprotect(mm, addr, len, true);
 }
 
 static int step_fork(struct hf_engine_run *r, const struct hf_step *st)
