@@ -7,12 +7,14 @@
 #include <string.h>
 
 #define IN_FLIGHT 16
+#define TRIES 1000
 
 /* A frame that changes its block. */
 struct request {
 	size_t frame;
 	uint64_t old, new;
 	bool busy, writes;
+	int tries;
 	struct iovec iov; /* of a read that is pinned for itself */
 };
 
@@ -25,6 +27,13 @@ struct io {
 	uint64_t random;
 	int in_flight;
 };
+
+static int fail(struct io *io, int err, const char *what)
+{
+	if (!io->pool->what)
+		io->pool->what = what;
+	return err;
+}
 
 static int submit(struct io *io, struct request *r)
 {
@@ -67,7 +76,7 @@ static int start_read(struct io *io, struct request *r)
 		return submit(io, r);
 	nr = hf_native_pin(p->space, pool_frame(p, r->frame), BLOCK_BYTES, HF_FOLL_WRITE, &r->iov,
 			   1);
-	return nr < 0 ? nr : submit(io, r);
+	return nr < 0 ? fail(io, nr, "pinning a frame") : submit(io, r);
 }
 
 /* Picks a frame that nobody uses and a block that has none. */
@@ -86,6 +95,7 @@ static int start(struct io *io, struct request *r)
 		return 0;
 	}
 	r->busy = true;
+	r->tries = 0;
 	r->writes = f->state == FRAME_VALID && f->dirty;
 	r->old = f->block;
 	p->resident[r->new] = 1;
@@ -140,8 +150,12 @@ static int reap(struct io *io)
 	err = cqe->res;
 	io_uring_cqe_seen(&io->ring, cqe);
 	io->in_flight--;
+	/* signal mode: a snapshot is just being taken, and not yet done with what is pinned */
+	if (err == -EFAULT && r->tries++ < TRIES)
+		return submit(io, r);
 	if (err != (int)BLOCK_BYTES)
-		return err < 0 ? err : -EIO;
+		return fail(io, err < 0 ? err : -EIO,
+			    r->writes ? "writing a block" : "reading a block");
 	return r->writes ? finish_write(io, r) : finish_read(io, r);
 }
 
@@ -165,15 +179,16 @@ static int set_up(struct io *io)
 	int err = io_uring_queue_init(2 * IN_FLIGHT, &io->ring, 0);
 
 	if (err)
-		return err;
+		return fail(io, err, "io_uring (see the sysctl kernel.io_uring_disabled)");
 	io->copy = aligned_alloc(4096, BLOCK_BYTES);
 	err = io->copy ? 0 : -ENOMEM;
 	if (!err && !p->pins_reads)
 		err = hf_native_register_buffers(&io->ring, p->space, p->frames,
 						 p->nr_frames * BLOCK_BYTES, &io->buffers);
-	if (err)
-		io_uring_queue_exit(&io->ring);
-	return err;
+	if (!err)
+		return 0;
+	io_uring_queue_exit(&io->ring);
+	return fail(io, err, "registering the frames (raise ulimit -l, or take --pin read)");
 }
 
 void *pool_io(void *arg)
@@ -189,7 +204,7 @@ void *pool_io(void *arg)
 	}
 	free(io.copy);
 	if (err || end) {
-		atomic_store(&io.pool->err, err ? err : end);
+		io.pool->err = err ? err : end;
 		atomic_store(&io.pool->stop, true);
 	}
 	return NULL;

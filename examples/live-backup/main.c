@@ -145,8 +145,8 @@ static int run(struct pool *p, struct backup *b, const struct options *o, struct
 	atomic_store(&p->stop, true);
 	while (started--)
 		pthread_join(threads[started], NULL);
-	if (!err)
-		err = atomic_load(&p->err);
+	if (p->err)
+		return p->err;
 	return err ? err : pool_check_file(p);
 }
 
@@ -260,7 +260,8 @@ int main(int argc, char **argv)
 			err = run(&pool, &backup, &o, &totals);
 		report(&pool, &backup, &totals);
 		if (err)
-			fprintf(stderr, "live-backup: %s\n",
+			fprintf(stderr, "live-backup: %s%s%s\n", pool.what ? pool.what : "",
+				pool.what ? ": " : "",
 				err == -EBADMSG ? "the backups differ from the last snapshot"
 						: strerror(-err));
 	}

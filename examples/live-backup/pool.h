@@ -46,7 +46,8 @@ struct pool {
 	char *resident; /* the I/O thread's: blocks that have a frame */
 
 	atomic_bool stop;
-	atomic_int err; /* the first error of a thread, or 0 */
+	int err;          /* of the I/O thread, when it has ended */
+	const char *what; /* and what it was doing */
 	_Atomic uint64_t reads, writes, updates, torn, lost;
 };
 

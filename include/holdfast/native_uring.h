@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #ifdef __cplusplus
@@ -43,7 +44,7 @@ static inline int hf_native_register_buffers(struct io_uring *ring, struct hf_na
 					     struct hf_native_buffers *buffers)
 {
 	unsigned flags = HF_FOLL_WRITE | HF_FOLL_LONGTERM;
-	int nr = (int)(len / HF_NATIVE_BUFFER_MAX) + 1, err;
+	int nr = (int)(len / HF_NATIVE_BUFFER_MAX) + 1, tries = 1000, err;
 	struct iovec *iov = (struct iovec *)calloc((size_t)nr, sizeof(*iov));
 
 	if (!iov)
@@ -53,7 +54,10 @@ static inline int hf_native_register_buffers(struct io_uring *ring, struct hf_na
 		free(iov);
 		return nr;
 	}
-	err = io_uring_register_buffers(ring, iov, (unsigned)nr);
+	/* Signal mode: a snapshot that is just being taken has yet to let go of what is pinned. */
+	do
+		err = io_uring_register_buffers(ring, iov, (unsigned)nr);
+	while (err == -EFAULT && tries-- && !sched_yield());
 	if (err) {
 		hf_native_unpin(space, addr, len, flags);
 		free(iov);
@@ -67,8 +71,8 @@ static inline int hf_native_register_buffers(struct io_uring *ring, struct hf_na
 	return 0;
 }
 
-/* The reverse. Requests that are in flight are waited for by the kernel. Errors as of
- * io_uring_unregister_buffers(), and then all is as before, and hf_native_unpin(). */
+/* The reverse. No request may be in flight that uses them: not every kernel waits for it. Errors as
+ * of io_uring_unregister_buffers(), and then all is as before, and hf_native_unpin(). */
 static inline int hf_native_unregister_buffers(struct io_uring *ring,
 					       struct hf_native_buffers *buffers)
 {
