@@ -104,60 +104,85 @@ int stage_snapshots(const struct options *opt, const struct mode *mode)
 
 /* ---- writes ---- */
 
+#define NR_LOOKS 16 /* at what a snapshot has, to see that it is one */
+
+/* Pages in an order; NULL: all, in theirs. */
+struct pattern {
+	const uint32_t *order;
+	size_t count;
+};
+
 static uint64_t generation;
 
-static void store(struct subject *s, size_t page)
+static size_t page_of(const struct pattern *p, size_t i)
 {
-	memcpy(s->base + page * PAGE, &generation, sizeof(generation));
+	return p->order ? p->order[i] : i;
 }
 
-static void store_all(struct subject *s)
+static void store(struct subject *s, const struct pattern *p)
 {
 	generation++;
-	for (size_t i = 0; i < s->nr_pages; i++)
-		store(s, i);
+	for (size_t i = 0; i < p->count; i++)
+		memcpy(s->base + page_of(p, i) * PAGE, &generation, sizeof(generation));
 }
 
-/* All pages have one value before, so that the snapshot can be held to it. */
-static void time_writes(struct subject *s, enum measure measure, const uint32_t *order,
-			size_t count)
+static void time_stores(struct subject *s, struct instant *at, enum measure measure,
+			const struct pattern *p)
 {
-	size_t distinct = order ? order_distinct(order, count, s->nr_pages) : s->nr_pages;
-	struct instant at;
+	size_t distinct = p->order ? order_distinct(p->order, p->count, s->nr_pages) : s->nr_pages;
+	size_t step = p->count / NR_LOOKS + 1;
+	uint64_t had[NR_LOOKS];
 	double start;
 
-	store_all(s);
-	subject_take(s, &at);
-	generation++;
+	for (size_t i = 0; i * step < p->count; i++)
+		memcpy(&had[i], s->base + page_of(p, i * step) * PAGE, sizeof(had[i]));
 	start = now_ns();
-	if (order)
-		for (size_t i = 0; i < count; i++)
-			store(s, order[i]);
-	else
-		for (size_t i = 0; i < s->nr_pages; i++)
-			store(s, i);
+	store(s, p);
 	report(measure, (now_ns() - start) / (double)distinct);
-	for (size_t i = 0; i < s->nr_pages; i += s->nr_pages / 16 + 1)
-		subject_expect(&at, order ? order[i % count] : i, generation - 1);
+	for (size_t i = 0; i * step < p->count; i++)
+		subject_expect(at, page_of(p, i * step), had[i]);
+}
+
+/* As one who takes snapshots all the time and writes alike between them: `before` has been written
+ * since the last one. */
+static void time_writes(struct subject *s, enum measure measure, const struct pattern *before,
+			const struct pattern *p)
+{
+	struct instant last, at;
+
+	subject_take(s, &last);
+	store(s, before);
+	subject_take(s, &at);
+	subject_drop(&last);
+	time_stores(s, &at, measure, p);
 	subject_drop(&at);
 }
 
 int stage_writes(const struct options *opt, const struct mode *mode)
 {
-	uint32_t *order, *zipf;
+	struct pattern dense, random, sparse, next, zipf;
+	uint32_t *order, *draws;
+	struct instant at;
 	struct subject s;
 	int ret = subject_open(&s, mode, opt->size);
 
 	if (ret)
 		return ret;
 	order = order_random(s.nr_pages, 7);
-	zipf = order_zipf(s.nr_pages, 9);
-	time_writes(&s, WRITE_FRESH, NULL, 0);
-	time_writes(&s, WRITE_DENSE, NULL, 0);
-	time_writes(&s, WRITE_RANDOM, order, s.nr_pages);
-	time_writes(&s, WRITE_SPARSE, order, s.nr_pages / 100 + 1);
-	time_writes(&s, WRITE_ZIPF, zipf, s.nr_pages);
-	free(zipf);
+	draws = order_zipf(s.nr_pages, 9);
+	dense = (struct pattern){ NULL, s.nr_pages };
+	random = (struct pattern){ order, s.nr_pages };
+	sparse = (struct pattern){ order, s.nr_pages / 100 + 1 };
+	next = (struct pattern){ order + sparse.count, sparse.count };
+	zipf = (struct pattern){ draws, s.nr_pages };
+	subject_take(&s, &at);
+	time_stores(&s, &at, WRITE_FRESH, &dense);
+	subject_drop(&at);
+	time_writes(&s, WRITE_DENSE, &dense, &dense);
+	time_writes(&s, WRITE_RANDOM, &random, &random);
+	time_writes(&s, WRITE_SPARSE, &sparse, &next);
+	time_writes(&s, WRITE_ZIPF, &zipf, &zipf);
+	free(draws);
 	free(order);
 	subject_close(&s);
 	return 0;

@@ -55,10 +55,17 @@ static size_t held(const struct mode *mode, const struct instant *at)
 	return bytes + (mode->kind == KIND_HUGETLB ? pool_used() : 0);
 }
 
+static void write_some(struct subject *s, const uint32_t *pages, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		s->base[pages[i] * PAGE] += 1;
+}
+
+/* The second of two snapshots, after each of which other pages are written. */
 int stage_memory(const struct options *opt, const struct mode *mode)
 {
 	size_t before = held(mode, NULL), nr;
-	struct instant at;
+	struct instant last, at;
 	struct subject s;
 	uint32_t *order;
 	int ret = subject_open(&s, mode, opt->size);
@@ -69,9 +76,11 @@ int stage_memory(const struct options *opt, const struct mode *mode)
 	report(MEMORY_IDLE, 100 * ((double)held(mode, NULL) - (double)before) / (double)s.size);
 	order = order_random(s.nr_pages, 13);
 	nr = s.nr_pages * DIRTY_PERCENT / 100;
+	subject_take(&s, &last);
+	write_some(&s, order, nr);
 	subject_take(&s, &at);
-	for (size_t i = 0; i < nr; i++)
-		s.base[order[i] * PAGE] += 1;
+	subject_drop(&last);
+	write_some(&s, order + nr, nr);
 	free(order);
 	report(MEMORY_DIRTY, 100 * ((double)held(mode, &at) - (double)before) / (double)s.size);
 	subject_drop(&at);

@@ -6,8 +6,7 @@
 
 #define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 
-static bool enlarged;
-static size_t before;
+static size_t added; /* pages */
 
 static int pool_read(size_t *pages)
 {
@@ -36,22 +35,24 @@ static int pool_write(size_t pages)
 
 int pool_enlarge(size_t bytes)
 {
-	size_t want, have;
+	size_t before, have;
 	int ret = pool_read(&before);
 
 	if (ret)
 		return ret;
-	want = before + bytes / HUGE_PAGE;
-	enlarged = true;
-	ret = pool_write(want);
+	added = bytes / HUGE_PAGE;
+	ret = pool_write(before + added);
 	if (!ret)
 		ret = pool_read(&have);
-	return ret ? ret : have < want ? -ENOMEM : 0;
+	return ret ? ret : have < before + added ? -ENOMEM : 0;
 }
 
+/* As many less, and not what there was before: somebody else may have changed it meanwhile. */
 void pool_restore(void)
 {
-	if (enlarged)
-		pool_write(before);
-	enlarged = false;
+	size_t have;
+
+	if (added && !pool_read(&have))
+		pool_write(have > added ? have - added : 0);
+	added = 0;
 }

@@ -21,31 +21,43 @@ size_t hf_density_bytes(const struct hf_tree *tree)
 	return tree->nr_words / REGION_WORDS + 1;
 }
 
+static bool written(const struct hf_native *space, size_t region)
+{
+	size_t word = region * REGION_WORDS, end = word + REGION_WORDS;
+
+	for (; word < end && word < space->tree->nr_words; word++) {
+		if (atomic_load_explicit(&space->exclusive[word], memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
+/* Where the sample was not written to and others were, it is not dense any more. */
 void hf_density_observe(struct hf_native *space)
 {
 	for (size_t word = SAMPLE; word < space->tree->nr_words; word += REGION_WORDS) {
+		unsigned char *density = &space->density[word / REGION_WORDS];
 		int n = __builtin_popcountll(
 			atomic_load_explicit(&space->exclusive[word], memory_order_relaxed));
 
 		if (n)
-			space->density[word / REGION_WORDS] = n >= DENSE_FROM    ? DENSE
-							      : n < SPARSE_BELOW ? SPARSE
-										 : UNKNOWN;
+			*density = n >= DENSE_FROM ? DENSE : n < SPARSE_BELOW ? SPARSE : UNKNOWN;
+		else if (*density == DENSE && written(space, word / REGION_WORDS))
+			*density = UNKNOWN;
 	}
 }
 
-/* Where nothing is known, the third fault in a word decides: stores everywhere in any order have
- * three faults a word then, and sparse ones seldom pay for more than they use. */
-bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t now)
+/*
+ * Where nothing is known, the third fault in a word decides: stores everywhere in any order have
+ * three faults a word then, and sparse ones seldom pay for more than they use. What lies beside a
+ * word that is done counts only there: else one such word would have all others done after it, and
+ * the samples, which then would show that for ever.
+ */
+bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t now, bool in_order)
 {
-	if (word % REGION_WORDS == SAMPLE)
-		return false;
-	switch ((enum density)space->density[word / REGION_WORDS]) {
-	case DENSE:
-		return true;
-	case SPARSE:
-		return false;
-	default:
-		return now & (now - 1);
-	}
+	enum density density = space->density[word / REGION_WORDS];
+
+	if (word % REGION_WORDS == SAMPLE || density == SPARSE)
+		return __builtin_popcountll(now) >= DENSE_FROM;
+	return density == DENSE || in_order || now & (now - 1);
 }

@@ -129,7 +129,7 @@ static bool whole_word(const struct hf_native *space, size_t word)
 	if (!atomic_load_explicit(&space->newest, memory_order_relaxed))
 		return true;
 	return space->tree->unit_shift == 12 &&
-	       (in_order(space, space->exclusive, word) || hf_density_promises(space, word, now));
+	       hf_density_promises(space, word, now, in_order(space, space->exclusive, word));
 }
 
 static void resolve_protected(struct hf_native *space, size_t unit)

@@ -201,7 +201,7 @@ size_t hf_density_bytes(const struct hf_tree *tree);
 /* Before the exclusive marks of the last interval go. */
 void hf_density_observe(struct hf_native *space);
 /* Is a store to a word that has no more exclusive units than `now` the first of many? */
-bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t now);
+bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t now, bool in_order);
 
 /* ---- handler.c ---- */
 
