@@ -447,6 +447,7 @@ static int sent_bus_error(const void *arg)
 	if (with_protected_pages(&space, &s))
 		return 1;
 	send_bus_error();
+	NEED(*(const sighandler_t *)arg != SIG_DFL);
 	return still_protects(space, s);
 }
 
