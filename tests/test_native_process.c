@@ -214,7 +214,7 @@ static void fork_is_one_instant_too(void **state)
 		struct writer writer = { .way = &ways[w_], .space = space };
 
 		assert_int_equal(pthread_create(&writer.thread, NULL, write_in_order, &writer), 0);
-		for (int i = 0; i < 20; i++) {
+		for (int i = 0; i < times(20); i++) {
 			struct hf_native_snapshot *s = snapshot(space);
 			uint64_t first = get(s, 0), last;
 
@@ -573,7 +573,7 @@ static void killed_at_any_moment(const struct way *way)
 	long shmem = meminfo("Shmem:"), huge = meminfo("HugePages_Free:"), wait = 0;
 	int files = files_in("/dev/shm");
 
-	for (int i = 0; i < 12; i++) {
+	for (int i = 0; i < times(12); i++) {
 		struct timespec moment = { .tv_nsec = rand() % 20000000 };
 		pid_t pid = start(for_ever, way);
 		int status;
