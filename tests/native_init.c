@@ -44,7 +44,7 @@ static int is_test(const struct dirent *e)
 
 static void run(const char *name)
 {
-	char path[300], soak[] = "4", *argv[] = { path, soak, NULL };
+	char path[300], soak[] = "2", *argv[] = { path, soak, NULL };
 	int status = -1;
 	pid_t pid;
 

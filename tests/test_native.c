@@ -279,8 +279,8 @@ static void all_is_as_plain_copies_would_be(void **state)
 	for (size_t w = 0; w < NR_WAYS; w++) {
 		bool small = ways[w].pages == HF_NATIVE_4K;
 
-		for (int seed = 0; seed < 4; seed++)
-			run_model(&ways[w], small ? 150 : 5, small ? 1500 : 300);
+		for (int seed = 0; seed < times(4); seed++)
+			run_model(&ways[w], small ? 150 : 5, times(small ? 1500 : 300));
 	}
 }
 
@@ -354,7 +354,7 @@ static void order_holds(const struct way *way, unsigned helpers)
 		w->fresh_end = w->first + half;
 		assert_int_equal(pthread_create(&w->thread, NULL, write_in_order, w), 0);
 	}
-	for (int i = 0; i < 60; i++) {
+	for (int i = 0; i < times(60); i++) {
 		struct hf_native_snapshot *s = snapshot(space);
 
 		check_order(&writers[0], s);
@@ -460,11 +460,15 @@ static void a_reader_sees_what_is_written_later(void **state)
 
 static void a_pin_count_that_is_full_is_refused(void **state)
 {
-	struct hf_native *space = make(&ways[1], 2);
-	char *base = hf_native_base(space);
+	struct hf_native *space;
 	struct iovec iov;
+	char *base;
 
 	(void)state;
+	if (times(8) == 1)
+		skip();
+	space = make(&ways[1], 2);
+	base = hf_native_base(space);
 	for (unsigned i = 0; i < HF_NATIVE_PIN_MAX; i++)
 		assert_int_equal(hf_native_pin(space, base, 1, HF_FOLL_WRITE, &iov, 1), 1);
 	assert_int_equal(hf_native_pin(space, base, 1, HF_FOLL_WRITE, &iov, 1), -EOVERFLOW);

@@ -108,7 +108,7 @@ static int with_little_memory(const void *arg)
 	size = status_kib("VmSize:");
 	files = open_files();
 	for (long more = 0; err; more += step) {
-		struct got g = { NULL };
+		struct got g = { 0 };
 
 		step = more > (8 << 10) ? 4096 : 512;
 		NEED(!set_limit(RLIMIT_AS, (rlim_t)(size + more) << 10));

@@ -215,7 +215,7 @@ static void fork_is_one_instant_too(void **state)
 		struct writer writer = { .way = &ways[w_], .space = space };
 
 		assert_int_equal(pthread_create(&writer.thread, NULL, write_in_order, &writer), 0);
-		for (int i = 0; i < 20; i++) {
+		for (int i = 0; i < times(20); i++) {
 			struct hf_native_snapshot *s = snapshot(space);
 			uint64_t first = get(s, 0), last;
 
@@ -448,6 +448,7 @@ static int sent_bus_error(const void *arg)
 	if (with_protected_pages(&space, &s))
 		return 1;
 	send_bus_error();
+	NEED(*(const sighandler_t *)arg != SIG_DFL);
 	return still_protects(space, s);
 }
 
@@ -573,7 +574,7 @@ static void killed_at_any_moment(const struct way *way)
 	long shmem = meminfo("Shmem:"), huge = meminfo("HugePages_Free:"), wait = 0;
 	int files = files_in("/dev/shm");
 
-	for (int i = 0; i < 12; i++) {
+	for (int i = 0; i < times(12); i++) {
 		struct timespec moment = { .tv_nsec = rand() % 20000000 };
 		pid_t pid = start(for_ever, way);
 		int status;

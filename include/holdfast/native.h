@@ -16,6 +16,7 @@
  *    vm.unprivileged_userfaultfd=1). The exceptions are two, for there the kernel waits for no
  *    handler: futex operations that write themselves (FUTEX_WAKE_OP, FUTEX_LOCK_PI) fail with
  *    EFAULT, and stores by ptrace() or /proc/PID/mem with EIO. The remedy is as in signal mode.
+ *    Old kernels (5.10) also refuse to register buffers of io_uring there: pin them before.
  *  - With HF_NATIVE_SIGNAL the faulting thread does it itself, on a SIGBUS: several times faster,
  *    and no right is needed. But a system call that writes to a protected page fails with EFAULT,
  *    and a datagram is lost by that: hf_native_prepare_write() before it, hf_native_finish_write()

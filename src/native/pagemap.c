@@ -52,6 +52,7 @@ void hf_pagemap_open(struct hf_pagemap *map)
 	uint64_t end;
 	char here;
 
+	map->scan = false;
 	map->fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (map->fd < 0)
 		return;

@@ -53,6 +53,8 @@ static void find_remedy(struct hf_native_support *support, int kernel_faults)
 		       "CAP_SYS_PTRACE; or use HF_NATIVE_SIGNAL";
 	else if (!support->kernel_faults)
 		text = "userfaultfd cannot be opened: look at ulimit -n";
+	else if (!support->write_protect_shared)
+		text = "memfds and hugetlb need Linux 5.19 or later, HF_NATIVE_THP Linux 6.4";
 	else if (!support->unpopulated)
 		text = "2 MiB units need Linux 6.4 or later";
 	else if (!support->thp)

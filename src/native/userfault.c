@@ -23,9 +23,8 @@ static int open_by_device(int flags)
 	return fd < 0 ? -err : fd;
 }
 
-static int open_any(bool user_mode_only)
+static int open_with(int flags)
 {
-	int flags = O_CLOEXEC | O_NONBLOCK | (user_mode_only ? UFFD_USER_MODE_ONLY : 0);
 	int fd = (int)syscall(SYS_userfaultfd, flags), err;
 
 	if (fd >= 0)
@@ -34,6 +33,15 @@ static int open_any(bool user_mode_only)
 	if (err == -EPERM && (fd = open_by_device(flags)) >= 0)
 		return fd;
 	return err;
+}
+
+/* Before Linux 5.11 there is no mode for users, and all may handle the kernel's faults. */
+static int open_any(bool user_mode_only)
+{
+	int flags = O_CLOEXEC | O_NONBLOCK;
+	int fd = open_with(flags | (user_mode_only ? UFFD_USER_MODE_ONLY : 0));
+
+	return fd == -EINVAL && user_mode_only ? open_with(flags) : fd;
 }
 
 int hf_userfault_open(bool user_mode_only, uint64_t features)
@@ -54,8 +62,6 @@ int64_t hf_userfault_features(void)
 	struct uffdio_api api = { .api = UFFD_API };
 	int fd = open_any(true), err = 0;
 
-	if (fd == -EINVAL) /* before Linux 5.11 there is no mode for users */
-		fd = open_any(false);
 	if (fd < 0)
 		return fd;
 	if (ioctl(fd, UFFDIO_API, &api))

@@ -1,0 +1,77 @@
+#!/bin/sh
+# What native spaces are careful about, taken away one at a time: a test must notice each.
+. tests/tap.sh
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+flags="-std=gnu17 -O2 -w -D_GNU_SOURCE -I$dir/include -I$dir/src -Itests"
+tests='test_native_calls test_native_process test_native native_soak'
+
+prepare() {
+	mkdir -p "$dir/base" "$dir/tests" && cp -r src include "$dir" || return
+	# shellcheck disable=SC2086
+	(cd "$dir/base" && printf '%s\n' "$dir"/src/native/*.c | xargs -P 2 -n 4 gcc $flags -c) || return
+	# shellcheck disable=SC2086
+	for t in $tests; do
+		gcc $flags -c "tests/$t.c" -o "$dir/tests/$t.o" || return
+	done
+}
+
+# True when a test fails, or hangs. The machine must be able to run them, or all would seem to be noticed.
+noticed() {
+	for t in $tests; do
+		gcc "$dir/tests/$t.o" "$dir"/objects/*.o -lcmocka -luring -lpthread -o "$dir/test" || return 1
+		timeout -s KILL 60 "$dir/test" 3 >/dev/null 2>&1 || return 0
+	done
+	echo "no test noticed"
+	return 1
+}
+
+nothing_to_notice() {
+	cp -r "$dir/base" "$dir/objects" && ! noticed
+}
+
+mutate() { # FILE OLD NEW
+	cp "src/native/$1" "$dir/src/native/$1"
+	python3 - "$dir/src/native/$1" "$2" "$3" <<-'END' || return
+		import sys
+		path, old, new = sys.argv[1:]
+		text = open(path).read()
+		if text.count(old) < 1:
+		    sys.exit(f"{path}: '{old}' is not there any more")
+		open(path, "w").write(text.replace(old, new))
+	END
+	# shellcheck disable=SC2086
+	gcc $flags -c "$dir/src/native/$1" -o "$dir/objects/${1%.c}.o"
+}
+
+mutant() { # NAME FILE OLD NEW
+	rm -rf "$dir/objects" && cp -r "$dir/base" "$dir/objects"
+	if mutate "$2" "$3" "$4"; then
+		check "noticed: $1" noticed
+	else
+		check "$1: the mutant can be made" false
+	fi
+	cp "src/native/$2" "$dir/src/native/$2"
+}
+
+check "native spaces and their tests compile" prepare
+check "without a mutant there is nothing to notice" nothing_to_notice
+
+mutant "pinned units are not copied at once" snapshot.c \
+	'if (!atomic_load_explicit(&space->nr_pins, memory_order_relaxed))' 'if (1)'
+mutant "a read does not look twice" source.c 'source = stable_source(snapshot, unit);
+		if' 'if'
+mutant "new memory is looked for once" snapshot.c 'if (!err && round && !found)' 'if (!err && round)'
+mutant "frames of a dropped snapshot do not move (N2)" snapshot.c 'if (older && hf_snapshot_had' 'if (0 && hf_snapshot_had'
+mutant "the gate is open" lock.c 'if (state & HF_GATE_CLOSED)' 'if (0)'
+mutant "what is prepared is protected" pin.c 'prepared |= held & -held;' ';'
+mutant "old bytes are not kept (N1)" fault.c 'hf_preserve(space, word, shared);' ';'
+mutant "a snapshot protects nothing" snapshot.c 'space->todo[word] =
+			atomic_load_explicit(&space->exclusive' 'space->todo[word] = 0 &
+			atomic_load_explicit(&space->exclusive'
+mutant "a fork inherits who is inside the gate" sigbus.c MADV_WIPEONFORK MADV_NORMAL
+mutant "maps are inherited" space.c MADV_DONTFORK MADV_NORMAL
+mutant "a signal that was sent is lost" sigbus.c 'raise(sig);' ';'
+mutant "the descriptor is inherited by exec" userfault.c 'int flags = O_CLOEXEC |' 'int flags ='
+done_testing
