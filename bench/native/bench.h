@@ -117,7 +117,11 @@ struct instant {
 	int release;
 };
 
-/* 0, or a negative errno when this machine cannot have such memory. It is filled. */
+/* Bytes, of a file of lines "Name:   123 kB". */
+size_t proc_field(const char *path, const char *name);
+
+/* 0, or a negative errno when this machine cannot have such memory; -ENODATA: no huge pages came.
+ * It is filled. */
 int subject_open(struct subject *s, const struct mode *mode, size_t size);
 void subject_close(struct subject *s);
 /* Returns how long it took, in nanoseconds. */

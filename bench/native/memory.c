@@ -12,8 +12,7 @@
 
 #define DIRTY_PERCENT 10
 
-/* Of a file of lines "Name:   123 kB". */
-static size_t field(const char *path, const char *name)
+size_t proc_field(const char *path, const char *name)
 {
 	FILE *f = fopen(path, "re");
 	char line[256];
@@ -33,16 +32,16 @@ static size_t held_by(pid_t pid)
 	size_t bytes;
 
 	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
-	bytes = field(path, "Pss");
+	bytes = proc_field(path, "Pss");
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	return bytes + field(path, "VmPTE");
+	return bytes + proc_field(path, "VmPTE");
 }
 
 /* Pages of the pool are in nobody's share. */
 static size_t pool_used(void)
 {
-	return (field("/proc/meminfo", "HugePages_Total") -
-		field("/proc/meminfo", "HugePages_Free")) /
+	return (proc_field("/proc/meminfo", "HugePages_Total") -
+		proc_field("/proc/meminfo", "HugePages_Free")) /
 	       1024 * HUGE_PAGE;
 }
 

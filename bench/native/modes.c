@@ -124,6 +124,9 @@ int subject_open(struct subject *s, const struct mode *mode, size_t size)
 		return ret;
 	for (size_t i = 0; i < s->nr_pages; i++)
 		memset(s->base + i * PAGE, (int)i | 1, PAGE);
+	if (mode->kind == KIND_THP &&
+	    proc_field("/proc/self/smaps_rollup", "AnonHugePages") < s->size / 10 * 9)
+		return -ENODATA;
 	return 0;
 }
 
