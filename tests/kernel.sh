@@ -64,7 +64,7 @@ crashes() {
 	for what in crash hang warn segfault plain; do
 		printf 'about %s\nprocess P\nP: map b 1\n' $what >"$dir/$what.hf"
 	done
-	"$dir/holdfast" run --timeout 15 --format json --on "$kernel" "$dir/plain.hf" "$dir/crash.hf" "$dir/plain.hf" \
+	"$dir/holdfast" run --timeout 30 --format json --on "$kernel" "$dir/plain.hf" "$dir/crash.hf" "$dir/plain.hf" \
 		"$dir/warn.hf" "$dir/segfault.hf" "$dir/hang.hf" "$dir/plain.hf" >"$dir/json"
 	[ $? -eq 1 ] && python3 - "$dir/json" <<-'END'
 		import json, sys

@@ -68,6 +68,8 @@ static inline struct hf_native *make_with(const struct way *way, size_t units, u
 	    (!(way->flags & HF_NATIVE_SIGNAL) && !support.kernel_faults))
 		return NULL;
 	err = hf_native_create(&config, &space);
+	if (err == -ENOMEM && way->pages == HF_NATIVE_HUGETLB)
+		return NULL; /* others were faster */
 	if (err)
 		fail_msg("%s: %s (%s)", way->name, strerror(-err), support.remedy);
 	return space;

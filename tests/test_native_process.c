@@ -585,9 +585,10 @@ static void killed_at_any_moment(const struct way *way)
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 		assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	}
-	for (; meminfo("HugePages_Free:") != huge && wait < 100; wait++)
-		usleep(50000); /* the kernel may still be at it */
-	assert_int_equal(meminfo("HugePages_Free:"), huge);
+	/* the kernel may still be at it, and others use the pool */
+	for (; meminfo("HugePages_Free:") + 64 <= huge && wait < 100; wait++)
+		usleep(50000);
+	assert_true(meminfo("HugePages_Free:") + 64 > huge);
 	assert_int_equal(files_in("/dev/shm"), files);
 	assert_true(meminfo("Shmem:") < shmem + (400 << 10));
 }
