@@ -87,7 +87,7 @@ struct hf_native_support {
 	bool unpopulated;          /* and what is not there yet (6.4): HF_NATIVE_THP needs it */
 	bool pagemap_scan;         /* 6.7: without it, finding new pages is slower */
 	bool kernel_faults;        /* the default mode may be used */
-	bool thp;                  /* /sys/kernel/mm/transparent_hugepage/enabled is not never */
+	bool thp;                  /* /sys/kernel/mm/transparent_hugepage has 2 MiB pages on */
 	size_t hugetlb_free;       /* bytes of the pool of 2 MiB pages that are free */
 	char remedy[256]; /* what to do for the default mode, or for what is missing; may be
 			     empty */

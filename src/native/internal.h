@@ -147,6 +147,8 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out);
 void hf_snapshot_unlink(struct hf_native_snapshot *snapshot);
 
 void hf_snapshot_free(struct hf_tree *tree, struct hf_native_snapshot *snapshot);
+/* Has the memory of one ready, for the first need not wait for it. */
+int hf_snapshot_reserve(struct hf_tree *tree);
 
 /* ---- pin.c ---- */
 

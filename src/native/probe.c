@@ -33,12 +33,18 @@ static size_t hugetlb_free(void)
 	return free_pages > reserved ? (free_pages - reserved) << 21 : 0;
 }
 
+/* Of all sizes, and since Linux 6.8 of this one. */
 static bool thp_enabled(void)
 {
-	char buf[64];
+	char all[64], size[64];
 
-	return read_file("/sys/kernel/mm/transparent_hugepage/enabled", buf, sizeof(buf)) &&
-	       !strstr(buf, "[never]");
+	if (!read_file("/sys/kernel/mm/transparent_hugepage/enabled", all, sizeof(all)))
+		return false;
+	if (read_file("/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled", size,
+		      sizeof(size)) &&
+	    !strstr(size, "[inherit]"))
+		return !strstr(size, "[never]");
+	return !strstr(all, "[never]");
 }
 
 static void find_remedy(struct hf_native_support *support, int kernel_faults)
@@ -58,7 +64,8 @@ static void find_remedy(struct hf_native_support *support, int kernel_faults)
 	else if (!support->unpopulated)
 		text = "2 MiB units need Linux 6.4 or later";
 	else if (!support->thp)
-		text = "no huge pages: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled";
+		text = "no huge pages: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled "
+		       "(and inherit to hugepages-2048kB/enabled there)";
 	else if (!support->hugetlb_free)
 		text = "HF_NATIVE_HUGETLB needs a pool: sysctl vm.nr_hugepages=N (2 MiB each)";
 	snprintf(support->remedy, sizeof(support->remedy), "%s", text);

@@ -21,28 +21,32 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static size_t frames_bytes(const struct hf_tree *tree)
+/* One piece of memory: the snapshot, its bitmap, its table. */
+static size_t snapshot_bytes(const struct hf_tree *tree)
 {
-	return tree->nr_units * sizeof(_Atomic uint32_t);
+	return sizeof(struct hf_native_snapshot) + tree->nr_words * sizeof(uint64_t) +
+	       tree->nr_units * sizeof(_Atomic uint32_t);
+}
+
+static struct hf_native_snapshot *make_snapshot(struct hf_tree *tree)
+{
+	struct hf_native_snapshot *s = hf_zalloc(snapshot_bytes(tree));
+
+	if (!s)
+		return NULL;
+	s->populated = (uint64_t *)(s + 1);
+	s->frames = (_Atomic uint32_t *)(s->populated + tree->nr_words);
+	return s;
 }
 
 static struct hf_native_snapshot *get_snapshot(struct hf_tree *tree)
 {
 	struct hf_native_snapshot *s = tree->free_snapshots;
 
-	if (s) {
-		tree->free_snapshots = s->next_free;
-		return s;
-	}
-	s = hf_zalloc(sizeof(*s));
 	if (!s)
-		return NULL;
-	s->frames = hf_zalloc(frames_bytes(tree));
-	s->populated = hf_zalloc(tree->nr_words * sizeof(s->populated[0]));
-	if (s->frames && s->populated)
-		return s;
-	hf_snapshot_free(tree, s);
-	return NULL;
+		return make_snapshot(tree);
+	tree->free_snapshots = s->next_free;
+	return s;
 }
 
 /* Kept: a reader may still be looking, and has to find it. */
@@ -52,11 +56,20 @@ static void put_snapshot(struct hf_tree *tree, struct hf_native_snapshot *s)
 	tree->free_snapshots = s;
 }
 
+int hf_snapshot_reserve(struct hf_tree *tree)
+{
+	struct hf_native_snapshot *s = make_snapshot(tree);
+
+	if (!s)
+		return -ENOMEM;
+	memset(s->populated, 0, tree->nr_words * sizeof(s->populated[0]));
+	put_snapshot(tree, s);
+	return 0;
+}
+
 void hf_snapshot_free(struct hf_tree *tree, struct hf_native_snapshot *s)
 {
-	hf_zfree(s->frames, frames_bytes(tree));
-	hf_zfree(s->populated, tree->nr_words * sizeof(s->populated[0]));
-	hf_zfree(s, sizeof(*s));
+	hf_zfree(s, snapshot_bytes(tree));
 }
 
 /* All that is not known to have memory: the kernel remembers it without. */
@@ -123,9 +136,10 @@ static int share(struct hf_native *space, struct hf_native_snapshot *s)
 	uint64_t copied;
 	int err = 0;
 
-	hf_density_observe(space);
 	s->space = space;
 	s->older = atomic_load_explicit(&space->newest, memory_order_relaxed);
+	if (s->older) /* without, whole words were done, and filling is no interval */
+		hf_density_observe(space);
 	atomic_store_explicit(&s->newer, NULL, memory_order_relaxed);
 	for (size_t word = 0; word < tree->nr_words; word++) {
 		s->populated[word] =

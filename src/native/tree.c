@@ -120,6 +120,8 @@ static int fill_tree(struct hf_tree *tree, const struct hf_native_config *config
 		tree->zeros = hf_zalloc(unit);
 		err = tree->zeros ? 0 : -ENOMEM;
 	}
+	if (!err)
+		err = hf_snapshot_reserve(tree);
 	hf_pagemap_open(&tree->pagemap);
 	if (!err && tree->pagemap.fd < 0 && !tree->unpopulated)
 		err = -EOPNOTSUPP;
