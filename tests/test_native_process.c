@@ -56,8 +56,7 @@ static int calls_say_that_the_owner_is_gone(const struct family *f)
 	return 0;
 }
 
-/* A child of fork() has no map of a memfd; and the kernel takes huge pages away from it, with a
- * SIGBUS, where the pool has none left for the parent to copy to. */
+/* Nothing would protect a map of a memfd; and the kernel takes huge pages away from a child. */
 static bool is_a_copy(const struct hf_native *space, const struct way *way)
 {
 	return hf_native_memfd(space) < 0 && way->pages != HF_NATIVE_HUGETLB;
@@ -70,7 +69,7 @@ static int as_a_forked_process(const void *arg)
 	char byte;
 
 	NEED(read(f->go[0], &byte, 1) == 1); /* the parent has stored since */
-	if (hf_native_memfd(f->space) >= 0)  /* nothing would protect its map */
+	if (!is_a_copy(f->space, f->way))
 		return !absent(word(f->space, 0)) || calls_say_that_the_owner_is_gone(f);
 	NEED(*word(f->space, 0) == 2 && *word(f->space, unit) == 3);
 	NEED(*word(f->space, 2 * unit) == 0);

@@ -31,10 +31,9 @@
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except
- *    children's ranges, maps of snapshots and HF_NATIVE_SHARED, which it has not. Every call for
- *    what was the parent's fails with -EOWNERDEAD there; it may make spaces of its own. Of
- *    HF_NATIVE_HUGETLB the kernel takes pages away from the child, which gets a SIGBUS then, when
- *    the pool has none left for the parent's stores.
+ *    children's ranges, maps of snapshots, HF_NATIVE_SHARED and HF_NATIVE_HUGETLB, which it has
+ *    not. Every call for what was the parent's fails with -EOWNERDEAD there; it may make spaces of
+ *    its own.
  *  - No call may be made from a signal handler, but any may be made while other threads run,
  *    write, and make calls, unless it says otherwise.
  *  - Where frames run out the writer goes on, and the snapshot loses that unit: reading it gives

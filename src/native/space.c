@@ -25,7 +25,11 @@ static int map_hugetlb(struct hf_native *space, size_t size)
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 21 << MAP_HUGE_SHIFT;
 
 	space->window = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
-	return space->window == MAP_FAILED ? -errno : 0;
+	if (space->window == MAP_FAILED)
+		return -errno;
+	/* the kernel takes pages away from a child when the pool is empty; and before Linux 6.4 it
+	 * leaves them protected there, where nobody resolves faults */
+	return madvise(space->window, size, MADV_DONTFORK) ? -errno : 0;
 }
 
 /* What comes page by page from a base is made of small pages, and has no meaning in a process that
