@@ -80,6 +80,21 @@ static inline uint64_t peek(const struct hf_native_snapshot *s, size_t offset)
 	return hf_native_read(s, offset, &value, sizeof(value)) ? UINT64_MAX : value;
 }
 
+/* A figure of a file of lines "key figure kB"; -1: there is none. */
+static inline long figure_of(const char *path, const char *key)
+{
+	FILE *file = fopen(path, "re");
+	char line[256];
+	long kib = -1;
+
+	while (file && kib < 0 && fgets(line, sizeof(line), file))
+		if (!strncmp(line, key, strlen(key)))
+			kib = strtol(line + strlen(key), NULL, 10);
+	if (file)
+		fclose(file);
+	return kib;
+}
+
 static inline int open_files(void)
 {
 	DIR *folder = opendir("/proc/self/fd");

@@ -31,20 +31,6 @@ static int set_limit(int what, rlim_t now)
 	return setrlimit((__rlimit_resource_t)what, &limit);
 }
 
-static long status_kib(const char *key)
-{
-	FILE *file = fopen("/proc/self/status", "re");
-	char line[256];
-	long kib = -1;
-
-	while (file && kib < 0 && fgets(line, sizeof(line), file))
-		if (!strncmp(line, key, strlen(key)))
-			kib = strtol(line + strlen(key), NULL, 10);
-	if (file)
-		fclose(file);
-	return kib;
-}
-
 /* ---- RLIMIT_AS ---- */
 
 /* What it got as far as, and how it is taken apart again. */
@@ -105,7 +91,7 @@ static int with_little_memory(const void *arg)
 	mallopt(M_ARENA_MAX, 1);
 	if (all_works(way) || all_works(way))
 		return 1;
-	size = status_kib("VmSize:");
+	size = figure_of("/proc/self/status", "VmSize:");
 	files = open_files();
 	for (long more = 0; err; more += step) {
 		struct got g = { 0 };
@@ -118,7 +104,7 @@ static int with_little_memory(const void *arg)
 		failed += err != 0;
 		if (put_all(&g))
 			return 1;
-		now = status_kib("VmSize:");
+		now = figure_of("/proc/self/status", "VmSize:");
 		NEED(open_files() == files && now <= size + 256);
 	}
 	NEED(failed > 0);

@@ -540,20 +540,6 @@ static int for_ever(const void *arg)
 	}
 }
 
-static long meminfo(const char *key)
-{
-	FILE *file = fopen("/proc/meminfo", "re");
-	char line[128];
-	long kib = -1;
-
-	while (file && kib < 0 && fgets(line, sizeof(line), file))
-		if (!strncmp(line, key, strlen(key)))
-			kib = strtol(line + strlen(key), NULL, 10);
-	if (file)
-		fclose(file);
-	return kib;
-}
-
 static int files_in(const char *path)
 {
 	DIR *folder = opendir(path);
@@ -570,7 +556,8 @@ static int files_in(const char *path)
 /* Nothing outlives the process: 64 MiB a time would show. */
 static void killed_at_any_moment(const struct way *way)
 {
-	long shmem = meminfo("Shmem:"), huge = meminfo("HugePages_Free:"), wait = 0;
+	long shmem = figure_of("/proc/meminfo", "Shmem:"),
+	     huge = figure_of("/proc/meminfo", "HugePages_Free:"), wait = 0;
 	int files = files_in("/dev/shm");
 
 	for (int i = 0; i < times(12); i++) {
@@ -585,11 +572,11 @@ static void killed_at_any_moment(const struct way *way)
 		assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	}
 	/* the kernel may still be at it, and others use the pool */
-	for (; meminfo("HugePages_Free:") + 64 <= huge && wait < 100; wait++)
+	for (; figure_of("/proc/meminfo", "HugePages_Free:") + 64 <= huge && wait < 100; wait++)
 		usleep(50000);
-	assert_true(meminfo("HugePages_Free:") + 64 > huge);
+	assert_true(figure_of("/proc/meminfo", "HugePages_Free:") + 64 > huge);
 	assert_int_equal(files_in("/dev/shm"), files);
-	assert_true(meminfo("Shmem:") < shmem + (400 << 10));
+	assert_true(figure_of("/proc/meminfo", "Shmem:") < shmem + (400 << 10));
 }
 
 static void nothing_is_left_behind(void **state)

@@ -52,24 +52,6 @@ static void catch_faults(void)
 	sigaction(SIGBUS, &sa, NULL);
 }
 
-/* One load and one store. */
-static void access_single(volatile void *to, const volatile void *from, size_t len)
-{
-	switch (len) {
-	case 1:
-		*(volatile uint8_t *)to = *(const volatile uint8_t *)from;
-		break;
-	case 2:
-		*(volatile uint16_t *)to = *(const volatile uint16_t *)from;
-		break;
-	case 4:
-		*(volatile uint32_t *)to = *(const volatile uint32_t *)from;
-		break;
-	default:
-		*(volatile uint64_t *)to = *(const volatile uint64_t *)from;
-	}
-}
-
 static int try_access(void *to, const void *from, size_t len, bool single)
 {
 	if (sigsetjmp(fault_escape, 0)) {
@@ -79,7 +61,7 @@ static int try_access(void *to, const void *from, size_t len, bool single)
 	fault_expected = 1;
 	atomic_signal_fence(memory_order_seq_cst);
 	if (single)
-		access_single(to, from, len);
+		hf_access_single(to, from, len);
 	else
 		memcpy(to, from, len);
 	atomic_signal_fence(memory_order_seq_cst);

@@ -100,28 +100,10 @@ static size_t reach(const struct hf_nat_run *r, const struct hf_step *st)
 
 /* ---- loads and stores ---- */
 
-/* One load and one store. */
-static void access_single(volatile void *to, const volatile void *from, size_t len)
-{
-	switch (len) {
-	case 1:
-		*(volatile uint8_t *)to = *(const volatile uint8_t *)from;
-		break;
-	case 2:
-		*(volatile uint16_t *)to = *(const volatile uint16_t *)from;
-		break;
-	case 4:
-		*(volatile uint32_t *)to = *(const volatile uint32_t *)from;
-		break;
-	default:
-		*(volatile uint64_t *)to = *(const volatile uint64_t *)from;
-	}
-}
-
 static void load(uint8_t *to, const char *from, size_t len)
 {
 	if (hf_single_access((uintptr_t)from, len))
-		access_single(to, from, len);
+		hf_access_single(to, from, len);
 	else
 		memcpy(to, from, len);
 }
@@ -131,7 +113,7 @@ static void store(char *to, uint8_t value, size_t len)
 	uint64_t word = 0x0101010101010101ull * value;
 
 	if (hf_single_access((uintptr_t)to, len))
-		access_single(to, &word, len);
+		hf_access_single(to, &word, len);
 	else
 		memset(to, value, len);
 }

@@ -61,6 +61,24 @@ static inline bool hf_single_access(uint64_t addr, size_t len)
 	return (len == 1 || len == 2 || len == 4 || len == 8) && addr % len == 0;
 }
 
+/* That: one load and one store. */
+static inline void hf_access_single(volatile void *to, const volatile void *from, size_t len)
+{
+	switch (len) {
+	case 1:
+		*(volatile uint8_t *)to = *(const volatile uint8_t *)from;
+		break;
+	case 2:
+		*(volatile uint16_t *)to = *(const volatile uint16_t *)from;
+		break;
+	case 4:
+		*(volatile uint32_t *)to = *(const volatile uint32_t *)from;
+		break;
+	default:
+		*(volatile uint64_t *)to = *(const volatile uint64_t *)from;
+	}
+}
+
 enum hf_kind {
 	HF_KIND_BASE,
 	HF_KIND_ZEROPAGE,
