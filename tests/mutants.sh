@@ -12,7 +12,7 @@ flags="-std=gnu17 -O1 -w -D_GNU_SOURCE -DHF_FUZZ_DRIVER -I$dir/include -I$dir/sr
 
 # Files of two folders share names, so each folder has its objects.
 compile_engine() { # OBJECTS
-	for folder in core policy platform; do
+	for folder in core policy platform native; do
 		mkdir -p "$1/$folder"
 		# shellcheck disable=SC2086
 		(cd "$1/$folder" && printf '%s\n' "$dir/src/$folder"/*.c | xargs -P 2 -n 4 gcc $flags -c) || return 1
@@ -38,7 +38,7 @@ prepare() {
 	rm "$dir/src/cli/interleavings.c" "$dir/src/cli/mutants.c"
 	printf 'int hf_cmd_interleavings(void) { return 2; }\nint hf_cmd_mutants(void) { return 2; }\n' \
 		>"$dir/src/cli/no_explorer.c"
-	for folder in scenario image kernel check cli; do
+	for folder in scenario image kernel native_target check cli; do
 		mkdir -p "$dir/command/$folder"
 		# shellcheck disable=SC2086
 		(cd "$dir/command/$folder" && printf '%s\n' "$dir/src/$folder"/*.c | xargs -P 2 -n 4 gcc $flags -c) ||
@@ -191,8 +191,8 @@ mutant "trap 11: the release of a range is checked" core/ref.c \
 	'&(struct release){ .kind = HF_FOLL_PIN, .dirty = dirty });' \
 	'&(struct release){ .kind = HF_FOLL_PIN, .check = true, .dirty = dirty });'
 mutant "trap 12: unmapping takes the mark away" core/rmap.c \
-	'old = hf_ref_sub(&page->mapcount, 1, release);' \
-	'old = hf_ref_sub(&page->mapcount, 1, release); hf_and(&page->flags, ~HF_PG_EXCLUSIVE, release);'
+	'old = hf_ref_sub(&page->mapcount, 1, relaxed);' \
+	'old = hf_ref_sub(&page->mapcount, 1, relaxed); hf_and(&page->flags, ~HF_PG_EXCLUSIVE, relaxed);'
 mutant "trap 13: pins of a large folio are counted for each page on Linux" core/page.c \
 	'if (hf_folio_order(page))
 		return pins_of(counts, 0) + pins_of(counts, 1);' 'if (hf_folio_order(page))
@@ -214,7 +214,7 @@ mutant "trap 16: a page that is held leaves the swap cache" core/swap.c \
 	'drop = hf_page_refs(page) == 2 && !(hf_ld(&page->flags, relaxed) & HF_PG_DIRTY);' \
 	'drop = !(hf_ld(&page->flags, relaxed) & HF_PG_DIRTY);'
 mutant "trap 17: a read fault maps a swapped page of ours read-only" core/fault.c \
-	'if (keep && !write && f->vma->prot & HF_PROT_WRITE && sys->policy->has_mark &&' 'if (0 &&'
+	'if (keep && f->vma->prot & HF_PROT_WRITE && f->mm->sys->policy->has_mark &&' 'if (0 &&'
 mutant "trap 18: swap-in drops the mark although nothing is being written back" core/fault.c \
 	'keep = f->pte & HF_PTE_SWP_EXCLUSIVE;' 'keep = false;'
 mutant "trap 19: a write fault drains every CPU's batch" core/fault.c 'hf_lru_drain(sys);' 'hf_lru_drain_all(sys);'
@@ -296,14 +296,14 @@ mutant "children come before their parents in the reverse map" core/rmap.c \
 	else
 		av->tail = vma;
 	av->head = vma;'
-mutant "freed memory is dropped although it was stored to" core/reclaim.c 'if (pte & HF_PTE_DIRTY ||' 'if ('
+mutant "freed memory is dropped although it was stored to" core/reclaim.c '!= 2 || pte & HF_PTE_DIRTY ||' '!= 2 ||'
 mutant "freed memory is dropped although it is held" core/reclaim.c 'hf_page_refs(page) != 2' '0'
 mutant "held folios are split" core/folio.c 'if (!err && !hf_cas(&head->counts, &counts, 0, seq_cst))' \
 	'if (!err && (hf_st(&head->counts, 0, seq_cst), 0))' core/folio.c \
 	'if (hf_folio_pins(head) || hf_page_refs(head) != hf_folio_mapcount(head) + 1)' 'if (0)'
 mutant "held pages are collapsed" core/collapse.c 'if (!exact(c)) {' 'if (0) {'
 mutant "collapse marks nothing" core/collapse.c 'if (sys->policy->has_mark)
-		hf_or(&c->head->flags, HF_PG_EXCLUSIVE, release);' ';'
+		hf_or(&c->head->flags, HF_PG_EXCLUSIVE, relaxed);' ';'
 mutant "merged pages are written to" core/fault.c 'if (hf_page_ksm(page))
 		return false;' ';' core/ksm.c 'hf_mk_pte(hf_page_pfn(sys, stable), flags)' \
 	'hf_mk_pte(hf_page_pfn(sys, stable), flags | HF_PTE_WRITE)'
