@@ -225,7 +225,7 @@ static bool is_behind_pmd(struct hf_mm *mm, uint64_t addr)
 {
 	struct hf_table *table = hf_pmd_table(mm, addr);
 
-	return table && hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), acquire));
+	return table && hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), relaxed));
 }
 
 /* Makes the page one that can be moved out by itself. The folio is taken apart even if the page
