@@ -13,6 +13,7 @@
 /* Of 64 units. */
 #define DENSE_FROM 20
 #define SPARSE_BELOW 10
+#define MANY 7 /* faults of a word of which nothing is known, before the rest is copied */
 
 enum density { UNKNOWN, SPARSE, DENSE };
 
@@ -48,10 +49,10 @@ void hf_density_observe(struct hf_native *space)
 }
 
 /*
- * Where nothing is known, the third fault in a word decides: stores everywhere in any order have
- * three faults a word then, and sparse ones seldom pay for more than they use. What lies beside a
- * word that is done counts only there: else one such word would have all others done after it, and
- * the samples, which then would show that for ever.
+ * Where nothing is known, it is copied after as many faults as cost what the copies do: that is
+ * never more than twice what would have been best. What lies beside a word that is done counts only
+ * there: else one such word would have all others done after it, and the samples, which then would
+ * show that for ever.
  */
 bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t now, bool in_order)
 {
@@ -59,5 +60,5 @@ bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t no
 
 	if (word % REGION_WORDS == SAMPLE || density == SPARSE)
 		return __builtin_popcountll(now) >= DENSE_FROM;
-	return density == DENSE || in_order || now & (now - 1);
+	return density == DENSE || in_order || __builtin_popcountll(now) >= MANY;
 }
