@@ -5,19 +5,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BATCH 32
 #define SPIN_NS 50000 /* how long it looks for another fault before it sleeps */
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 static void resolve(const struct uffd_msg *msg)
 {
@@ -54,10 +45,10 @@ static void *handle(void *arg)
 
 	for (;;) {
 		if (resolve_batch(tree->fd)) {
-			until = nr_cpus > 1 ? now_ns() + SPIN_NS : 0;
+			until = nr_cpus > 1 ? hf_now_ns() + SPIN_NS : 0;
 			continue;
 		}
-		if (until > now_ns())
+		if (until > hf_now_ns())
 			continue;
 		if (poll(fds, 2, -1) > 0 && fds[1].revents)
 			return NULL;

@@ -111,6 +111,7 @@ struct hf_tree {
 
 /* ---- tree.c ---- */
 
+uint64_t hf_now_ns(void); /* monotonic */
 /* Until hf_tree_leave(). */
 void hf_signals_block(sigset_t *old);
 /* Blocks all signals. -EOWNERDEAD after fork(): they are not. */

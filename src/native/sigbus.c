@@ -121,13 +121,12 @@ static bool resolve(const siginfo_t *info)
 
 bool hf_native_handle_sigbus(const siginfo_t *info)
 {
-	sigset_t all, old;
+	sigset_t old;
 	bool ours;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
+	hf_signals_block(&old);
 	ours = resolve(info);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	hf_tree_leave(&old);
 	return ours;
 }
 

@@ -9,17 +9,8 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #define ROUNDS 16 /* looks for new memory, before it is protected unseen */
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 /* One piece of memory: the snapshot, its bitmap, its table. */
 static size_t snapshot_bytes(const struct hf_tree *tree)
@@ -172,7 +163,7 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 	if (!s)
 		return -ENOMEM;
 	hf_gate_close(&tree->gate);
-	start = now_ns();
+	start = hf_now_ns();
 	err = protect_all(space);
 	if (err) {
 		put_snapshot(tree, s);
@@ -183,7 +174,7 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 		else
 			space->refs++;
 	}
-	atomic_store_explicit(&tree->last_snapshot_ns, now_ns() - start, memory_order_relaxed);
+	atomic_store_explicit(&tree->last_snapshot_ns, hf_now_ns() - start, memory_order_relaxed);
 	hf_gate_open(&tree->gate);
 	*out = s;
 	return err;

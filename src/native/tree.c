@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 void *hf_zalloc(size_t bytes)
@@ -18,6 +19,14 @@ void hf_zfree(void *p, size_t bytes)
 {
 	if (p)
 		munmap(p, bytes);
+}
+
+uint64_t hf_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 void hf_signals_block(sigset_t *old)
