@@ -15,19 +15,17 @@
  *    kernel's faults (root, CAP_SYS_PTRACE, access to /dev/userfaultfd, or
  *    vm.unprivileged_userfaultfd=1). The exceptions are two, for there the kernel waits for no
  *    handler: futex operations that write themselves (FUTEX_WAKE_OP, FUTEX_LOCK_PI) fail with
- *    EFAULT, and stores by ptrace() or /proc/PID/mem with EIO. The remedy is as in signal mode.
+ *    EFAULT, and ptrace() and /proc/PID/mem with EIO, when they store, or read what has not come
+ *    yet of a child or a map. The two prepare calls help.
  *    Old kernels (5.10) also refuse to register buffers of io_uring there: pin them before.
  *  - With HF_NATIVE_SIGNAL the faulting thread does it itself, on a SIGBUS: several times faster,
  *    and no right is needed. But a system call that writes to a protected page fails with EFAULT,
  *    and a datagram is lost by that: hf_native_prepare_write() before it, hf_native_finish_write()
  *    after it. What has been pinned for writing needs neither, unless a snapshot is taken
- *    meanwhile; devices and registered buffers never do. And no thread
- *    that writes to the space may have SIGBUS blocked: the kernel would end the program.
+ *    meanwhile; devices and registered buffers never do. And no thread that writes to the space may
+ *    have SIGBUS blocked: the kernel would end the program.
  *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range, nor give it to KSM
  *    (MADV_MERGEABLE, PR_SET_MEMORY_MERGE): merging takes the protection away unseen.
- *  - ptrace() and /proc/PID/mem cannot wait for a fault: writing to a protected page through them
- *    is EIO in any mode, and so is reading what has not come yet of a child or a map. The two
- *    prepare calls help.
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except
