@@ -22,7 +22,6 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -343,21 +342,10 @@ static int do_register(struct hf_wire *w, const struct hf_step *st, uint64_t add
 	return err;
 }
 
-/*
- * Opens the file and gets over with the requests that a server may refuse once and for all, so that
- * the next one in the queue is the I/O and nobody's exit waits behind it.
- */
 static int open_file(struct hf_wire *w)
 {
-	char value[32];
-	int fd = openat(w->fuse.mount, "io", O_RDWR | O_DIRECT | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	close(dup(fd));                                                          /* FLUSH */
-	syscall(SYS_fgetxattr, fd, "security.capability", value, sizeof(value)); /* GETXATTR */
-	w->file = fd;
-	return 0;
+	w->file = hf_wire_open_file(w);
+	return w->file < 0 ? w->file : 0;
 }
 
 struct direct_io {

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* ---- which way a reference is made ---- */
@@ -113,12 +114,9 @@ static enum hf_means means_of_raw(const struct hf_scenario *scn, const struct hf
 	return means_of_short_pin(scn, m->ref, writes, powers->direct_io_pins, why);
 }
 
-enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, const struct hf_powers *powers,
-			  char *why)
+enum hf_means hf_means_of_call(enum hf_verb verb)
 {
-	const struct hf_step *maker = hf_ref_maker(scn, ref);
-
-	switch (maker->verb) {
+	switch (verb) {
 	case HF_V_VMSPLICE:
 		return HF_MEANS_PIPE;
 	case HF_V_FIXEDBUF:
@@ -128,8 +126,17 @@ enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, const struct h
 	case HF_V_ODIRECT_WRITE:
 		return HF_MEANS_WRITE;
 	default:
-		return means_of_raw(scn, maker, powers, why);
+		return HF_MEANS_NONE;
 	}
+}
+
+enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, const struct hf_powers *powers,
+			  char *why)
+{
+	const struct hf_step *maker = hf_ref_maker(scn, ref);
+	enum hf_means means = hf_means_of_call(maker->verb);
+
+	return means != HF_MEANS_NONE ? means : means_of_raw(scn, maker, powers, why);
 }
 
 /* ---- wires ---- */
@@ -206,6 +213,18 @@ const char *hf_wire_remedy(const struct hf_wire *w)
 		return "holding direct I/O in flight needs /dev/fuse and CAP_SYS_ADMIN (run as "
 		       "root; modprobe fuse)";
 	}
+}
+
+int hf_wire_open_file(const struct hf_wire *w)
+{
+	char value[32];
+	int fd = openat(w->fuse.mount, "io", O_RDWR | O_DIRECT | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	close(dup(fd));                                                          /* FLUSH */
+	syscall(SYS_fgetxattr, fd, "security.capability", value, sizeof(value)); /* GETXATTR */
+	return fd;
 }
 
 static void close_fd(int *fd)

@@ -97,6 +97,8 @@ struct hf_stage {
 	int file; /* that all buffers map, if the kind is of files; else -1 */
 };
 
+/* What a system call makes; HF_MEANS_NONE: the step names a kind of reference, not a call. */
+enum hf_means hf_means_of_call(enum hf_verb verb);
 /* How this kernel can make the reference; HF_MEANS_NONE: `why` says why not. */
 enum hf_means hf_means_of(const struct hf_scenario *scn, int ref, const struct hf_powers *powers,
 			  char *why);
@@ -105,6 +107,10 @@ void hf_wire_init(struct hf_wire *wire);
 /* By wire->means, for the reference that `maker` makes; wire->error says what cannot be had. */
 void hf_wire_open(struct hf_wire *wire, const struct hf_step *maker);
 void hf_wire_close(struct hf_wire *wire);
+/* Opens the file of a direct I/O and gets over with the requests that a server may refuse once and
+ * for all, so that the next one in the queue is the I/O and nobody's exit waits behind it. The
+ * descriptor, or negative errno. */
+int hf_wire_open_file(const struct hf_wire *wire);
 /* What a user is to do about wire->error. */
 const char *hf_wire_remedy(const struct hf_wire *wire);
 /* 0 or negative errno. Wires that cannot be had are no failure: their `error` says so. */

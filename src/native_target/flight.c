@@ -10,23 +10,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define LIMIT_MS 10000
-
-/* The requests that a server may refuse once and for all come before the I/O. */
-static int open_file(const struct hf_wire *w)
-{
-	char value[32];
-	int fd = openat(w->fuse.mount, "io", O_RDWR | O_DIRECT | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	close(dup(fd));                                                          /* FLUSH */
-	syscall(SYS_fgetxattr, fd, "security.capability", value, sizeof(value)); /* GETXATTR */
-	return fd;
-}
 
 /* A pipe of our own takes eight bytes at once. */
 static bool report(const struct hf_wire *w, long result)
@@ -39,7 +25,7 @@ static void *fly(void *arg)
 {
 	struct hf_flight *f = arg;
 	const struct hf_wire *w = f->wire;
-	int fd = open_file(w);
+	int fd = hf_wire_open_file(w);
 	long done;
 
 	if (!report(w, fd < 0 ? fd : 0) || fd < 0)

@@ -18,18 +18,11 @@
 
 static enum hf_means means_of(const struct hf_step *st)
 {
-	switch (st->verb) {
-	case HF_V_VMSPLICE:
-		return HF_MEANS_PIPE;
-	case HF_V_FIXEDBUF:
-		return HF_MEANS_RING;
-	case HF_V_ODIRECT_READ:
-		return HF_MEANS_READ;
-	case HF_V_ODIRECT_WRITE:
-		return HF_MEANS_WRITE;
-	default:
-		return st->foll & HF_FOLL_WRITE ? HF_MEANS_RING : HF_MEANS_PIPE;
-	}
+	enum hf_means means = hf_means_of_call(st->verb);
+
+	if (means != HF_MEANS_NONE)
+		return means;
+	return st->foll & HF_FOLL_WRITE ? HF_MEANS_RING : HF_MEANS_PIPE;
 }
 
 static unsigned flags_of(const struct hf_step *st)
