@@ -319,7 +319,7 @@ static bool before(const struct hf_event *a, const struct hf_event *b)
  * `to`, to happen before it. */
 static uint32_t initials(int32_t from, int32_t to, unsigned *first)
 {
-	uint16_t begun[HF_THREADS] = { 0 }; /* number of the thread's first event in between */
+	uint32_t begun[HF_THREADS] = { 0 }; /* number of the thread's first event in between */
 	uint32_t found = 0;
 	bool any = false;
 

@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 
 #define HEAP_SIZE (1ul << 30)
-#define MAX_BLOCKS 65536
 #define FREED 0x5a
 
 struct block {
@@ -34,7 +33,7 @@ void hf_heap_reset(void)
 	if (!heap.base) {
 		heap.base = mmap(NULL, HEAP_SIZE, PROT_READ | PROT_WRITE,
 				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		heap.blocks = malloc(MAX_BLOCKS * sizeof(*heap.blocks));
+		heap.blocks = malloc(HF_MAX_BLOCKS * sizeof(*heap.blocks));
 		if (heap.base == MAP_FAILED || !heap.blocks)
 			abort();
 	}
@@ -47,7 +46,7 @@ void *hf_heap_alloc(size_t size, size_t align)
 {
 	size_t start = (heap.used + align - 1) & ~(align - 1);
 
-	if (heap.nr == MAX_BLOCKS || start + size > HEAP_SIZE)
+	if (heap.nr == HF_MAX_BLOCKS || start + size > HEAP_SIZE)
 		return NULL;
 	heap.used = start + size;
 	heap.blocks[heap.nr++] = (struct block){

@@ -56,6 +56,7 @@ struct hf_op {
 	uint64_t old;
 	bool done;    /* compare-exchange: it did */
 	bool changed; /* what others read is not what it was */
+	bool differs; /* in value: who waits for others to write may go on */
 };
 
 /* What operations act on: an atomic, a lock, or one of the two below. */
@@ -66,7 +67,14 @@ struct hf_op {
 
 /* How far each thread's events are known. */
 struct hf_clock {
-	uint16_t of[HF_THREADS];
+	uint32_t of[HF_THREADS];
+};
+
+/* The same with arms' epochs: what an end of a read section or call_rcu() leaves to the callback.
+ */
+struct hf_known {
+	struct hf_clock clock;
+	uint32_t epoch[HF_ARMS];
 };
 
 /* One operation that happened. */
@@ -80,16 +88,17 @@ struct hf_event {
 	int32_t before;       /* the event on the same object before this one; -1 */
 	int32_t before_block; /* on the same block */
 	const struct hf_site *site;
-	uint16_t nr; /* of its thread's, from 1 */
+	uint32_t nr; /* of its thread's, from 1 */
 	struct hf_clock clock;
 };
 
 /* ---- objects (object.c) ---- */
 
 #define HF_NO_BLOCK UINT32_MAX
+#define HF_MAX_BLOCKS 65536
 #define HF_MAX_OBJECTS 32768
-#define HF_MAX_OPERATIONS 60000 /* of one execution: more are a loop without end */
-#define HF_COUNTED 0xffffff     /* of a page's counts, the references */
+#define HF_MAX_OPERATIONS 200000 /* of one execution: more are a loop without end */
+#define HF_COUNTED 0xffffff      /* of a page's counts, the references */
 
 struct hf_message;
 
@@ -164,14 +173,17 @@ int32_t hf_counted(const struct hf_op *op);
 void hf_seen_stale(unsigned arm, int32_t event);
 /* Which arms are in a read section, and what was known when each arm's last one ended. */
 uint32_t hf_rcu_readers(void);
-const struct hf_clock *hf_last_section(unsigned arm);
+const struct hf_known *hf_last_section(unsigned arm);
 /* Whose translations an arm uses. */
 uint32_t hf_asid(unsigned arm);
 /* Frees what call_rcu() was given: after all that is known to the clock, which the arm does not
  * come to know. */
-void hf_rcu_frees(const struct hf_clock *known);
+void hf_rcu_frees(const struct hf_known *known);
 bool hf_rcu_is_freeing(void);
 void hf_join_clock(struct hf_clock *clock, const struct hf_clock *other);
+void hf_join_known(struct hf_known *known, const struct hf_known *other);
+/* What the arm knows by now. */
+struct hf_known hf_known_by(unsigned arm);
 const struct hf_clock *hf_thread_clock(unsigned thread);
 
 /* ---- memory models (memory.c) ---- */
@@ -206,6 +218,7 @@ struct hf_op hf_memory_take_oldest(unsigned arm, int32_t *event);
 /* Synchronisation through locks and the like. */
 void hf_memory_acquire(unsigned thread, uint32_t object);
 void hf_memory_release(unsigned thread, uint32_t object);
+void hf_memory_end_epoch(unsigned arm);
 /* After a wait for others to write: what was written is seen at last. */
 void hf_memory_see_latest(unsigned thread, uint32_t object);
 
@@ -217,6 +230,9 @@ uint32_t hf_memory_known(unsigned arm, unsigned other);
 
 void hf_race_start(void); /* of a par block */
 void hf_race_atomic(unsigned arm, uintptr_t at);
+/* Any use of a block, and its end, by who knows of others' uses what the epochs say. */
+void hf_race_use(unsigned arm, uint32_t block);
+void hf_race_free(unsigned arm, uint32_t block, const uint32_t *known);
 
 /* ---- the platform (platform.c) ---- */
 

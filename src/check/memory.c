@@ -97,11 +97,11 @@ static void access_memory(struct hf_op *op)
 	uint64_t value;
 
 	op->old = read_word(op->at, op->size);
-	op->changed = false;
+	op->changed = op->differs = false;
 	if (!stores(op))
 		return;
 	value = op->kind == HF_OP_STORE ? op->value : modified(op, op->old);
-	op->changed = value != op->old;
+	op->changed = op->differs = value != op->old;
 	write_word(op->at, op->size, value);
 }
 
@@ -139,7 +139,7 @@ struct hf_op hf_memory_take_oldest(unsigned arm, int32_t *event)
 
 static void put_into_buffer(unsigned arm, struct hf_op *op, int32_t event)
 {
-	op->changed = false;
+	op->changed = op->differs = false;
 	mem.buffer[arm][mem.nr_buffered[arm]++] = (struct buffered){ .op = *op, .event = event };
 }
 
@@ -152,7 +152,7 @@ static bool forward(unsigned arm, struct hf_op *op)
 
 		if (store->kind == HF_OP_STORE && store->at == op->at && store->size == op->size) {
 			op->old = store->value;
-			op->changed = false;
+			op->changed = op->differs = false;
 			return true;
 		}
 	}
@@ -188,10 +188,15 @@ static const struct hf_view *copy_view(const uint32_t *view, const struct hf_vie
 	return copy;
 }
 
-/* What the arm knows, for others; what it does from now on is not in it. */
-static const struct hf_view *release_view(unsigned arm, const struct hf_view *other)
+/* What the arm does from now on is not in what it leaves to others. */
+void hf_memory_end_epoch(unsigned arm)
 {
 	mem.view[arm][arm] = mem.epoch[arm]++;
+}
+
+static const struct hf_view *release_view(unsigned arm, const struct hf_view *other)
+{
+	hf_memory_end_epoch(arm);
 	return copy_view(mem.view[arm], other);
 }
 
@@ -361,16 +366,17 @@ static void access_weakly(unsigned arm, struct hf_op *op, uint32_t object, int32
 	hf_race_atomic(arm, op->at);
 	if (mem.nr_views < hf_nr_objects())
 		mem.nr_views = hf_nr_objects();
-	op->changed = false;
+	op->changed = op->differs = false;
 	nr = candidates(arm, op, o, floor, found);
 	m = found[nr > 1 ? hf_strategy_choose(nr) : 0];
 	if (op->kind == HF_OP_STORE) {
 		add_message(arm, op, object, event, m, merged(op, o, m->value));
-		op->changed = true;
+		op->changed = op->differs = true;
 	} else {
 		op->old = part(op, o, m->value);
 		op->changed = stores(op);
 		read_message(arm, op, object, m);
+		op->differs = op->changed && modified(op, op->old) != op->old;
 		if (op->changed)
 			add_message(arm, op, object, event, m, modified(op, op->old));
 	}

@@ -16,7 +16,7 @@
 struct callback {
 	struct hf_rcu_head *head;
 	uint32_t readers; /* whose sections must end first */
-	struct hf_clock known;
+	struct hf_known known;
 };
 
 static struct {
@@ -261,8 +261,8 @@ static void checked_rcu_read_unlock(void *ctx)
 	for (unsigned i = 0; i < platform.nr; i++)
 		if (platform.waiting[i].readers & me) {
 			platform.waiting[i].readers &= ~me;
-			hf_join_clock(&platform.waiting[i].known,
-				      hf_thread_clock((unsigned)hf_arm()));
+			hf_join_known(&platform.waiting[i].known,
+				      hf_last_section((unsigned)hf_arm()));
 		}
 	run_ready();
 }
@@ -278,10 +278,10 @@ static void checked_call_rcu(void *ctx, struct hf_rcu_head *head)
 	*c = (struct callback){ .head = head };
 	if (hf_m.running) {
 		c->readers = hf_rcu_readers();
+		c->known = hf_known_by((unsigned)hf_arm());
 		/* sections that ended before come before it, too */
 		for (unsigned t = 0; t < HF_ARMS; t++)
-			hf_join_clock(&c->known, hf_last_section(t));
-		hf_join_clock(&c->known, hf_thread_clock((unsigned)hf_arm()));
+			hf_join_known(&c->known, hf_last_section(t));
 	}
 	platform.nr++;
 	if (hf_m.running || !platform.main_depth)

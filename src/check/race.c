@@ -3,6 +3,8 @@
  * Data races on what is not atomic, under rc11. The core is compiled as for ThreadSanitizer, and
  * its calls come here: two accesses to the same bytes, one of them a store, of which neither
  * happens before the other. Frames are left out: devices and CPUs meet there by design.
+ *
+ * And whatever was done with a block, atomically or not, happens before it is freed.
  */
 #include "machine.h"
 
@@ -19,8 +21,14 @@ struct cell {
 	uint32_t read[HF_ARMS]; /* epochs, from 1 */
 };
 
+struct uses {
+	uint32_t round;
+	uint32_t epoch[HF_ARMS]; /* of each arm's last use */
+};
+
 static struct {
 	struct cell cells[CELLS];
+	struct uses uses[HF_MAX_BLOCKS];
 	uint32_t round;
 } races;
 
@@ -73,6 +81,25 @@ static void look(unsigned arm, uintptr_t at, bool store)
 	}
 }
 
+void hf_race_use(unsigned arm, uint32_t block)
+{
+	struct uses *u = &races.uses[block];
+
+	if (u->round != races.round)
+		*u = (struct uses){ .round = races.round };
+	u->epoch[arm] = hf_memory_epoch(arm);
+}
+
+void hf_race_free(unsigned arm, uint32_t block, const uint32_t *known)
+{
+	const struct uses *u = &races.uses[block];
+
+	for (unsigned t = 0; u->round == races.round && t < HF_ARMS; t++)
+		if (t != arm && known[t] < u->epoch[t])
+			hf_fail("data race: arm %c frees what arm %c used, not ordered",
+				'a' + (char)arm, 'a' + (char)t);
+}
+
 static void access_plain(const void *ptr, size_t size, bool store)
 {
 	uintptr_t at = (uintptr_t)ptr & ~(uintptr_t)(GRAIN - 1), end = (uintptr_t)ptr + size;
@@ -85,6 +112,7 @@ static void access_plain(const void *ptr, size_t size, bool store)
 		return;
 	if (hf_heap_is_freed(block))
 		hf_fail("arm %c uses memory that was freed", 'a' + (char)hf_arm());
+	hf_race_use((unsigned)hf_arm(), block);
 	for (; at < end; at += GRAIN)
 		look((unsigned)hf_arm(), at, store);
 }

@@ -37,7 +37,7 @@ struct arm {
 	int32_t woken_by; /* event; -1: not woken */
 	/* in a read section, in an access */
 	unsigned rcu_depth;
-	struct hf_clock section; /* when the last one ended */
+	struct hf_known section; /* when the last one ended */
 	uint32_t asid, tlb_turn;
 	uint32_t waits_for[HF_ARMS]; /* the turns that a flush waits to end; 0: none */
 	uintptr_t held[MAX_HELD];
@@ -59,7 +59,7 @@ static struct {
 	struct hf_clock clock[HF_THREADS];
 	ucontext_t main;
 	int now; /* the arm that runs */
-	const struct hf_clock *freeing;
+	const struct hf_known *freeing;
 	bool starting;
 	struct edge edges[MAX_EDGES];
 	unsigned nr_edges;
@@ -112,6 +112,23 @@ void hf_join_clock(struct hf_clock *clock, const struct hf_clock *other)
 			clock->of[t] = other->of[t];
 }
 
+void hf_join_known(struct hf_known *known, const struct hf_known *other)
+{
+	hf_join_clock(&known->clock, &other->clock);
+	for (unsigned t = 0; t < HF_ARMS; t++)
+		if (known->epoch[t] < other->epoch[t])
+			known->epoch[t] = other->epoch[t];
+}
+
+struct hf_known hf_known_by(unsigned arm)
+{
+	struct hf_known known = { .clock = s.clock[arm] };
+
+	for (unsigned t = 0; t < HF_ARMS; t++)
+		known.epoch[t] = hf_memory_known(arm, t);
+	return known;
+}
+
 const struct hf_clock *hf_thread_clock(unsigned thread)
 {
 	return &s.clock[thread];
@@ -142,7 +159,7 @@ uint32_t hf_rcu_readers(void)
 	return set;
 }
 
-const struct hf_clock *hf_last_section(unsigned arm)
+const struct hf_known *hf_last_section(unsigned arm)
 {
 	return &s.arm[arm].section;
 }
@@ -152,7 +169,7 @@ uint32_t hf_asid(unsigned arm)
 	return s.arm[arm].asid;
 }
 
-void hf_rcu_frees(const struct hf_clock *known)
+void hf_rcu_frees(const struct hf_known *known)
 {
 	s.freeing = known;
 }
@@ -420,7 +437,7 @@ static void synchronise(unsigned thread, struct hf_op *op, uint32_t object, int3
 		break;
 	case HF_OP_RCU_UNLOCK:
 		a->rcu_depth--;
-		a->section = s.clock[thread];
+		hf_memory_end_epoch(arm);
 		break;
 	case HF_OP_TLB_BEGIN:
 		a->asid = (uint32_t)op->value;
@@ -455,12 +472,26 @@ static bool is_access(const struct hf_op *op)
 	return op->kind <= HF_OP_RMW;
 }
 
+static void check_end(unsigned arm, uint32_t block)
+{
+	struct hf_known known = s.freeing ? *s.freeing : hf_known_by(arm);
+
+	hf_race_free(arm, block, known.epoch);
+}
+
 static void check_use(unsigned thread, const struct hf_op *op, uint32_t object)
 {
 	uint32_t block = object == HF_NO_BLOCK ? HF_NO_BLOCK : hf_object(object)->block;
 
-	if (block == HF_NO_BLOCK || !hf_heap_is_freed(block))
+	if (block == HF_NO_BLOCK)
 		return;
+	if (!hf_heap_is_freed(block)) {
+		if (hf_m.model == HF_MEMORY_RC11 && op->kind == HF_OP_FREE)
+			check_end(thread, block);
+		else if (hf_m.model == HF_MEMORY_RC11)
+			hf_race_use(thread, block);
+		return;
+	}
 	hf_fail(op->kind == HF_OP_FREE ? "arm %c frees memory twice (%s)"
 				       : "arm %c uses memory that was freed (%s)",
 		'a' + (char)(thread % HF_ARMS), place(op));
@@ -550,15 +581,17 @@ static void carry_out(unsigned thread, struct hf_op *op)
 		hf_join_clock(&s.clock[thread], &s.clock[HF_ARMS + thread]);
 	e->clock = s.clock[thread];
 	if (op->kind == HF_OP_FREE && s.freeing)
-		hf_join_clock(&e->clock, s.freeing);
+		hf_join_clock(&e->clock, &s.freeing->clock);
 	hf_strategy_event(event);
 	link_event(e, event);
 	if (op->kind != HF_OP_FREE)
 		s.clock[thread] = e->clock;
+	if (op->kind == HF_OP_RCU_UNLOCK)
+		s.arm[thread].section = hf_known_by(thread);
 	if (!buffered && is_access(op)) {
 		if (thread < HF_ARMS && op->kind != HF_OP_STORE)
 			see(&s.arm[thread], object);
-		if (op->changed)
+		if (op->differs)
 			wake(thread % HF_ARMS, object, event);
 	}
 	if (hf_m.trace)
