@@ -21,6 +21,8 @@ static const char *cannot_run(const struct hf_here_run *r, const struct hf_arm *
 		if (st->proc != arm->steps[0].proc || st->thread != arm->steps[0].thread)
 			return "an arm of several actors cannot run at once with others on a real "
 			       "kernel";
+		if (st->verb == HF_V_EXIT)
+			return "a process that ends could not tell how its arm went";
 		if (st->verb == HF_V_MIGRATE)
 			return HF_NO_MIGRATION;
 		if (st->verb == HF_V_MERGE)

@@ -42,7 +42,7 @@ static const struct verb verbs[] = {
 	{ "merge", NULL, HF_V_MERGE, "R", .par = true, .pages = true },
 	{ "split", NULL, HF_V_SPLIT, "R", .par = true, .pages = true },
 	{ "fork", NULL, HF_V_FORK, "C", .par = true },
-	{ "exit", NULL, HF_V_EXIT, "", .par = false },
+	{ "exit", NULL, HF_V_EXIT, "", .par = true },
 	{ "read", NULL, HF_V_READ, "R", .par = true, .access = true },
 	{ "write", NULL, HF_V_WRITE, "RV", .par = true, .access = true },
 	{ "check", NULL, HF_V_CHECK, "RV", .par = false },
@@ -536,6 +536,20 @@ void hf_parse_reset_arms(struct hf_parser *p)
 			p->procs[i].thread_arm[t] = -1;
 }
 
+/* Whether an arm before this one has to do with the process. */
+static bool acts_elsewhere(const struct hf_par *par, int proc)
+{
+	for (size_t a = 0; a + 1 < par->nr_arms; a++)
+		for (size_t i = 0; i < par->arms[a].nr_steps; i++) {
+			const struct hf_step *st = &par->arms[a].steps[i];
+
+			if (st->proc == proc || (st->proc != HF_SCN_DEVICE &&
+						 (st->target == proc || st->child == proc)))
+				return true;
+		}
+	return false;
+}
+
 static int check_par(struct hf_parser *p, const struct hf_step *st, const struct verb *v,
 		     const char *at)
 {
@@ -552,7 +566,8 @@ static int check_par(struct hf_parser *p, const struct hf_step *st, const struct
 	if (st->proc == HF_SCN_DEVICE)
 		return 0;
 	arm = &p->procs[st->proc].thread_arm[st->thread];
-	if (*arm >= 0 && *arm != (int)p->par->nr_arms - 1)
+	if ((*arm >= 0 && *arm != (int)p->par->nr_arms - 1) ||
+	    (st->verb == HF_V_EXIT && acts_elsewhere(p->par, st->proc)))
 		return hf_parse_fail(p, hf_lex_first(&p->lx),
 				     "'%s' acts in another arm of this par block already",
 				     p->scn->procs[st->proc].name);
