@@ -109,7 +109,7 @@ static bool write_protect(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_pa
 	pte = hf_xchg(ptep, 0, seq_cst);
 	hf_tlb_flush(mm);
 	if (!exact(page) || (exclusive && hf_page_try_share(mm->sys, page))) {
-		hf_st(ptep, pte, release);
+		hf_st(ptep, pte, relaxed); /* as in hf_ptep_clear_try_share() */
 		return false;
 	}
 	if (pte & HF_PTE_DIRTY)

@@ -147,13 +147,12 @@ int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, vo
 	struct hf_system *sys = av->sys;
 	int ret = 0;
 
-	/* the read section keeps the tables that the walk passes through */
-	hf_rcu_read_lock(sys);
+	/* keeps the tables, too: a VMA leaves the family before they go, and collapse holds the
+	 * lock */
 	hf_mutex_lock(sys, &av->lock);
 	for (struct hf_vma *vma = av->head; vma && !ret; vma = vma->av_next)
 		ret = walk_one(vma, index, fn, arg);
 	hf_mutex_unlock(sys, &av->lock);
-	hf_rcu_read_unlock(sys);
 	return ret;
 }
 
@@ -178,7 +177,9 @@ int hf_ptep_clear_try_share(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_
 	hf_tlb_flush(mm);
 	if (!*exclusive || !hf_page_try_share(mm->sys, page))
 		return 0;
-	hf_st(ptep, *pte, release);
+	/* relaxed: a translation of it begins after the flush, and who takes a reference counts it
+	 * after the one that is in the way, whose holder came by the entry as it was */
+	hf_st(ptep, *pte, relaxed);
 	return -HF_EBUSY;
 }
 

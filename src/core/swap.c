@@ -119,11 +119,10 @@ bool hf_swap_is_fresh(struct hf_system *sys, size_t slot)
 	return fresh;
 }
 
+/* ptl of the one entry that has the slot is held, as it is by whoever asks. */
 void hf_slot_note_order(struct hf_system *sys, size_t slot, unsigned order)
 {
-	hf_mutex_lock(sys, &sys->swap_lock);
 	sys->slots[slot].order = (uint8_t)order;
-	hf_mutex_unlock(sys, &sys->swap_lock);
 }
 
 bool hf_swap_is_out_whole(struct hf_system *sys, size_t slot, unsigned order)
