@@ -367,6 +367,8 @@ int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
 /* For callers that know they hold the reference. */
 void hf_page_get(struct hf_page *page);
 void hf_page_put(struct hf_system *sys, struct hf_page *page);
+/* The folio's. The caller holds a reference, or ptl of an entry that maps the page, and either
+ * keeps the folio from being taken apart meanwhile. */
 bool hf_page_trylock(struct hf_page *page);
 void hf_page_lock(struct hf_system *sys, struct hf_page *page);
 void hf_page_unlock(struct hf_page *page);

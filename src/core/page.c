@@ -250,14 +250,7 @@ void hf_page_put(struct hf_system *sys, struct hf_page *page)
 
 bool hf_page_trylock(struct hf_page *page)
 {
-	struct hf_page *head = hf_folio(page);
-
-	if (hf_or(&head->flags, HF_PG_LOCKED, acquire) & HF_PG_LOCKED)
-		return false;
-	if (hf_folio(page) == head)
-		return true;
-	hf_and(&head->flags, ~HF_PG_LOCKED, release); /* it was split meanwhile */
-	return false;
+	return !(hf_or(&hf_folio(page)->flags, HF_PG_LOCKED, acquire) & HF_PG_LOCKED);
 }
 
 void hf_page_lock(struct hf_system *sys, struct hf_page *page)
