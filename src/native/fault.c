@@ -132,19 +132,29 @@ static bool whole_word(const struct hf_native *space, size_t word)
 	       hf_density_promises(space, word, now, in_order(space, space->exclusive, word));
 }
 
+static void wake_unit(struct hf_native *space, size_t unit)
+{
+	hf_userfault_wake(space->tree->fd, hf_unit_addr(space, unit),
+			  1UL << space->tree->unit_shift);
+}
+
 static void resolve_protected(struct hf_native *space, size_t unit)
 {
 	size_t word = unit / HF_WORD_UNITS;
 	struct hf_futex *lock = hf_word_lock(space, word);
+	int err;
 
 	hf_futex_lock(lock);
 	if (whole_word(space, word)) {
-		if (!make_exclusive(space, word, 0, HF_WORD_UNITS))
+		err = make_exclusive(space, word, 0, HF_WORD_UNITS);
+		if (!err)
 			make_writable(space, word);
 	} else {
-		make_exclusive(space, word, unit % HF_WORD_UNITS, 1);
+		err = make_exclusive(space, word, unit % HF_WORD_UNITS, 1);
 	}
 	hf_futex_unlock(lock);
+	if (err) /* nothing has woken the thread, which shall try again */
+		wake_unit(space, unit);
 }
 
 /* Pages that are beside a missing one may be there, when a fault and a copy met. */
@@ -224,9 +234,7 @@ static void resolve_missing(struct hf_native *space, size_t unit)
 		mask = ~0ULL; /* the third use in a word */
 	populate(space, word, mask);
 	hf_futex_unlock(lock);
-	/* Whoever else met it may be waiting still. */
-	hf_userfault_wake(space->tree->fd, hf_unit_addr(space, unit),
-			  1UL << space->tree->unit_shift);
+	wake_unit(space, unit); /* whoever else met it may be waiting still */
 }
 
 void hf_resolve_fault(struct hf_native *space, const char *addr)
