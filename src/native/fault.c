@@ -88,16 +88,22 @@ static void make_writable(struct hf_native *space, size_t word)
 #endif
 }
 
-/* The word's lock is held. */
+/* The word's lock is held. The marks come even if the protection stays: a store then finds that
+ * out, while a snapshot would not protect what is not exclusive. */
 static int make_exclusive(struct hf_native *space, size_t word, size_t first, size_t nr)
 {
+	int err;
+
 	uint64_t mask = hf_units_mask(first, nr) & hf_word_mask(space->tree, word);
 	uint64_t shared =
 		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
 	hf_preserve(space, word, shared);
 	atomic_fetch_or_explicit(&space->exclusive[word], mask, memory_order_relaxed);
-	return unprotect(space, word, first, nr);
+	err = unprotect(space, word, first, nr);
+	if (err)
+		atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
+	return err;
 }
 
 int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr)
@@ -108,7 +114,8 @@ int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr)
 	int err = 0;
 
 	hf_futex_lock(lock);
-	if (mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed))
+	if (mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed) ||
+	    atomic_load_explicit(&space->doubt, memory_order_relaxed))
 		err = make_exclusive(space, word, first % HF_WORD_UNITS, nr);
 	hf_futex_unlock(lock);
 	return err;

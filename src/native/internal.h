@@ -57,6 +57,7 @@ struct hf_native {
 	unsigned refs;      /* the owner, snapshots; under tree->lock */
 	bool owned, view;   /* not destroyed; the range of hf_native_map() */
 	bool all_populated; /* nothing can come that is not known of */
+	_Atomic bool doubt; /* a call has failed: what is exclusive may be protected */
 	hf_bits *populated, *exclusive, *held;
 	uint8_t *density;         /* of a region of words: see density.c */
 	uint64_t *todo;           /* for who takes a snapshot: what is to be protected */
