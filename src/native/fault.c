@@ -195,6 +195,12 @@ static int fill_from_base(struct hf_native *space, size_t unit)
 	return err;
 }
 
+static void mark_populated(struct hf_native *space, size_t word, uint64_t bit)
+{
+	atomic_fetch_or_explicit(&space->populated[word], bit, memory_order_relaxed);
+	atomic_fetch_or_explicit(&space->exclusive[word], bit, memory_order_relaxed);
+}
+
 /* The word's lock is held. */
 static int populate(struct hf_native *space, size_t word, uint64_t mask)
 {
@@ -206,12 +212,12 @@ static int populate(struct hf_native *space, size_t word, uint64_t mask)
 		uint64_t bit = mask & -mask;
 		int err = fill_from_base(space, word * HF_WORD_UNITS + lowest(mask));
 
-		if (!err) {
-			atomic_fetch_or_explicit(&space->populated[word], bit,
-						 memory_order_relaxed);
-			atomic_fetch_or_explicit(&space->exclusive[word], bit,
-						 memory_order_relaxed);
-		}
+		if (!err)
+			mark_populated(space, word, bit);
+		if (err && err != -ENODATA)
+			atomic_fetch_or_explicit(&space->begun[word], bit, memory_order_relaxed);
+		else
+			atomic_fetch_and_explicit(&space->begun[word], ~bit, memory_order_relaxed);
 		first_err = first_err ? first_err : err;
 	}
 	return first_err;
@@ -225,6 +231,21 @@ int hf_populate(struct hf_native *space, size_t word, uint64_t mask)
 	hf_futex_lock(lock);
 	err = populate(space, word, mask);
 	hf_futex_unlock(lock);
+	return err;
+}
+
+int hf_finish_populating(struct hf_native *space)
+{
+	int err = 0;
+
+	for (size_t word = 0; word < space->tree->nr_words && !err; word++) {
+		uint64_t begun = atomic_load_explicit(&space->begun[word], memory_order_relaxed);
+
+		if (begun)
+			err = hf_populate(space, word, begun);
+		if (err == -ENODATA) /* and so is what a snapshot has of it */
+			err = 0;
+	}
 	return err;
 }
 

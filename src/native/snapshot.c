@@ -179,7 +179,9 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 		return -ENOMEM;
 	hf_gate_close(&tree->gate);
 	start = hf_now_ns();
-	err = protect_all(space);
+	err = space->base ? hf_finish_populating(space) : 0;
+	if (!err)
+		err = protect_all(space);
 	if (err) {
 		put_snapshot(tree, s);
 	} else {
