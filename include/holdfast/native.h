@@ -189,8 +189,9 @@ int hf_native_unpin(struct hf_native *space, void *addr, size_t len, unsigned fl
 /*
  * Pins bytes of a snapshot for reading, without a copy where it has frames of its own; what it
  * still shares with the live space is unshared first. The frames are scattered: one iovec for each
- * unit at most. Returns their number; when nr_iov is too small, the range ends early: it holds the
- * sum of their lengths. Unpin exactly that. Errors as hf_native_pin(); -ENODATA.
+ * unit at most. Returns their number; when nr_iov is too small, or an error comes behind the first,
+ * the range ends early: it holds the sum of their lengths. Unpin exactly that. -EINVAL, -ENOMEM,
+ * -EOWNERDEAD, -ENODATA. An error takes nothing away from the snapshot.
  */
 int hf_native_pin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, size_t len,
 			   struct iovec *iov, int nr_iov);

@@ -29,31 +29,55 @@ static uint64_t unpreserved(const struct hf_native_snapshot *newest, size_t word
 	return left;
 }
 
-void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
+/* As many of the units as there are frames; the others are lost. */
+static void keep(struct hf_native *space, struct hf_native_snapshot *newest, size_t word,
+		 uint64_t units, const uint32_t *numbers, size_t nr)
 {
 	struct hf_tree *tree = space->tree;
-	struct hf_native_snapshot *newest =
-		atomic_load_explicit(&space->newest, memory_order_relaxed);
-	uint64_t left = newest ? unpreserved(newest, word, mask) : 0;
-	size_t want = (size_t)__builtin_popcountll(left), got, i = 0;
-	uint32_t numbers[HF_WORD_UNITS];
+	size_t want = (size_t)__builtin_popcountll(units);
 
-	if (!want)
-		return;
-	got = hf_frames_get(&tree->frames, numbers, want);
-	for (; left; left &= left - 1, i++) {
-		size_t unit = word * HF_WORD_UNITS + lowest(left);
+	for (size_t i = 0; units; units &= units - 1, i++) {
+		size_t unit = word * HF_WORD_UNITS + lowest(units);
 		uint32_t entry = HF_FRAME_LOST;
 
-		if (i < got) {
+		if (i < nr) {
 			hf_copy_away(hf_frames_addr(&tree->frames, numbers[i]),
 				     hf_unit_addr(space, unit), 1UL << tree->unit_shift);
 			entry = HF_FRAME + numbers[i];
 		}
 		atomic_store_explicit(&newest->frames[unit], entry, memory_order_release);
 	}
-	atomic_fetch_add_explicit(&tree->copied, got, memory_order_relaxed);
-	atomic_fetch_add_explicit(&tree->lost, want - got, memory_order_relaxed);
+	atomic_fetch_add_explicit(&tree->copied, nr, memory_order_relaxed);
+	atomic_fetch_add_explicit(&tree->lost, want - nr, memory_order_relaxed);
+}
+
+void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
+{
+	struct hf_native_snapshot *newest =
+		atomic_load_explicit(&space->newest, memory_order_relaxed);
+	uint64_t left = newest ? unpreserved(newest, word, mask) : 0;
+	uint32_t numbers[HF_WORD_UNITS];
+
+	if (left)
+		keep(space, newest, word, left, numbers,
+		     hf_frames_get(&space->tree->frames, numbers,
+				   (size_t)__builtin_popcountll(left)));
+}
+
+int hf_preserve_or_fail(struct hf_native *space, size_t unit)
+{
+	struct hf_native_snapshot *newest =
+		atomic_load_explicit(&space->newest, memory_order_relaxed);
+	size_t word = unit / HF_WORD_UNITS;
+	uint64_t left = newest ? unpreserved(newest, word, 1ULL << unit % HF_WORD_UNITS) : 0;
+	uint32_t number;
+
+	if (!left)
+		return 0;
+	if (!hf_frames_get(&space->tree->frames, &number, 1))
+		return -ENOMEM;
+	keep(space, newest, word, left, &number, 1);
+	return 0;
 }
 
 static int unprotect(struct hf_native *space, size_t word, size_t first, size_t nr)

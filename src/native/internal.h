@@ -195,6 +195,8 @@ void hf_copy_away(void *dst, const void *src, size_t len);
 int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr);
 /* The word's lock is held: gives the newest snapshot frames for the units of `mask`. */
 void hf_preserve(struct hf_native *space, size_t word, uint64_t mask);
+/* The same for one unit; -ENOMEM, and nothing is lost. */
+int hf_preserve_or_fail(struct hf_native *space, size_t unit);
 /* Brings in the units of `mask` of one word of a child or a view. -ENODATA, -ENOMEM. */
 int hf_populate(struct hf_native *space, size_t word, uint64_t mask);
 /* Brings in the rest of what is begun: the program may have stored to the first part. */
