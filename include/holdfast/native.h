@@ -24,8 +24,9 @@
  *    after it. What has been pinned for writing needs neither, unless a snapshot is taken
  *    meanwhile; devices and registered buffers never do. And no thread that writes to the space may
  *    have SIGBUS blocked: the kernel would end the program.
- *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range, nor give it to KSM
- *    (MADV_MERGEABLE, PR_SET_MEMORY_MERGE): merging takes the protection away unseen.
+ *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range, nor make its memfd shorter,
+ *    nor give it to KSM (MADV_MERGEABLE, PR_SET_MEMORY_MERGE): merging takes the protection away
+ *    unseen.
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except
@@ -180,7 +181,9 @@ int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_nativ
  *
  * Fills iov with what to hand to the device: one linear range, in pieces of at most 1 GiB (which is
  * what an io_uring buffer may have). Returns their number. -EINVAL: flags, range, nr_iov too small.
- * -EOVERFLOW: a count is full. -ENOMEM. -EOWNERDEAD. unpin: -EINVAL: not so pinned.
+ * -EOVERFLOW: a count is full. -ENOMEM. -ENODATA: a child's, of what its parent's instant has lost.
+ * -EFAULT: the kernel cannot bring the memory (the memfd was made shorter).
+ * -EOWNERDEAD. unpin: -EINVAL: not so pinned.
  */
 int hf_native_pin(struct hf_native *space, void *addr, size_t len, unsigned flags,
 		  struct iovec *iov, int nr_iov);
