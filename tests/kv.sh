@@ -292,6 +292,14 @@ else
 	saving native --pages 4k
 fi
 saving fork --save fork
+# Of the pool that tests/native_hugetlb.sh sets: it may be another test's otherwise.
+if [ "${HF_WAYS:-}" = hugetlb ]; then
+	saving "native, huge pages of the pool" --pages hugetlb
+	saving "native, huge pages of the pool, signal mode" --pages hugetlb --signal
+	saving "fork, huge pages of the pool" --pages hugetlb --save fork
+else
+	skip "huge pages of the pool" "tests/native_hugetlb.sh has one"
+fi
 check "too little memory for a file" too_large
 check "a damaged file" damaged
 done_testing
