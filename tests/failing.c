@@ -16,15 +16,22 @@
 #define PAGE 4096UL
 
 static _Atomic bool on, lasts, failed;
-static _Atomic int left;
+static _Atomic int left, each; /* each: 0, or how many are left again after one has failed */
 static _Atomic long mapped, blocks;
 
 void failing_on(int n, bool lasting)
 {
 	atomic_store(&left, n);
+	atomic_store(&each, 0);
 	atomic_store(&lasts, lasting);
 	atomic_store(&failed, false);
 	atomic_store(&on, true);
+}
+
+void failing_each(int n)
+{
+	failing_on(n, false);
+	atomic_store(&each, n);
 }
 
 bool failing_off(void)
@@ -47,6 +54,8 @@ static bool fails(void)
 	now = atomic_fetch_sub(&left, 1);
 	if (now != 1 && (now > 1 || !atomic_load(&lasts)))
 		return false;
+	if (atomic_load(&each))
+		atomic_store(&left, atomic_load(&each));
 	atomic_store(&failed, true);
 	errno = ENOMEM;
 	return true;

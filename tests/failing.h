@@ -11,6 +11,8 @@
 /* From now on, until failing_off(), allocation `n` of the process fails, with `lasting` all from it
  * on. A copy to a missing page may end half-way meanwhile, as the kernel's may. */
 void failing_on(int n, bool lasting);
+/* The same, but each n-th fails. */
+void failing_each(int n);
 /* Whether one has failed. */
 bool failing_off(void);
 

@@ -5,6 +5,7 @@
  * when it is over all works. With `lasting` everything behind fails, too.
  */
 #include <holdfast/native_uring.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -746,6 +747,138 @@ static int with_helpers(const struct way *way)
 	return 0;
 }
 
+/* ---- now and then, while threads write ---- */
+
+#define NR_WRITERS 2
+#define EACH 7
+
+struct writer {
+	struct hf_native *space;
+	size_t first, second; /* offsets, in different units: no instant has `second` ahead */
+	_Atomic bool stop, lost;
+	pthread_t thread;
+};
+
+static void *write_in_turn(void *arg)
+{
+	struct writer *w = arg;
+	volatile uint64_t *first = word(w->space, w->first), *second = word(w->space, w->second);
+
+	for (uint64_t i = 1; !w->stop; i++) {
+		__atomic_store_n(first, i, __ATOMIC_RELEASE);
+		__atomic_store_n(second, i, __ATOMIC_RELEASE);
+		if (*first != i || *second != i)
+			w->lost = true;
+	}
+	return NULL;
+}
+
+/* Of one instant, or told to be lost. */
+static int check_instant(const struct writer *w, const struct hf_native_snapshot *s)
+{
+	uint64_t first, second;
+	int err = hf_native_read(s, w->first, &first, sizeof(first));
+
+	if (!err)
+		err = hf_native_read(s, w->second, &second, sizeof(second));
+	NEED(err == -ENODATA || (!err && first - second <= 1));
+	return 0;
+}
+
+static int check_instant_at(const struct writer *w, const void *base)
+{
+	const char *first = (const char *)base + w->first, *second = (const char *)base + w->second;
+	int err = hf_native_prepare_read(first, 8);
+
+	if (!err)
+		err = hf_native_prepare_read(second, 8);
+	NEED(documented(err) || err == -ENODATA);
+	NEED(err || *(const uint64_t *)first - *(const uint64_t *)second <= 1);
+	return 0;
+}
+
+static int pin_for_a_moment(const struct writer *w, unsigned flags)
+{
+	char *at = (char *)hf_native_base(w->space) + w->first;
+	struct iovec iov;
+	int nr = hf_native_pin(w->space, at, 8, flags, &iov, 1);
+
+	NEED(documented(nr));
+	NEED(nr < 0 || !hf_native_unpin(w->space, at, 8, flags));
+	return 0;
+}
+
+/* What can be done with one instant. */
+static int use_instant(const struct writer *w, struct hf_native_snapshot *s)
+{
+	struct hf_native *child;
+	const void *view;
+	int err;
+
+	if (check_instant(&w[0], s) || check_instant(&w[1], s))
+		return 1;
+	err = hf_native_map(s, &view);
+	NEED(documented(err));
+	if (!err) {
+		if (check_instant_at(&w[0], view) || check_instant_at(&w[1], view))
+			return 1;
+		NEED(!hf_native_unmap(s));
+	}
+	err = hf_native_fork(w->space, &child);
+	NEED(documented(err));
+	if (!err) {
+		if (check_instant_at(&w[0], hf_native_base(child)))
+			return 1;
+		NEED(!hf_native_destroy(child));
+	}
+	return check_instant(&w[0], s) || check_instant(&w[1], s);
+}
+
+static int rounds_under_threads(const struct writer *w, int rounds)
+{
+	for (int i = 0; i < rounds; i++) {
+		struct hf_native_snapshot *s;
+		int err = hf_native_snapshot(w->space, &s);
+
+		NEED(documented(err));
+		if (pin_for_a_moment(&w[i % 2], i % 3 ? HF_FOLL_WRITE : 0))
+			return 1;
+		if (!err) {
+			if (use_instant(w, s))
+				return 1;
+			NEED(!hf_native_drop(s));
+		}
+	}
+	return 0;
+}
+
+static int under_threads(const struct way *way)
+{
+	struct writer w[NR_WRITERS];
+	struct hf_native *space;
+	int err;
+
+	NEED(!create(way, 2 * NR_WRITERS, &space));
+	for (size_t i = 0; i < NR_WRITERS; i++) {
+		w[i] = (struct writer){ .space = space,
+					.first = i * hf_native_unit(space),
+					.second = (i + NR_WRITERS) * hf_native_unit(space) };
+		NEED(!pthread_create(&w[i].thread, NULL, write_in_turn, &w[i]));
+	}
+	failing_each(EACH);
+	err = rounds_under_threads(w, way->pages == HF_NATIVE_4K ? 300 : 30);
+	NEED(failing_off());
+	if (!err)
+		err = rounds_under_threads(w, 10);
+	for (size_t i = 0; i < NR_WRITERS; i++) {
+		w[i].stop = true;
+		pthread_join(w[i].thread, NULL);
+		NEED(!w[i].lost);
+	}
+	NEED(!hf_native_destroy(space));
+	return err;
+}
+
 #define UNTOUCHED 2 /* exit status: there are not so many allocations */
 
 /* The first space of the process: what is made once, too. */
@@ -847,6 +980,15 @@ static void helpers_that_fail(void **state)
 	}
 }
 
+static void now_and_then_under_threads(void **state)
+{
+	(void)state;
+	snprintf(doing->call, sizeof(doing->call), "all, each %d-th", EACH);
+	for (size_t i = 0; i < NR_WAYS; i++)
+		if (run(exists, &ways[i]) == 0)
+			run(under_threads, &ways[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -854,6 +996,7 @@ int main(void)
 		cmocka_unit_test(allocations_that_fail),
 		cmocka_unit_test(no_frames),
 		cmocka_unit_test(helpers_that_fail),
+		cmocka_unit_test(now_and_then_under_threads),
 	};
 
 	doing = mmap(NULL, sizeof(*doing), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
