@@ -577,9 +577,9 @@ static int same(struct held before)
 	NEED(failing_had().mapped == before.had.mapped);
 	NEED(failing_had().blocks == before.had.blocks);
 	NEED(open_files() == before.files);
-	for (int i = 0; i < 1000 && threads() != before.threads; i++)
-		usleep(1000); /* joined, but not quite gone */
-	NEED(threads() == before.threads);
+	for (int i = 0; i < 1000 && threads() > before.threads; i++)
+		usleep(1000);              /* joined, but not quite gone */
+	NEED(threads() <= before.threads); /* one of before may have gone now */
 	return 0;
 }
 
