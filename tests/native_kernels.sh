@@ -6,7 +6,7 @@
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 kernels=${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/kernels
-tests=${TESTS:-test_native test_native_calls test_native_process native_soak}
+tests=${TESTS:-test_native test_native_calls test_native_process test_native_failing native_soak}
 
 missing() { # WHAT
 	skip "native spaces on other kernels" "$1"
