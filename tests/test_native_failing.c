@@ -14,7 +14,8 @@
 #include "native_child.h"
 
 #define UNITS 7
-#define SECONDS 60 /* for all of a way */
+#define STEP (getenv("HF_QUICK") ? 4 : 1) /* machines without hardware do less */
+#define SECONDS 60                        /* for all of a way */
 
 /* Units of the space, by what has happened to them. */
 enum unit {
@@ -625,20 +626,12 @@ static int fail_and_recover(const struct call *c, struct world *w, bool *failed)
 	return check_world(w);
 }
 
-/* Where there are many, hf_native_trim()'s, they are alike. */
-static int step(int n)
-{
-	int least = getenv("HF_QUICK") ? 4 : 1;
-
-	return n < 64 ? least : n;
-}
-
 static int fail_each(const struct call *c, const struct way *way, struct io_uring *ring)
 {
 	bool failed = true;
 
 	snprintf(doing->call, sizeof(doing->call), "%s", c->name);
-	for (doing->n = 1; failed; doing->n += step(doing->n)) {
+	for (doing->n = 1; failed; doing->n += STEP) {
 		struct held before = held_now();
 		struct world w;
 
@@ -964,7 +957,7 @@ static void the_first_create(void **state)
 		doing->n = 1;
 		if (run(exists, way) == 0)
 			while (run(first_create, way) != UNTOUCHED)
-				doing->n += step(doing->n);
+				doing->n += STEP;
 	}
 }
 
