@@ -623,7 +623,7 @@ static int fail_and_recover(const struct call *c, struct world *w, bool *failed)
 	NEED(err >= 0);
 	if (c->undo && c->undo(w))
 		return 1;
-	return check_world(w);
+	return w->unit > PAGE ? check_bytes(w) : check_world(w);
 }
 
 static int fail_each(const struct call *c, const struct way *way, struct io_uring *ring)
