@@ -48,7 +48,7 @@ initramfs() {
 check "an initramfs can be made" initramfs
 
 boot() { # VMLINUZ
-	timeout 140 qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand -m 1024 -smp 2 -nodefaults -no-user-config -display none \
+	timeout 400 qemu-system-x86_64 -accel tcg -cpu qemu64,+rdrand -m 1024 -smp 2 -nodefaults -no-user-config -display none \
 		-no-reboot -serial stdio -initrd "$dir/initramfs" -kernel "$1" </dev/null \
 		-append "console=ttyS0 loglevel=3 oops=panic panic=-1 nowatchdog mitigations=off" 2>&1 |
 		stdbuf -o0 tr -d '\r' >"$dir/console"
