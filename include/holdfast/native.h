@@ -91,7 +91,8 @@ struct hf_native_support {
 			     empty */
 };
 
-/* Fills *support. -ENOSYS: no userfaultfd here; support->remedy says so. */
+/* Fills *support. -ENOSYS, -EPERM: no userfaultfd here, or a filter denies it. -EMFILE, -ENOMEM.
+ * Then only support->remedy has something to say. */
 int hf_native_probe(struct hf_native_support *support);
 
 /*
