@@ -292,6 +292,34 @@ else
 	saving native --pages 4k
 fi
 saving fork --save fork
+write_all() { # NUMBER
+	awk -v n="$1" 'BEGIN { for (i = 0; i < 20000; i++) printf "SET key:%d %0900d\r\n", i, n }' | cli --pipe >/dev/null
+}
+
+# The pool has the server's pages and one more. Frames of snapshots are not of the pool; fork() needs a page for each that
+# is written next, and the kernel takes it from the child.
+no_room_for_copies() { # STATUS OPTION...
+	want=$1
+	shift
+	rm -f "$dir/kv"
+	start --memory 64M --pages hugetlb --file "$dir/kv" --save-rate 10M "$@" && write_all 1 || return
+	echo 33 >/proc/sys/vm/nr_hugepages
+	cli BGSAVE >/dev/null && write_all 2 && saved "$want" && { [ "$want" = ok ] || info last_save_error | grep -q 'Bus error'; }
+	err=$?
+	echo 72 >/proc/sys/vm/nr_hugepages
+	[ $err -eq 0 ] && answers 20000 DBSIZE && stop TERM
+}
+
+# Of the pool that tests/native_hugetlb.sh sets: it may be another test's otherwise.
+if [ "${HF_WAYS:-}" = hugetlb ]; then
+	saving "native, huge pages of the pool" --pages hugetlb
+	saving "native, huge pages of the pool, signal mode" --pages hugetlb --signal
+	saving "fork, huge pages of the pool" --pages hugetlb --save fork
+	check "native: a pool without room for copies" no_room_for_copies ok
+	check "fork: a pool without room for copies" no_room_for_copies err --save fork
+else
+	skip "huge pages of the pool" "tests/native_hugetlb.sh has one"
+fi
 check "too little memory for a file" too_large
 check "a damaged file" damaged
 done_testing

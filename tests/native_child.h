@@ -27,6 +27,18 @@ static inline int not_here(const char *why)
 	return SKIPPED;
 }
 
+/* Sanitizers have memory of their own. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 /* The wait status of a process that does this. It is killed when it hangs. */
 static inline int status_of(int (*run)(const void *arg), const void *arg)
 {

@@ -5,7 +5,7 @@
 dir=$(mktemp -d)
 pool=/proc/sys/vm/nr_hugepages
 before=$(cat "$pool" 2>/dev/null)
-need=64
+need=72 # kv: 32, and a child's copies
 
 put_back() {
 	[ -z "$before" ] || [ "$(cat "$pool")" -eq "$before" ] || echo "$before" >"$pool"
@@ -24,8 +24,9 @@ if [ "$(cat "$pool")" -lt $need ]; then
 	done_testing
 fi
 
-for t in test_native test_native_calls test_native_process test_native_limits "native_soak 4"; do
+for t in test_native test_native_calls test_native_process test_native_limits test_native_failing "native_soak 4"; do
 	# shellcheck disable=SC2086 # a program and its argument
 	check "$t" env HF_WAYS=hugetlb "$BUILD"/tests/$t
 done
+check "examples/kv" env HF_WAYS=hugetlb sh tests/kv.sh
 done_testing

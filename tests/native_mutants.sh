@@ -12,7 +12,7 @@ prepare() {
 	# shellcheck disable=SC2086
 	(cd "$dir/base" && printf '%s\n' "$dir"/src/native/*.c | xargs -P 2 -n 4 gcc $flags -c) || return
 	# shellcheck disable=SC2086
-	for t in $tests; do
+	for t in $tests test_native_failing failing; do
 		gcc $flags -c "tests/$t.c" -o "$dir/tests/$t.o" || return
 	done
 }
@@ -27,8 +27,16 @@ noticed() {
 	return 1
 }
 
+# True when the test of allocations that fail, fails.
+unclean() {
+	# shellcheck disable=SC2046 # a list of options
+	gcc "$dir/tests/test_native_failing.o" "$dir/tests/failing.o" "$dir"/objects/*.o -lcmocka -luring -lpthread \
+		$(grep -o '__wrap_[a-z_]*' tests/failing.c | sort -u | sed 's/__wrap_/-Wl,--wrap=/') -o "$dir/test" || return 1
+	! timeout -s KILL 100 "$dir/test" >/dev/null 2>&1
+}
+
 nothing_to_notice() {
-	cp -r "$dir/base" "$dir/objects" && ! noticed
+	cp -r "$dir/base" "$dir/objects" && ! noticed && ! unclean
 }
 
 mutate() { # FILE OLD NEW
@@ -45,10 +53,10 @@ mutate() { # FILE OLD NEW
 	gcc $flags -c "$dir/src/native/$1" -o "$dir/objects/${1%.c}.o"
 }
 
-mutant() { # NAME FILE OLD NEW
+mutant() { # NAME FILE OLD NEW [CHECK]
 	rm -rf "$dir/objects" && cp -r "$dir/base" "$dir/objects"
 	if mutate "$2" "$3" "$4"; then
-		check "noticed: $1" noticed
+		check "noticed: $1" "${5:-noticed}"
 	else
 		check "$1: the mutant can be made" false
 	fi
@@ -74,4 +82,25 @@ mutant "a fork inherits who is inside the gate" sigbus.c MADV_WIPEONFORK MADV_NO
 mutant "maps are inherited" space.c MADV_DONTFORK MADV_NORMAL
 mutant "a signal that was sent is lost" sigbus.c 'raise(sig);' ';'
 mutant "the descriptor is inherited by exec" userfault.c 'int flags = O_CLOEXEC |' 'int flags ='
+
+# What is done after a failure.
+mutant "a space that failed stays" space.c 'free_space(space);
+		return err;' 'return err;' unclean
+mutant "a tree that failed stays" tree.c 'hf_tree_destroy(tree);
+		return err;' 'return err;' unclean
+mutant "the instant of a child that failed stays" space.c 'hf_snapshot_unlink(base);
+		hf_gate_open' 'hf_gate_open' unclean
+mutant "a thread that was not there leaves its descriptor" handler.c 'if (err) {
+		close(tree->stop_fd);' 'if (err) {' unclean
+mutant "a descriptor of no use stays open" userfault.c 'close(fd);
+	return -EOPNOTSUPP;' 'return -EOPNOTSUPP;' unclean
+mutant "pins that failed are counted" pin.c 'unpin_units(space, (struct range){ part.first, unit }, one);' ';' unclean
+mutant "a fault that failed is forgotten" fault.c 'wake_unit(space, unit);
+}' ';}' unclean
+mutant "a snapshot that failed leaves pins protected" snapshot.c 'release_held(space);
+	atomic' 'atomic' unclean
+mutant "what may be protected is not doubted" fault.c 'atomic_load_explicit(&space->doubt, memory_order_relaxed)' '0' unclean
+mutant "half a unit is taken for none" snapshot.c 'space->base ? hf_finish_populating(space) : 0' '0' unclean
+mutant "a pin of a snapshot takes its bytes" pin_snapshot.c 'err = hf_preserve_or_fail(source->space, unit);' 'err = 0;
+		hf_preserve(source->space, unit / HF_WORD_UNITS, 1ULL << unit % HF_WORD_UNITS);' unclean
 done_testing

@@ -22,6 +22,7 @@ struct dump_source {
 /* What became of writing or reading a file. */
 struct dump_result {
 	int err;       /* 0 or -errno */
+	int signal;    /* that ended the child which was to save, or 0 */
 	char what[96]; /* what failed, in words, as "write of dump.kv.tmp" */
 	uint64_t bytes;
 	uint64_t ns;

@@ -26,8 +26,7 @@ static void persistence(FILE *out, const struct saver *s)
 	fprintf(out, "last_save_bytes:%llu\r\nlast_save_usec:%llu\r\nlast_instant_usec:%llu\r\n",
 		(ull)s->result.bytes, (ull)s->result.ns / 1000, (ull)s->instant_ns / 1000);
 	if (s->failed)
-		fprintf(out, "last_save_error:%s: %s\r\n", s->result.what,
-			strerror(-s->result.err));
+		fprintf(out, "last_save_error:%s: %s\r\n", s->result.what, saver_reason(s));
 }
 
 /* Of the space; plain memory has none. */

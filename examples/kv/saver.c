@@ -216,9 +216,9 @@ static bool collect(struct saver *s, bool wait)
 	if (s->snapshot && !told)
 		return false;
 	if (!told) {
-		s->result = (struct dump_result){ .err = -ECHILD };
-		snprintf(s->result.what, sizeof(s->result.what), "the child ended by signal %d",
-			 WTERMSIG(status));
+		s->result = (struct dump_result){ .err = -ECHILD,
+						  .signal = WTERMSIG(status),
+						  .what = "the child that saved has ended" };
 	}
 	if (s->snapshot && !wait)
 		pthread_join(s->thread, NULL);
@@ -230,6 +230,11 @@ static bool collect(struct saver *s, bool wait)
 	return true;
 }
 
+const char *saver_reason(const struct saver *s)
+{
+	return s->result.signal ? strsignal(s->result.signal) : strerror(-s->result.err);
+}
+
 static void conclude(struct saver *s)
 {
 	const struct dump_result *r = &s->result;
@@ -237,7 +242,7 @@ static void conclude(struct saver *s)
 	s->failed = r->err != 0;
 	if (r->err) {
 		say("saving to %s failed: %s: %s; the old file stays", s->path, r->what,
-		    strerror(-r->err));
+		    saver_reason(s));
 		return;
 	}
 	s->last = time(NULL);

@@ -50,5 +50,7 @@ void saver_cancel(struct saver *saver);
 /* Saves while nothing else is done. 0 or -errno; saver->result has the rest. */
 int saver_run(struct saver *saver);
 void saver_close(struct saver *saver);
+/* Why the last one failed. */
+const char *saver_reason(const struct saver *saver);
 
 #endif

@@ -24,8 +24,9 @@
  *    after it. What has been pinned for writing needs neither, unless a snapshot is taken
  *    meanwhile; devices and registered buffers never do. And no thread that writes to the space may
  *    have SIGBUS blocked: the kernel would end the program.
- *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range, nor give it to KSM
- *    (MADV_MERGEABLE, PR_SET_MEMORY_MERGE): merging takes the protection away unseen.
+ *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range, nor make its memfd shorter,
+ *    nor give it to KSM (MADV_MERGEABLE, PR_SET_MEMORY_MERGE): merging takes the protection away
+ *    unseen.
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except
@@ -90,7 +91,8 @@ struct hf_native_support {
 			     empty */
 };
 
-/* Fills *support. -ENOSYS: no userfaultfd here; support->remedy says so. */
+/* Fills *support. -ENOSYS, -EPERM: no userfaultfd here, or a filter denies it. -EMFILE, -ENOMEM.
+ * Then only support->remedy has something to say. */
 int hf_native_probe(struct hf_native_support *support);
 
 /*
@@ -180,7 +182,9 @@ int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_nativ
  *
  * Fills iov with what to hand to the device: one linear range, in pieces of at most 1 GiB (which is
  * what an io_uring buffer may have). Returns their number. -EINVAL: flags, range, nr_iov too small.
- * -EOVERFLOW: a count is full. -ENOMEM. -EOWNERDEAD. unpin: -EINVAL: not so pinned.
+ * -EOVERFLOW: a count is full. -ENOMEM. -ENODATA: a child's, of what its parent's instant has lost.
+ * -EFAULT: the kernel cannot bring the memory (the memfd was made shorter).
+ * -EOWNERDEAD. unpin: -EINVAL: not so pinned.
  */
 int hf_native_pin(struct hf_native *space, void *addr, size_t len, unsigned flags,
 		  struct iovec *iov, int nr_iov);
@@ -189,8 +193,9 @@ int hf_native_unpin(struct hf_native *space, void *addr, size_t len, unsigned fl
 /*
  * Pins bytes of a snapshot for reading, without a copy where it has frames of its own; what it
  * still shares with the live space is unshared first. The frames are scattered: one iovec for each
- * unit at most. Returns their number; when nr_iov is too small, the range ends early: it holds the
- * sum of their lengths. Unpin exactly that. Errors as hf_native_pin(); -ENODATA.
+ * unit at most. Returns their number; when nr_iov is too small, or an error comes behind the first,
+ * the range ends early: it holds the sum of their lengths. Unpin exactly that. -EINVAL, -ENOMEM,
+ * -EOWNERDEAD, -ENODATA. An error takes nothing away from the snapshot.
  */
 int hf_native_pin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, size_t len,
 			   struct iovec *iov, int nr_iov);

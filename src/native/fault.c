@@ -29,31 +29,55 @@ static uint64_t unpreserved(const struct hf_native_snapshot *newest, size_t word
 	return left;
 }
 
-void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
+/* As many of the units as there are frames; the others are lost. */
+static void keep(struct hf_native *space, struct hf_native_snapshot *newest, size_t word,
+		 uint64_t units, const uint32_t *numbers, size_t nr)
 {
 	struct hf_tree *tree = space->tree;
-	struct hf_native_snapshot *newest =
-		atomic_load_explicit(&space->newest, memory_order_relaxed);
-	uint64_t left = newest ? unpreserved(newest, word, mask) : 0;
-	size_t want = (size_t)__builtin_popcountll(left), got, i = 0;
-	uint32_t numbers[HF_WORD_UNITS];
+	size_t want = (size_t)__builtin_popcountll(units);
 
-	if (!want)
-		return;
-	got = hf_frames_get(&tree->frames, numbers, want);
-	for (; left; left &= left - 1, i++) {
-		size_t unit = word * HF_WORD_UNITS + lowest(left);
+	for (size_t i = 0; units; units &= units - 1, i++) {
+		size_t unit = word * HF_WORD_UNITS + lowest(units);
 		uint32_t entry = HF_FRAME_LOST;
 
-		if (i < got) {
+		if (i < nr) {
 			hf_copy_away(hf_frames_addr(&tree->frames, numbers[i]),
 				     hf_unit_addr(space, unit), 1UL << tree->unit_shift);
 			entry = HF_FRAME + numbers[i];
 		}
 		atomic_store_explicit(&newest->frames[unit], entry, memory_order_release);
 	}
-	atomic_fetch_add_explicit(&tree->copied, got, memory_order_relaxed);
-	atomic_fetch_add_explicit(&tree->lost, want - got, memory_order_relaxed);
+	atomic_fetch_add_explicit(&tree->copied, nr, memory_order_relaxed);
+	atomic_fetch_add_explicit(&tree->lost, want - nr, memory_order_relaxed);
+}
+
+void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
+{
+	struct hf_native_snapshot *newest =
+		atomic_load_explicit(&space->newest, memory_order_relaxed);
+	uint64_t left = newest ? unpreserved(newest, word, mask) : 0;
+	uint32_t numbers[HF_WORD_UNITS];
+
+	if (left)
+		keep(space, newest, word, left, numbers,
+		     hf_frames_get(&space->tree->frames, numbers,
+				   (size_t)__builtin_popcountll(left)));
+}
+
+int hf_preserve_or_fail(struct hf_native *space, size_t unit)
+{
+	struct hf_native_snapshot *newest =
+		atomic_load_explicit(&space->newest, memory_order_relaxed);
+	size_t word = unit / HF_WORD_UNITS;
+	uint64_t left = newest ? unpreserved(newest, word, 1ULL << unit % HF_WORD_UNITS) : 0;
+	uint32_t number;
+
+	if (!left)
+		return 0;
+	if (!hf_frames_get(&space->tree->frames, &number, 1))
+		return -ENOMEM;
+	keep(space, newest, word, left, &number, 1);
+	return 0;
 }
 
 static int unprotect(struct hf_native *space, size_t word, size_t first, size_t nr)
@@ -88,16 +112,22 @@ static void make_writable(struct hf_native *space, size_t word)
 #endif
 }
 
-/* The word's lock is held. */
+/* The word's lock is held. The marks come even if the protection stays: a store then finds that
+ * out, while a snapshot would not protect what is not exclusive. */
 static int make_exclusive(struct hf_native *space, size_t word, size_t first, size_t nr)
 {
+	int err;
+
 	uint64_t mask = hf_units_mask(first, nr) & hf_word_mask(space->tree, word);
 	uint64_t shared =
 		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
 	hf_preserve(space, word, shared);
 	atomic_fetch_or_explicit(&space->exclusive[word], mask, memory_order_relaxed);
-	return unprotect(space, word, first, nr);
+	err = unprotect(space, word, first, nr);
+	if (err)
+		atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
+	return err;
 }
 
 int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr)
@@ -108,7 +138,8 @@ int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr)
 	int err = 0;
 
 	hf_futex_lock(lock);
-	if (mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed))
+	if (mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed) ||
+	    atomic_load_explicit(&space->doubt, memory_order_relaxed))
 		err = make_exclusive(space, word, first % HF_WORD_UNITS, nr);
 	hf_futex_unlock(lock);
 	return err;
@@ -132,19 +163,29 @@ static bool whole_word(const struct hf_native *space, size_t word)
 	       hf_density_promises(space, word, now, in_order(space, space->exclusive, word));
 }
 
+static void wake_unit(struct hf_native *space, size_t unit)
+{
+	hf_userfault_wake(space->tree->fd, hf_unit_addr(space, unit),
+			  1UL << space->tree->unit_shift);
+}
+
 static void resolve_protected(struct hf_native *space, size_t unit)
 {
 	size_t word = unit / HF_WORD_UNITS;
 	struct hf_futex *lock = hf_word_lock(space, word);
+	int err;
 
 	hf_futex_lock(lock);
 	if (whole_word(space, word)) {
-		if (!make_exclusive(space, word, 0, HF_WORD_UNITS))
+		err = make_exclusive(space, word, 0, HF_WORD_UNITS);
+		if (!err)
 			make_writable(space, word);
 	} else {
-		make_exclusive(space, word, unit % HF_WORD_UNITS, 1);
+		err = make_exclusive(space, word, unit % HF_WORD_UNITS, 1);
 	}
 	hf_futex_unlock(lock);
+	if (err) /* nothing has woken the thread, which shall try again */
+		wake_unit(space, unit);
 }
 
 /* Pages that are beside a missing one may be there, when a fault and a copy met. */
@@ -178,6 +219,12 @@ static int fill_from_base(struct hf_native *space, size_t unit)
 	return err;
 }
 
+static void mark_populated(struct hf_native *space, size_t word, uint64_t bit)
+{
+	atomic_fetch_or_explicit(&space->populated[word], bit, memory_order_relaxed);
+	atomic_fetch_or_explicit(&space->exclusive[word], bit, memory_order_relaxed);
+}
+
 /* The word's lock is held. */
 static int populate(struct hf_native *space, size_t word, uint64_t mask)
 {
@@ -189,12 +236,12 @@ static int populate(struct hf_native *space, size_t word, uint64_t mask)
 		uint64_t bit = mask & -mask;
 		int err = fill_from_base(space, word * HF_WORD_UNITS + lowest(mask));
 
-		if (!err) {
-			atomic_fetch_or_explicit(&space->populated[word], bit,
-						 memory_order_relaxed);
-			atomic_fetch_or_explicit(&space->exclusive[word], bit,
-						 memory_order_relaxed);
-		}
+		if (!err)
+			mark_populated(space, word, bit);
+		if (err && err != -ENODATA)
+			atomic_fetch_or_explicit(&space->begun[word], bit, memory_order_relaxed);
+		else
+			atomic_fetch_and_explicit(&space->begun[word], ~bit, memory_order_relaxed);
 		first_err = first_err ? first_err : err;
 	}
 	return first_err;
@@ -211,6 +258,21 @@ int hf_populate(struct hf_native *space, size_t word, uint64_t mask)
 	return err;
 }
 
+int hf_finish_populating(struct hf_native *space)
+{
+	int err = 0;
+
+	for (size_t word = 0; word < space->tree->nr_words && !err; word++) {
+		uint64_t begun = atomic_load_explicit(&space->begun[word], memory_order_relaxed);
+
+		if (begun)
+			err = hf_populate(space, word, begun);
+		if (err == -ENODATA) /* and so is what a snapshot has of it */
+			err = 0;
+	}
+	return err;
+}
+
 static void resolve_missing(struct hf_native *space, size_t unit)
 {
 	size_t word = unit / HF_WORD_UNITS;
@@ -224,9 +286,7 @@ static void resolve_missing(struct hf_native *space, size_t unit)
 		mask = ~0ULL; /* the third use in a word */
 	populate(space, word, mask);
 	hf_futex_unlock(lock);
-	/* Whoever else met it may be waiting still. */
-	hf_userfault_wake(space->tree->fd, hf_unit_addr(space, unit),
-			  1UL << space->tree->unit_shift);
+	wake_unit(space, unit); /* whoever else met it may be waiting still */
 }
 
 void hf_resolve_fault(struct hf_native *space, const char *addr)

@@ -128,11 +128,25 @@ char *hf_frames_addr(const struct hf_frames *frames, uint32_t number)
 	return frames->segments[number >> shift] + (within << frames->unit_shift);
 }
 
+/* The end of the entries from `i` on that are neighbours: as a segment is pushed, and mostly what
+ * comes back, numbers fall. */
+static size_t end_of_run(const struct hf_frames *frames, size_t i)
+{
+	size_t n = per_segment(frames), segment = frames->stack[i] / n;
+
+	while (++i < frames->nr_free && frames->stack[i] == frames->stack[i - 1] - 1 &&
+	       frames->stack[i] / n == segment)
+		;
+	return i;
+}
+
 void hf_frames_trim(struct hf_frames *frames)
 {
 	hf_futex_lock(&frames->lock);
-	for (size_t i = 0; i < frames->nr_free; i++)
-		madvise(hf_frames_addr(frames, frames->stack[i]), 1UL << frames->unit_shift,
-			MADV_DONTNEED);
+	for (size_t i = 0, end; i < frames->nr_free; i = end) {
+		end = end_of_run(frames, i);
+		madvise(hf_frames_addr(frames, frames->stack[end - 1]),
+			(end - i) << frames->unit_shift, MADV_DONTNEED);
+	}
 	hf_futex_unlock(&frames->lock);
 }

@@ -10,6 +10,7 @@
  *               missing, and gets its base's bytes, until its first fault.
  *   exclusive   it is not shared with the newest snapshot: nothing protects it.
  *   held        pinned for writing, or prepared: the snapshot copies it at once.
+ *   begun       a child's 2 MiB of which some pages may be there, for bringing them in has failed.
  * Of each unit of a snapshot: was it populated, and the number of its frame, if it has one.
  *
  * What a unit of a snapshot is (source.c): if it was not populated, what it is in the space's base,
@@ -57,7 +58,8 @@ struct hf_native {
 	unsigned refs;      /* the owner, snapshots; under tree->lock */
 	bool owned, view;   /* not destroyed; the range of hf_native_map() */
 	bool all_populated; /* nothing can come that is not known of */
-	hf_bits *populated, *exclusive, *held;
+	_Atomic bool doubt; /* a call has failed: what is exclusive may be protected */
+	hf_bits *populated, *exclusive, *held, *begun;
 	uint8_t *density;         /* of a region of words: see density.c */
 	uint64_t *todo;           /* for who takes a snapshot: what is to be protected */
 	_Atomic uint64_t *pins;   /* counts of a unit: see pin.c */
@@ -193,8 +195,12 @@ void hf_copy_away(void *dst, const void *src, size_t len);
 int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr);
 /* The word's lock is held: gives the newest snapshot frames for the units of `mask`. */
 void hf_preserve(struct hf_native *space, size_t word, uint64_t mask);
+/* The same for one unit; -ENOMEM, and nothing is lost. */
+int hf_preserve_or_fail(struct hf_native *space, size_t unit);
 /* Brings in the units of `mask` of one word of a child or a view. -ENODATA, -ENOMEM. */
 int hf_populate(struct hf_native *space, size_t word, uint64_t mask);
+/* Brings in the rest of what is begun: the program may have stored to the first part. */
+int hf_finish_populating(struct hf_native *space);
 /* One fault, from outside; the kernel tries again afterwards. */
 void hf_resolve_fault(struct hf_native *space, const char *addr);
 

@@ -16,6 +16,7 @@
 #define READ_PIN 1ULL
 #define WRITE_PIN (READ_PIN << COUNT_BITS)
 #define PREPARED (WRITE_PIN << COUNT_BITS)
+#define TRIES 8           /* to bring memory in before snapshots are kept out */
 #define PIECE (1UL << 30) /* the largest buffer that io_uring takes */
 
 struct range {
@@ -163,41 +164,67 @@ static void touch(volatile char *addr, size_t len)
 		__atomic_fetch_or(&addr[at], 0, __ATOMIC_RELAXED);
 }
 
+/* Inside the gate. */
 static int expose(struct hf_native *space, struct range range)
 {
 	int err = 0;
 
-	for (size_t unit = range.first; unit < range.end && !err; unit++)
-		err = hf_make_exclusive(space, unit, 1);
+	while (range.first < range.end && !err) {
+		struct range part = in_one_word(range);
+
+		err = hf_make_exclusive(space, part.first, part.end - part.first);
+		range.first = part.end;
+	}
 	return err;
 }
 
-/* In signal mode the call fails while a snapshot has protected the units: those that are pinned for
- * writing for a moment only, others until they are exclusive again. A store of ours would end the
- * program, for signals are blocked: it keeps snapshots out. */
-static int touch_units(struct hf_native *space, struct range range, bool held)
+/* No snapshot comes meanwhile. A store of ours to what is protected would end the program in signal
+ * mode, for signals are blocked. */
+static int touch_inside(struct hf_native *space, struct range range, char *addr, size_t len)
+{
+	int err;
+
+	hf_gate_enter(&space->tree->gate);
+	err = expose(space, range);
+	if (!err)
+		err = populate_by_call(addr, len);
+	if (err == -EINVAL) {
+		touch(addr, len);
+		err = 0;
+	}
+	hf_gate_leave(&space->tree->gate);
+	return err;
+}
+
+/* In signal mode the call fails when a snapshot has protected the units since: those that are
+ * pinned for writing for a moment only, others until they are exclusive again. So it is tried
+ * again, in the end with snapshots kept out. */
+static int touch_units(struct hf_native *space, struct range range)
 {
 	struct hf_tree *tree = space->tree;
 	char *addr = hf_unit_addr(space, range.first);
 	size_t len = (range.end - range.first) << tree->unit_shift;
-	int err;
+	int err = -EFAULT;
 
-	do {
+	for (int tries = 0; tries < TRIES && err == -EFAULT; tries++) {
 		hf_gate_enter(&tree->gate);
-		err = held ? 0 : expose(space, range);
+		err = expose(space, range);
 		hf_gate_leave(&tree->gate);
 		if (err)
 			return err;
 		err = populate_by_call(addr, len);
-	} while (err == -EFAULT && tree->signal);
-	if (err != -EINVAL)
-		return err;
-	hf_gate_enter(&tree->gate);
-	err = held ? 0 : expose(space, range);
-	if (!err)
-		touch(addr, len);
-	hf_gate_leave(&tree->gate);
+	}
+	if (err == -EINVAL || (err == -EFAULT && tree->signal))
+		err = touch_inside(space, range, addr, len);
 	return err;
+}
+
+/* Inside the gate: a snapshot that meets a count here and there would not do all for its unit. */
+static void undo_pins(struct hf_native *space, struct range range, uint64_t one)
+{
+	hf_gate_enter(&space->tree->gate);
+	unpin_units(space, range, one);
+	hf_gate_leave(&space->tree->gate);
 }
 
 static int pin_range(struct hf_native *space, void *addr, size_t len, uint64_t one)
@@ -215,9 +242,9 @@ static int pin_range(struct hf_native *space, void *addr, size_t len, uint64_t o
 		hf_gate_leave(&space->tree->gate);
 	}
 	if (!err) {
-		err = touch_units(space, range, one != READ_PIN);
+		err = touch_units(space, range);
 		if (err)
-			unpin_units(space, range, one);
+			undo_pins(space, range, one);
 	}
 	hf_tree_leave(&old);
 	return err;

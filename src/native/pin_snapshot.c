@@ -9,15 +9,16 @@
 static int unshared_source(struct hf_native_snapshot *snapshot, size_t unit,
 			   struct hf_source *source)
 {
-	size_t word = unit / HF_WORD_UNITS;
-
 	*source = hf_source_of(snapshot, unit);
 	if (source->kind == HF_SOURCE_LIVE) {
-		struct hf_futex *lock = hf_word_lock(source->space, word);
+		struct hf_futex *lock = hf_word_lock(source->space, unit / HF_WORD_UNITS);
+		int err;
 
 		hf_futex_lock(lock);
-		hf_preserve(source->space, word, 1ULL << unit % HF_WORD_UNITS);
+		err = hf_preserve_or_fail(source->space, unit);
 		hf_futex_unlock(lock);
+		if (err)
+			return err;
 		*source = hf_source_of(snapshot, unit);
 	}
 	return source->kind == HF_SOURCE_LOST ? -ENODATA : 0;

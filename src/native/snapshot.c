@@ -106,18 +106,25 @@ static int protect_all(struct hf_native *space)
 	return space->tree->unpopulated ? protect_unseen(space) : -EAGAIN;
 }
 
-/* Units that devices may write to keep no bytes for later. They need no protection after this. */
-static int copy_held(struct hf_native *space, size_t word)
+/* Units that devices may write to keep no bytes for later, and need no protection. All of them,
+ * even if one fails: what is only prepared is not protected, and must not be taken for shared. */
+static int copy_held(struct hf_native *space)
 {
-	uint64_t held = atomic_load_explicit(&space->held[word], memory_order_relaxed) &
-			atomic_load_explicit(&space->populated[word], memory_order_relaxed);
-	int err = 0;
+	int first_err = 0;
 
-	hf_preserve(space, word, held);
-	for (; held && !err; held &= held - 1)
-		err = hf_make_exclusive(space, word * HF_WORD_UNITS + (size_t)__builtin_ctzll(held),
-					1);
-	return err;
+	for (size_t word = 0; word < space->tree->nr_words; word++) {
+		uint64_t held = atomic_load_explicit(&space->held[word], memory_order_relaxed) &
+				atomic_load_explicit(&space->populated[word], memory_order_relaxed);
+
+		hf_preserve(space, word, held);
+		for (; held; held &= held - 1) {
+			size_t unit = word * HF_WORD_UNITS + (size_t)__builtin_ctzll(held);
+			int err = hf_make_exclusive(space, unit, 1);
+
+			first_err = first_err ? first_err : err;
+		}
+	}
+	return first_err;
 }
 
 /* The gate is closed, and all is protected: from here on it is shared with this snapshot. */
@@ -125,7 +132,7 @@ static int share(struct hf_native *space, struct hf_native_snapshot *s)
 {
 	struct hf_tree *tree = space->tree;
 	uint64_t copied;
-	int err = 0;
+	int err;
 
 	s->space = space;
 	s->older = atomic_load_explicit(&space->newest, memory_order_relaxed);
@@ -144,13 +151,21 @@ static int share(struct hf_native *space, struct hf_native_snapshot *s)
 	if (!atomic_load_explicit(&space->nr_pins, memory_order_relaxed))
 		return 0;
 	copied = atomic_load_explicit(&tree->copied, memory_order_relaxed);
-	for (size_t word = 0; word < tree->nr_words && !err; word++)
-		err = copy_held(space, word);
+	err = copy_held(space);
 	atomic_fetch_add_explicit(&tree->copied_eager,
 				  atomic_load_explicit(&tree->copied, memory_order_relaxed) -
 					  copied,
 				  memory_order_relaxed);
 	return err;
+}
+
+/* After a failure, which may have left protection anywhere: a call that writes to what is held asks
+ * nobody. A store elsewhere finds that out by itself. */
+static void release_held(struct hf_native *space)
+{
+	atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
+	if (atomic_load_explicit(&space->nr_pins, memory_order_relaxed))
+		copy_held(space);
 }
 
 int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
@@ -164,16 +179,21 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 		return -ENOMEM;
 	hf_gate_close(&tree->gate);
 	start = hf_now_ns();
-	err = protect_all(space);
+	err = space->base ? hf_finish_populating(space) : 0;
+	if (!err)
+		err = protect_all(space);
 	if (err) {
 		put_snapshot(tree, s);
 	} else {
+		atomic_store_explicit(&space->doubt, false, memory_order_relaxed);
 		err = share(space, s);
 		if (err)
 			hf_snapshot_unlink(s);
 		else
 			space->refs++;
 	}
+	if (err)
+		release_held(space);
 	atomic_store_explicit(&tree->last_snapshot_ns, hf_now_ns() - start, memory_order_relaxed);
 	hf_gate_open(&tree->gate);
 	*out = s;

@@ -79,12 +79,13 @@ static int alloc_tables(struct hf_native *space)
 	space->populated = hf_zalloc(bytes);
 	space->exclusive = hf_zalloc(bytes);
 	space->held = hf_zalloc(bytes);
+	space->begun = hf_zalloc(bytes);
 	space->todo = hf_zalloc(bytes);
 	space->pins = hf_zalloc(tree->nr_units * sizeof(space->pins[0]));
 	space->density = hf_zalloc(hf_density_bytes(tree));
-	if (!space->populated || !space->exclusive || !space->held || !space->todo)
+	if (!space->populated || !space->exclusive || !space->held || !space->begun)
 		return -ENOMEM;
-	return space->pins && space->density ? 0 : -ENOMEM;
+	return space->todo && space->pins && space->density ? 0 : -ENOMEM;
 }
 
 /* Where the kernel remembers protection without memory, or nothing tells what there is. */
@@ -111,6 +112,7 @@ static void free_space(struct hf_native *space)
 	hf_zfree(space->populated, bytes);
 	hf_zfree(space->exclusive, bytes);
 	hf_zfree(space->held, bytes);
+	hf_zfree(space->begun, bytes);
 	hf_zfree(space->todo, bytes);
 	hf_zfree(space->density, hf_density_bytes(tree));
 	hf_zfree((void *)space->pins, tree->nr_units * sizeof(space->pins[0]));

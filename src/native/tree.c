@@ -80,9 +80,7 @@ static int check_support(const struct hf_tree *tree, const struct hf_native_conf
 
 	if (!support->write_protect || (shared && !support->write_protect_shared))
 		return -EOPNOTSUPP;
-	if (tree->pages == HF_NATIVE_THP && !support->unpopulated)
-		return -EOPNOTSUPP;
-	return tree->signal || support->kernel_faults ? 0 : -EPERM;
+	return tree->pages == HF_NATIVE_THP && !support->unpopulated ? -EOPNOTSUPP : 0;
 }
 
 static int open_userfault(struct hf_tree *tree, const struct hf_native_support *support)
