@@ -181,8 +181,12 @@ static int map_file_folio(struct hugetlb_fault *f)
 	uint64_t index = hf_file_index(f->vma, f->addr) / HF_PMD_PAGES;
 	bool mapped = false;
 	struct hf_page *head;
-	int err = hf_file_page(f->vma->file, index, &head);
+	int err;
 
+	/* of two that read the same page both would take one out of the pool */
+	hf_mutex_lock(mm->sys, &mm->sys->hugetlb.fault_lock);
+	err = hf_file_page(f->vma->file, index, &head);
+	hf_mutex_unlock(mm->sys, &mm->sys->hugetlb.fault_lock);
 	if (err)
 		return err;
 	hf_mutex_lock(mm->sys, &f->table->ptl);
@@ -205,67 +209,86 @@ static int map_file_folio(struct hugetlb_fault *f)
 		       : HF_HUGE_AGAIN;
 }
 
-/* ptl is held, and dropped. */
+/* A copy of the folio, for whom the pool has a page that nobody has reserved. */
+struct hf_page *hf_hugetlb_copy(struct hf_system *sys, struct hf_page *head)
+{
+	struct hf_page *copy = pool_alloc(sys, false);
+
+	if (copy)
+		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, head),
+			      HF_PMD_SIZE);
+	return copy;
+}
+
+/* ptl is held. The old folio is the caller's then. */
 static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
 {
 	struct hf_mm *mm = f->vma->mm;
-	struct hf_system *sys = mm->sys;
-	struct hf_page *copy;
-	bool switched = false;
+	struct hf_page *copy = hf_hugetlb_copy(mm->sys, old);
 
-	hf_page_get(old);
-	hf_mutex_unlock(sys, &f->table->ptl);
-	copy = pool_alloc(sys, false);
-	if (copy) {
-		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, old),
-			      HF_PMD_SIZE);
-		hf_mutex_lock(sys, &f->table->ptl);
-		switched = hf_pte_same_mapping(hf_ld(f->pmdp, relaxed), f->pmd);
-		if (switched) {
-			hf_xchg(f->pmdp, 0, seq_cst);
-			hf_tlb_flush(mm);
-			install(f, copy);
-			hf_folio_remove_pmd_rmap(mm, old);
-			hf_count(sys,
-				 f->flags & HF_FAULT_FLAG_UNSHARE ? HF_STAT_UNSHARES
-								  : HF_STAT_COW_COPIES,
-				 1);
-		}
-		hf_mutex_unlock(sys, &f->table->ptl);
-		hf_page_put(sys, switched ? old : copy);
-	}
-	hf_page_put(sys, old);
-	return !copy ? -HF_ENOMEM : switched ? 0 : HF_HUGE_AGAIN;
+	if (!copy)
+		return -HF_ENOMEM;
+	hf_xchg(f->pmdp, 0, seq_cst);
+	hf_tlb_flush(mm);
+	install(f, copy);
+	hf_folio_remove_pmd_rmap(mm, old);
+	hf_count(mm->sys, f->flags & HF_FAULT_FLAG_UNSHARE ? HF_STAT_UNSHARES : HF_STAT_COW_COPIES,
+		 1);
+	return 0;
 }
 
-static int present_fault(struct hugetlb_fault *f)
+static bool wants_own_page(const struct hugetlb_fault *f)
+{
+	return f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE);
+}
+
+/* ptl held, and fault_lock for whom wants a page of his own. *old: what is not mapped any more. */
+static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 {
 	struct hf_mm *mm = f->vma->mm;
-	struct hf_system *sys = mm->sys;
-	const struct hf_policy *policy = sys->policy;
+	const struct hf_policy *policy = mm->sys->policy;
 	struct hf_page *head;
+	int err = 0;
 
-	hf_mutex_lock(sys, &f->table->ptl);
 	f->pmd = hf_ld(f->pmdp, relaxed);
-	if (!hf_pte_present(f->pmd)) {
-		hf_mutex_unlock(sys, &f->table->ptl);
+	if (!hf_pte_present(f->pmd))
 		return HF_HUGE_AGAIN;
-	}
-	head = hf_pfn_page(sys, hf_pte_pfn(f->pmd));
-	if (!hf_page_is_anon(head) && f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE))
-		return copy_folio(f, head);
-	if (hf_pte_write(f->pmd) || !(f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE)) ||
+	head = hf_pfn_page(mm->sys, hf_pte_pfn(f->pmd));
+	if (hf_pte_write(f->pmd) || !wants_own_page(f) ||
 	    (policy->has_mark && hf_page_exclusive(head))) {
 		hf_keep_page(f->vma, f->flags, f->pmdp);
-	} else if (policy->hugetlb_reuse(mm, head)) {
+	} else if (hf_page_is_anon(head) && policy->hugetlb_reuse(mm, head)) {
 		if (policy->has_mark)
 			hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
 		hf_keep_page(f->vma, f->flags, f->pmdp);
 	} else {
-		return copy_folio(f, head);
+		err = copy_folio(f, head);
+		*old = err ? NULL : head;
 	}
+	return err;
+}
+
+/*
+ * One fault at a time looks whether it needs a copy, until it has let go of the old folio: of two
+ * that share one the second has it to himself then, where both at once would take two pages out of
+ * a pool that may have one left.
+ */
+static int present_fault(struct hugetlb_fault *f)
+{
+	struct hf_system *sys = f->vma->mm->sys;
+	struct hf_page *old = NULL;
+	int ret;
+
+	if (wants_own_page(f))
+		hf_mutex_lock(sys, &sys->hugetlb.fault_lock);
+	hf_mutex_lock(sys, &f->table->ptl);
+	ret = present_locked(f, &old);
 	hf_mutex_unlock(sys, &f->table->ptl);
-	return 0;
+	if (old)
+		hf_page_put(sys, old);
+	if (wants_own_page(f))
+		hf_mutex_unlock(sys, &sys->hugetlb.fault_lock);
+	return ret;
 }
 
 int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
@@ -282,15 +305,4 @@ int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 	if (hf_pte_present(f.pmd))
 		return present_fault(&f);
 	return vma->file ? map_file_folio(&f) : first_touch(&f);
-}
-
-/* The child's own copy of a pinned folio. */
-struct hf_page *hf_hugetlb_copy(struct hf_system *sys, struct hf_page *head)
-{
-	struct hf_page *copy = pool_alloc(sys, false);
-
-	if (copy)
-		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, head),
-			      HF_PMD_SIZE);
-	return copy;
 }

@@ -199,6 +199,7 @@ struct hf_system {
 	struct hf_page *_Atomic huge_zeropage; /* made when first needed */
 	struct hf_lock owner_lock;
 	struct {
+		struct hf_lock fault_lock; /* outside of ptls */
 		struct hf_lock lock;
 		struct hf_page *free; /* by next */
 		size_t nr, nr_free, nr_reserved;
