@@ -361,7 +361,7 @@ static inline uint64_t hf_page_index(const struct hf_page *page)
 
 /* Adds references and pins (HF_COUNT_*). -EAGAIN: the page is free. -EOVERFLOW: a counter is full.
  * Order: seq_cst. */
-int hf_page_try_grab(struct hf_page *page, uint64_t delta);
+int hf_page_try_grab(struct hf_system *sys, struct hf_page *page, uint64_t delta);
 /* Takes them back; frees the page with the last reference. -EINVAL, nothing done: the counters do
  * not hold that much. */
 int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta);

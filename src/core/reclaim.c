@@ -127,7 +127,7 @@ size_t hf_reclaim(struct hf_system *sys, size_t want)
 		struct hf_page *page =
 			&sys->pages[hf_add(&sys->clock_hand, 1, relaxed) % sys->nr_frames];
 
-		if (!hf_page_is_anon(page) || hf_page_try_grab(page, HF_COUNT_REF))
+		if (!hf_page_is_anon(page) || hf_page_try_grab(sys, page, HF_COUNT_REF))
 			continue;
 		freed += !hf_swap_out(sys, page, i < sys->nr_frames);
 		hf_page_put(sys, page);
