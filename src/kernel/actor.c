@@ -112,9 +112,9 @@ static bool is_hugetlb(const struct hf_kind_info *kind)
 }
 
 /* The zeropage, or the file's page, is to be there when it is first written. */
-static bool is_read_first(const struct hf_stage *stage)
+static bool is_read_first(const struct hf_stage *stage, const struct hf_step *st)
 {
-	return stage->kind->memory == HF_MEM_ZEROPAGE || stage->file >= 0;
+	return st->prot && (stage->kind->memory == HF_MEM_ZEROPAGE || stage->file >= 0);
 }
 
 static int no_memory(const struct hf_kind_info *kind, char *reason)
@@ -142,7 +142,7 @@ static int do_map(const struct hf_stage *stage, struct hf_call_box *box)
 	}
 	/* fails where there are no huge pages to avoid */
 	madvise(got, box->size, kind->order && !is_hugetlb(kind) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	for (size_t at = 0; is_read_first(stage) && at < box->step->pages * HF_PAGE_SIZE;
+	for (size_t at = 0; is_read_first(stage, box->step) && at < box->step->pages * HF_PAGE_SIZE;
 	     at += HF_PAGE_SIZE)
 		if (try_access(&byte, (char *)got + at, 1, true))
 			return -EFAULT;
