@@ -45,7 +45,7 @@ void hf_file_get(struct hf_file *file)
 
 static void drop_page(struct hf_file *file, struct hf_page *page)
 {
-	hf_st(&page->file, NULL, release);
+	hf_st(&page->file, NULL, relaxed);
 	hf_page_put(file->sys, page);
 }
 
@@ -96,7 +96,7 @@ static uint64_t address_in(const struct hf_vma *vma, uint64_t index)
 
 int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg)
 {
-	struct hf_file *file = hf_ld(&page->file, acquire);
+	struct hf_file *file = hf_ld(&page->file, relaxed); /* found in its cache, under its lock */
 	struct hf_system *sys;
 	int ret = 0;
 
@@ -187,7 +187,7 @@ int hf_file_page(struct hf_file *file, uint64_t index, struct hf_page **out)
 	hf_mutex_lock(sys, &file->lock);
 	if (index < hf_file_pages(file) && !file->pages[index]) {
 		page->index = index;
-		hf_st(&page->file, file, release);
+		hf_st(&page->file, file, relaxed);
 		file->pages[index] = page;
 		hf_page_get(page); /* the cache's */
 	} else {
@@ -244,7 +244,7 @@ int hf_file_write(struct hf_file *file, uint64_t offset, const void *from, size_
 static int clean_entry(struct hf_mm *mm, uint64_t addr, void *arg)
 {
 	_Atomic uint64_t *ptep = &hf_leaf(mm, addr)->entry[hf_pte_index(addr)];
-	hf_pte pte = hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_DIRTY), seq_cst);
+	hf_pte pte = hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_DIRTY), relaxed);
 
 	hf_tlb_flush(mm);
 	if (pte & HF_PTE_DIRTY)
@@ -260,7 +260,7 @@ static int write_page(struct hf_file *file, struct hf_page *page)
 	hf_page_lock(sys, page);
 	hf_file_rmap_walk(page, clean_entry, page);
 	err = 0;
-	if (hf_and(&page->flags, ~HF_PG_DIRTY, seq_cst) & HF_PG_DIRTY) {
+	if (hf_and(&page->flags, ~HF_PG_DIRTY, acquire) & HF_PG_DIRTY) {
 		err = file->backing->write(file->backing->ctx, page->index,
 					   hf_page_data(sys, page));
 		if (err)

@@ -123,7 +123,7 @@ int hf_hugetlb_map(struct hf_vma *vma)
 		return err;
 	}
 	for (uint64_t addr = vma->start; addr < vma->end; addr += HF_PMD_SIZE)
-		hf_st(hf_pmd_entry(hf_pmd_table(mm, addr), addr), HF_PMD_RESERVED, release);
+		hf_st(hf_pmd_entry(hf_pmd_table(mm, addr), addr), HF_PMD_RESERVED, relaxed);
 	return 0;
 }
 
@@ -149,7 +149,7 @@ static void install(struct hugetlb_fault *f, struct hf_page *head)
 	struct hf_mm *mm = f->vma->mm;
 
 	if (mm->sys->policy->has_mark)
-		hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
+		hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
 	hf_folio_set_anon(head, f->vma, f->addr);
 	hf_folio_add_pmd_rmap(mm, head);
 	hf_st(f->pmdp, own_pmd(f, hf_page_pfn(mm->sys, head)), release);
@@ -228,7 +228,7 @@ static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
 
 	if (!copy)
 		return -HF_ENOMEM;
-	hf_xchg(f->pmdp, 0, seq_cst);
+	hf_xchg(f->pmdp, 0, relaxed);
 	hf_tlb_flush(mm);
 	install(f, copy);
 	hf_folio_remove_pmd_rmap(mm, old);
@@ -259,7 +259,7 @@ static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 		hf_keep_page(f->vma, f->flags, f->pmdp);
 	} else if (hf_page_is_anon(head) && policy->hugetlb_reuse(mm, head)) {
 		if (policy->has_mark)
-			hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
+			hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
 		hf_keep_page(f->vma, f->flags, f->pmdp);
 	} else {
 		err = copy_folio(f, head);
@@ -299,7 +299,7 @@ int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 	if (!f.table)
 		return -HF_ENOMEM;
 	f.pmdp = hf_pmd_entry(f.table, addr);
-	f.pmd = hf_ld(f.pmdp, acquire);
+	f.pmd = hf_ld(f.pmdp, relaxed); /* looked at again under ptl */
 	if (f.pmd == HF_PMD_ABSENT)
 		return -HF_EFAULT;
 	if (hf_pte_present(f.pmd))

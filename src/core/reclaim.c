@@ -205,7 +205,7 @@ static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, u
 		if (hf_page_mapcount(page) != 1 || hf_ld(&page->slot, relaxed) ||
 		    hf_folio_order(page) || !hf_page_is_anon(page) || hf_page_ksm(page))
 			continue;
-		hf_and(ptep, ~(HF_PTE_DIRTY | HF_PTE_YOUNG), seq_cst);
+		hf_and(ptep, ~(HF_PTE_DIRTY | HF_PTE_YOUNG), relaxed);
 		hf_and(&page->flags, ~HF_PG_DIRTY, relaxed);
 		hf_or(&page->flags, HF_PG_LAZYFREE, relaxed);
 	}
