@@ -197,6 +197,14 @@ static int do_split(uint64_t addr, size_t len)
 	return err;
 }
 
+static int do_truncate(const struct hf_stage *stage, const struct hf_step *st, char *reason)
+{
+	if (stage->file >= 0)
+		return result(ftruncate(stage->file, (off_t)st->lo));
+	snprintf(reason, HF_REASON_LEN, "memory of this kind is not a file's");
+	return HF_OBS_SKIP;
+}
+
 /* ---- shapes of folios ---- */
 
 /* A protection that only one page has splits the PMD. */
@@ -439,6 +447,8 @@ int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t add
 		return result(madvise(pointer(addr), len, MADV_MERGEABLE));
 	case HF_V_SPLIT:
 		return do_split(addr, len);
+	case HF_V_TRUNCATE:
+		return do_truncate(stage, st, reason);
 	case HF_V_SWAPOUT:
 		return result(madvise(pointer(addr), len, MADV_PAGEOUT));
 	case HF_V_READ:

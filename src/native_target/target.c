@@ -78,6 +78,8 @@ static const char *lacks(const struct hf_step *st, const struct hf_kind_info *ki
 		return "native spaces have no protection of the program's own";
 	case HF_V_REMAP:
 		return "native spaces have no mremap: their memory stays where it is";
+	case HF_V_TRUNCATE:
+		return "native spaces have no private mappings of files";
 	case HF_V_ADVISE:
 		return lacks_advice(st, kind);
 	case HF_V_MIGRATE:

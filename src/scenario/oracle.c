@@ -279,6 +279,15 @@ static void unmap(struct hf_state *s, int proc, int buf, size_t lo, size_t hi)
 		}
 }
 
+/* Every buffer shows the file from its beginning. What was stored beyond the end goes as well. */
+static void truncate_file(struct hf_state *s, size_t size)
+{
+	for (int proc = 0; proc < HF_SCN_MAX_PROCS; proc++)
+		for (size_t i = 0; i < s->atoms->nr; i++)
+			if (s->atoms->atom[i].lo >= size)
+				*hf_state_map(s, proc, i) = -1;
+}
+
 static int remap(struct hf_state *s, const struct hf_step *st)
 {
 	size_t size = st->pages * HF_PAGE_SIZE;
@@ -429,6 +438,9 @@ static int apply(struct hf_oracle *o, struct hf_state *s, const struct hf_step *
 		return 0;
 	case HF_V_EXIT:
 		unmap(s, st->proc, -1, 0, 0);
+		return 0;
+	case HF_V_TRUNCATE:
+		truncate_file(s, st->lo);
 		return 0;
 	case HF_V_ADVISE:
 		return advise(s, st);

@@ -41,6 +41,7 @@ static const struct verb verbs[] = {
 	{ "migrate", NULL, HF_V_MIGRATE, "R", .par = true, .pages = true },
 	{ "merge", NULL, HF_V_MERGE, "R", .par = true, .pages = true },
 	{ "split", NULL, HF_V_SPLIT, "R", .par = true, .pages = true },
+	{ "truncate", NULL, HF_V_TRUNCATE, "R", .par = true, .pages = true },
 	{ "fork", NULL, HF_V_FORK, "C", .par = true },
 	{ "exit", NULL, HF_V_EXIT, "", .par = false },
 	{ "read", NULL, HF_V_READ, "R", .par = true, .access = true },
