@@ -66,13 +66,19 @@ void hf_file_put(struct hf_file *file)
 
 /* ---- mappings ---- */
 
+/* At the end, for the reason that hf_anon_vma_link() has: what a walk took away from the parent fork
+ * does not copy to the child, and what it copied the walk still finds. */
 void hf_file_link(struct hf_vma *vma)
 {
-	vma->fm_prev = NULL;
-	vma->fm_next = vma->file->mappings;
-	if (vma->fm_next)
-		vma->fm_next->fm_prev = vma;
-	vma->file->mappings = vma;
+	struct hf_file *file = vma->file;
+
+	vma->fm_next = NULL;
+	vma->fm_prev = file->last_mapping;
+	if (vma->fm_prev)
+		vma->fm_prev->fm_next = vma;
+	else
+		file->mappings = vma;
+	file->last_mapping = vma;
 }
 
 void hf_file_unlink(struct hf_vma *vma)
@@ -83,6 +89,8 @@ void hf_file_unlink(struct hf_vma *vma)
 		vma->file->mappings = vma->fm_next;
 	if (vma->fm_next)
 		vma->fm_next->fm_prev = vma->fm_prev;
+	else
+		vma->file->last_mapping = vma->fm_prev;
 }
 
 /* The address of a page of the file in a mapping; 0: it is not in it. */

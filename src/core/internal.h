@@ -124,7 +124,7 @@ struct hf_file {
 	_Atomic size_t nr; /* pages of the file; its own size of page */
 	size_t cap;
 	struct hf_page **pages;
-	struct hf_vma *mappings;
+	struct hf_vma *mappings, *last_mapping;
 };
 
 /* One page-table page of any level. Upper entries: pointer | 1. Leaf entries: pte.h. */
