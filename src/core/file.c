@@ -66,8 +66,8 @@ void hf_file_put(struct hf_file *file)
 
 /* ---- mappings ---- */
 
-/* At the end, for the reason that hf_anon_vma_link() has: what a walk took away from the parent fork
- * does not copy to the child, and what it copied the walk still finds. */
+/* At the end, for the reason that hf_anon_vma_link() has: what a walk took away from the parent
+ * fork does not copy to the child, and what it copied the walk still finds. */
 void hf_file_link(struct hf_vma *vma)
 {
 	struct hf_file *file = vma->file;
@@ -312,10 +312,10 @@ static void zap_mapping(struct hf_vma *vma, uint64_t from)
 		hf_zap_range(vma->mm, vma->start + (skip << HF_PAGE_SHIFT), vma->end);
 }
 
-int hf_file_truncate(struct hf_file *file, size_t size)
+static int truncate(struct hf_file *file, size_t nr)
 {
 	struct hf_system *sys = file->sys;
-	size_t nr = (size + page_size(file) - 1) / page_size(file), was;
+	size_t was;
 
 	hf_mutex_lock(sys, &file->lock);
 	was = hf_file_pages(file);
@@ -336,4 +336,19 @@ int hf_file_truncate(struct hf_file *file, size_t size)
 	}
 	hf_mutex_unlock(sys, &file->lock);
 	return 0;
+}
+
+int hf_file_truncate(struct hf_file *file, size_t size)
+{
+	struct hf_system *sys = file->sys;
+	size_t nr = (size + page_size(file) - 1) / page_size(file);
+	int err;
+
+	/* an empty PMD is passed over without its lock: no fault may be about to fill it */
+	if (file->hugetlb)
+		hf_mutex_lock(sys, &sys->hugetlb.fault_lock);
+	err = truncate(file, nr);
+	if (file->hugetlb)
+		hf_mutex_unlock(sys, &sys->hugetlb.fault_lock);
+	return err;
 }

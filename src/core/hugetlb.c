@@ -174,23 +174,21 @@ static int first_touch(struct hugetlb_fault *f)
 	return mapped ? HF_HUGE_AGAIN : head ? 0 : -HF_ENOMEM;
 }
 
-/* A private mapping of a file shows the file until it is written. */
+/* A private mapping of a file shows the file until it is written. fault_lock is held: of two that
+ * read the same page both would take one out of the pool, and truncation passes over empty PMDs. */
 static int map_file_folio(struct hugetlb_fault *f)
 {
 	struct hf_mm *mm = f->vma->mm;
 	uint64_t index = hf_file_index(f->vma, f->addr) / HF_PMD_PAGES;
-	bool mapped = false;
 	struct hf_page *head;
-	int err;
+	bool mapped;
+	int err = hf_file_page(f->vma->file, index, &head);
 
-	/* of two that read the same page both would take one out of the pool */
-	hf_mutex_lock(mm->sys, &mm->sys->hugetlb.fault_lock);
-	err = hf_file_page(f->vma->file, index, &head);
-	hf_mutex_unlock(mm->sys, &mm->sys->hugetlb.fault_lock);
 	if (err)
 		return err;
 	hf_mutex_lock(mm->sys, &f->table->ptl);
-	if (hf_ld(f->pmdp, relaxed) == f->pmd && index < hf_file_pages(f->vma->file)) {
+	mapped = hf_ld(f->pmdp, relaxed) == f->pmd;
+	if (mapped) {
 		if (f->pmd == HF_PMD_RESERVED)
 			hf_hugetlb_unreserve(mm->sys, 1);
 		hf_page_get(head);
@@ -199,7 +197,6 @@ static int map_file_folio(struct hugetlb_fault *f)
 		      hf_mk_pte(hf_page_pfn(mm->sys, head),
 				HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot)),
 		      release);
-		mapped = true;
 	}
 	hf_mutex_unlock(mm->sys, &f->table->ptl);
 	hf_page_put(mm->sys, head);
@@ -294,6 +291,8 @@ static int present_fault(struct hugetlb_fault *f)
 int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 {
 	struct hugetlb_fault f = { .vma = vma, .addr = addr & HF_PMD_MASK, .flags = flags };
+	struct hf_system *sys = vma->mm->sys;
+	int ret;
 
 	f.table = hf_pmd_table_alloc(vma->mm, addr);
 	if (!f.table)
@@ -304,5 +303,10 @@ int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 		return -HF_EFAULT;
 	if (hf_pte_present(f.pmd))
 		return present_fault(&f);
-	return vma->file ? map_file_folio(&f) : first_touch(&f);
+	if (!vma->file)
+		return first_touch(&f);
+	hf_mutex_lock(sys, &sys->hugetlb.fault_lock);
+	ret = map_file_folio(&f);
+	hf_mutex_unlock(sys, &sys->hugetlb.fault_lock);
+	return ret;
 }
