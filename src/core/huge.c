@@ -205,7 +205,7 @@ static bool replace_huge_zero(struct huge_fault *f, hf_pte pmd)
 	hf_mutex_lock(sys, &f->table->ptl);
 	same = hf_pte_same_mapping(hf_ld(f->pmdp, relaxed), pmd);
 	if (same) {
-		hf_xchg(f->pmdp, 0, relaxed);
+		hf_st(f->pmdp, HF_PMD_RESERVED, relaxed); /* walks pass over what is empty */
 		hf_tlb_flush(f->mm);
 		map_new_folio(f, head);
 	}

@@ -225,7 +225,7 @@ static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
 
 	if (!copy)
 		return -HF_ENOMEM;
-	hf_xchg(f->pmdp, 0, relaxed);
+	hf_st(f->pmdp, HF_PMD_RESERVED, relaxed); /* walks pass over what is empty */
 	hf_tlb_flush(mm);
 	install(f, copy);
 	hf_folio_remove_pmd_rmap(mm, old);
