@@ -323,8 +323,9 @@ static int truncate(struct hf_file *file, size_t nr)
 		hf_mutex_unlock(sys, &file->lock);
 		return -HF_EINVAL;
 	}
-	/* a fault that has its page already looks again under ptl */
-	hf_st(&file->nr, nr, seq_cst);
+	/* a fault that has its page already looks again under ptl: its table is there, then, and
+	 * its ptl is taken below */
+	hf_st(&file->nr, nr, relaxed);
 	hf_rcu_read_lock(sys);
 	for (struct hf_vma *vma = file->mappings; vma; vma = vma->fm_next)
 		zap_mapping(vma, nr * (page_size(file) / HF_PAGE_SIZE));

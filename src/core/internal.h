@@ -533,7 +533,7 @@ void hf_owner_remove(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
 
 static inline size_t hf_file_pages(const struct hf_file *file)
 {
-	return hf_ld(&file->nr, seq_cst);
+	return hf_ld(&file->nr, relaxed);
 }
 
 /* The file's page number at addr. */
