@@ -163,6 +163,7 @@ static int do_advise(const struct hf_step *st, uint64_t addr, size_t len, char *
 {
 	static const int advice[] = {
 		[HF_MADV_DONTNEED] = MADV_DONTNEED,
+		[HF_MADV_FREE] = MADV_FREE,
 		[HF_MADV_DONTFORK] = MADV_DONTFORK,
 		[HF_MADV_DOFORK] = MADV_DOFORK,
 		[HF_MADV_WIPEONFORK] = MADV_WIPEONFORK,

@@ -60,11 +60,19 @@ struct look {
 	bool write_ref;
 };
 
+/* A copy shows what its source did. */
+static bool shows(const struct hf_state *s, const struct hf_version *v, uint8_t value)
+{
+	while (v->value != value && (v->from >= 0 || v->by == HF_BY_FREE))
+		v = hf_state_value(s, v->from >= 0 ? v->from : v->cell, (size_t)(v - s->version));
+	return v->value == value;
+}
+
 static bool allowed(const struct hf_state *s, const struct look *l, int16_t cell, uint8_t value)
 {
 	size_t from;
 
-	if (hf_state_value(s, cell, s->nr_versions)->value == value)
+	if (shows(s, hf_state_value(s, cell, s->nr_versions), value))
 		return true;
 	if (!l->any_later)
 		return false;
@@ -100,7 +108,7 @@ static const struct hf_version *written_elsewhere(const struct hf_state *s, int 
 	for (size_t i = s->nr_versions; i > 0; i--) {
 		const struct hf_version *v = &s->version[i - 1];
 
-		if (v->value != value || v->by == HF_BY_BIRTH)
+		if (v->value != value || v->by < HF_BY_DEVICE)
 			continue;
 		if (s->owner[v->cell] != owner)
 			return v;
@@ -339,6 +347,8 @@ static int advise(struct hf_state *s, const struct hf_step *st)
 		[HF_MADV_COLLAPSE] = { 0, 0 },
 	};
 
+	if (st->advice == HF_MADV_FREE)
+		return write_range(s, st, st->proc, HF_BY_FREE); /* its value is 0 */
 	if (st->advice == HF_MADV_DONTNEED)
 		return fresh(s, st->proc, st->buf, st->lo, st->hi, true);
 	for (size_t i = 0; i < s->atoms->nr; i++) {

@@ -24,6 +24,7 @@ struct hf_atoms {
 
 #define HF_BY_DEVICE (-1)
 #define HF_BY_BIRTH (-2) /* zeros of a fresh mapping, or what fork copied */
+#define HF_BY_FREE (-3)  /* zeros of MADV_FREE, or what was there before */
 
 struct hf_version {
 	int16_t cell;

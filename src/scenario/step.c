@@ -74,13 +74,10 @@ static const struct {
 	const char *name;
 	enum hf_advice value;
 } advices[] = {
-	{ "dontneed", HF_MADV_DONTNEED },
-	{ "dontfork", HF_MADV_DONTFORK },
-	{ "dofork", HF_MADV_DOFORK },
-	{ "wipeonfork", HF_MADV_WIPEONFORK },
-	{ "keeponfork", HF_MADV_KEEPONFORK },
-	{ "populate-read", HF_MADV_POPULATE_READ },
-	{ "populate-write", HF_MADV_POPULATE_WRITE },
+	{ "dontneed", HF_MADV_DONTNEED },           { "free", HF_MADV_FREE },
+	{ "dontfork", HF_MADV_DONTFORK },           { "dofork", HF_MADV_DOFORK },
+	{ "wipeonfork", HF_MADV_WIPEONFORK },       { "keeponfork", HF_MADV_KEEPONFORK },
+	{ "populate-read", HF_MADV_POPULATE_READ }, { "populate-write", HF_MADV_POPULATE_WRITE },
 	{ "collapse", HF_MADV_COLLAPSE },
 };
 
