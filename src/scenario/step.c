@@ -541,13 +541,15 @@ void hf_parse_reset_arms(struct hf_parser *p)
 static int check_moves(struct hf_parser *p, const struct hf_step *st, const char *at)
 {
 	if (st->verb == HF_V_REMAP && p->moving >= 0 && p->moving != st->proc)
-		return hf_parse_fail(p, at, "expected one process that moves its memory in a par "
-					    "block, found another");
+		return hf_parse_fail(p, at,
+				     "expected one process that moves its memory in a par "
+				     "block, found another");
 	if (st->verb == HF_V_REMAP)
 		p->moving = st->proc;
 	p->procs[st->target].arms |= 1u << (p->par->nr_arms - 1);
 	if (p->moving >= 0 && p->procs[p->moving].arms & (p->procs[p->moving].arms - 1))
-		return hf_parse_fail(p, at, "'remap' moves what another arm of this par block is at");
+		return hf_parse_fail(p, at,
+				     "'remap' moves what another arm of this par block is at");
 	return 0;
 }
 
