@@ -279,7 +279,7 @@ static int copy_hugetlb(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t 
 	return 0;
 }
 
-/* Both ptls are held. */
+/* One ptl is enough, as in fork_leaf(). */
 static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst,
 			    uint64_t addr)
 {
@@ -314,14 +314,10 @@ static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint6
 static int fork_hugetlb(struct fork *f, struct hf_table *table, uint64_t addr)
 {
 	struct hf_table *to = hf_pmd_table_alloc(f->child, addr);
-	int err;
 
 	if (!to)
 		return -HF_ENOMEM;
-	hf_mutex_lock(f->parent->sys, &to->ptl);
-	err = fork_hugetlb_pmd(f, hf_pmd_entry(table, addr), hf_pmd_entry(to, addr), addr);
-	hf_mutex_unlock(f->parent->sys, &to->ptl);
-	return err;
+	return fork_hugetlb_pmd(f, hf_pmd_entry(table, addr), hf_pmd_entry(to, addr), addr);
 }
 
 static int fork_huge(struct hf_mm *parent, struct hf_table *table, uint64_t addr, void *arg)
