@@ -360,6 +360,33 @@ static int advise(struct hf_state *s, const struct hf_step *st)
 	return 0;
 }
 
+static void protect(struct hf_state *s, const struct hf_step *st, size_t lo, size_t hi)
+{
+	for (size_t i = 0; i < s->atoms->nr; i++) {
+		uint8_t *flags = hf_state_flags(s, st->proc, i);
+
+		if (hf_atom_in(&s->atoms->atom[i], st->buf, lo, hi))
+			*flags = st->prot & HF_PROT_WRITE ? *flags & ~HF_ATOM_READONLY
+							  : *flags | HF_ATOM_READONLY;
+	}
+}
+
+/* A CPU's store that was done. */
+static int store(const struct hf_oracle *o, struct hf_state *s, const struct hf_step *st,
+		 struct hf_judgement *j)
+{
+	for (size_t i = 0; i < s->atoms->nr; i++) {
+		if (!hf_atom_in(&s->atoms->atom[i], st->buf, st->lo, st->hi) ||
+		    !(*hf_state_flags(s, st->proc, i) & HF_ATOM_READONLY))
+			continue;
+		j->verdict = HF_BUG;
+		snprintf(j->detail, sizeof(j->detail), "line %d: %s stores to read-only memory",
+			 st->line, proc_name(o, st->proc));
+		return 0;
+	}
+	return write_range(s, st, st->proc, st->proc);
+}
+
 static int take(struct hf_state *s, const struct hf_step *st)
 {
 	for (size_t i = 0; i < s->atoms->nr; i++)
@@ -442,6 +469,7 @@ static int apply(struct hf_oracle *o, struct hf_state *s, const struct hf_step *
 		return 0;
 	switch (st->verb) {
 	case HF_V_MAP:
+		protect(s, st, 0, st->pages * HF_PAGE_SIZE);
 		return fresh(s, st->proc, st->buf, 0, st->pages * HF_PAGE_SIZE, false);
 	case HF_V_UNMAP:
 		unmap(s, st->proc, st->buf, st->lo, st->hi);
@@ -458,8 +486,11 @@ static int apply(struct hf_oracle *o, struct hf_state *s, const struct hf_step *
 		return remap(s, st);
 	case HF_V_FORK:
 		return do_fork(s, st->proc, st->child);
+	case HF_V_PROTECT:
+		protect(s, st, st->lo, st->hi);
+		return 0;
 	case HF_V_WRITE:
-		return write_range(s, st, st->proc, st->proc);
+		return store(o, s, st, j);
 	case HF_V_PROCESS_VM_WRITE:
 	case HF_V_PTRACE_WRITE:
 		return write_range(s, st, st->target, st->proc);
@@ -482,7 +513,7 @@ static int apply(struct hf_oracle *o, struct hf_state *s, const struct hf_step *
 	case HF_V_DEV_FINISH:
 		return device_step(o, s, st, obs, j);
 	default:
-		return 0; /* protection and releases change nothing that can be seen */
+		return 0; /* releases change nothing that can be seen */
 	}
 }
 

@@ -36,6 +36,7 @@ struct hf_version {
 
 #define HF_ATOM_DONTFORK (1u << 0)
 #define HF_ATOM_WIPEONFORK (1u << 1)
+#define HF_ATOM_READONLY (1u << 2)
 
 struct hf_state {
 	const struct hf_atoms *atoms;
