@@ -249,10 +249,12 @@ int hf_engine_shape(struct hf_engine_run *r, const struct hf_step *st, struct hf
 {
 	struct hf_engine_place *p = &r->place[st->proc][st->buf];
 	struct hf_mm *mm = r->mm[st->proc];
+	bool as_it_comes = r->kind->shape == HF_SHAPE_WHOLE ||
+			   (r->kind->shape == HF_SHAPE_PTES && r->kind->order < 9);
 	int err = 0;
 
 	/* nothing to do, and in a par block two may be here at once */
-	if (r->kind->shape == HF_SHAPE_WHOLE && !r->kind->swapped)
+	if (as_it_comes && !r->kind->swapped)
 		return 0;
 	if (p->shaped)
 		return 0;
