@@ -10,10 +10,11 @@ explore() { # OPTION...
 }
 
 # Every order of every pair that is small enough to be gone through whole here.
-all_of() { # MEMORY SCENARIO...
+all_of() { # MEMORY KINDS SCENARIO...
 	model=$1
-	shift
-	explore --memory "$model" --kinds base --seconds 0 "$@" &&
+	kinds=$2
+	shift 2
+	explore --memory "$model" --kinds "$kinds" --seconds 0 "$@" &&
 		! grep -v '(all)' "$dir/out" | grep -v '^[0-9]* explorations' >"$dir/incomplete" || {
 		cat "$dir/out"
 		return 1
@@ -23,7 +24,14 @@ all_of() { # MEMORY SCENARIO...
 pairs="fork-and-fork fork-and-read-pin migration-and-read-pin store-and-store swapout-and-read-pin two-pins unmap-and-pin
 	unmap-and-read unmap-reuse-and-pin unpin-and-fork unpin-and-merge unpin-and-migration unpin-and-store
 	unpin-and-swapout unpin-and-unmap unshare-and-exit copy-and-read-and-exit"
-files=$(for p in $pairs; do echo "scenarios/races/$p.hf"; done)
+others="hugetlb-store-and-store truncation-and-fork truncation-and-fault-of-child truncation-and-store dontneed-and-copy
+	swapout-beside-and-pin discard-and-pin discard-and-device-store remap-and-migration-elsewhere copy-and-read-and-store
+	protect-and-migration"
+in_races() { # NAME...
+	for p in "$@"; do echo "scenarios/races/$p.hf"; done
+}
+# shellcheck disable=SC2086
+files=$(in_races $pairs) more=$(in_races $others)
 
 # The schedule that is printed leads to the same verdict again, with every operation on the way.
 replays() { # POLICY VERDICT SCENARIO OPTION...
@@ -70,11 +78,16 @@ interrupted() {
 }
 
 # shellcheck disable=SC2086
-check "holdfast: no order of any pair is bad, sequentially consistent" all_of sc $files
+check "holdfast: no order of any pair is bad, sequentially consistent" all_of sc base $files
 # shellcheck disable=SC2086
-check "holdfast: nor with store buffers" all_of tso $files
+check "holdfast: nor with store buffers" all_of tso base $files
 # shellcheck disable=SC2086
-check "holdfast: nor in any way that C11 allows" all_of rc11 $files
+check "holdfast: nor in any way that C11 allows" all_of rc11 base $files
+for model in sc rc11; do
+	# shellcheck disable=SC2086
+	check "holdfast: nor of huge pages, files and folios, $model" \
+		all_of $model base,hugetlb,memfd,memfd-hugetlb,large-8k $more
+done
 check "linux-5.8: fork between a pin's look and its count" replays linux-5.8 stale-read scenarios/races/fork-and-read-pin.hf
 check "linux-5.10: write protection, among schedules with one preemption" \
 	replays linux-5.10 lost-write scenarios/reports/pin-races-write-protection.hf --preemptions 1

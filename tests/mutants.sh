@@ -298,7 +298,7 @@ mutant "children come before their parents in the reverse map" core/rmap.c \
 	av->head = vma;'
 mutant "freed memory is dropped although it was stored to" core/reclaim.c '!= 2 || pte & HF_PTE_DIRTY ||' '!= 2 ||'
 mutant "freed memory is dropped although it is held" core/reclaim.c 'hf_page_refs(page) != 2' '0'
-mutant "held folios are split" core/folio.c 'if (!err && !hf_cas(&head->counts, &counts, 0, seq_cst))' \
+mutant "held folios are split" core/folio.c 'if (!err && !hf_cas(&head->counts, &counts, 0, acquire))' \
 	'if (!err && (hf_st(&head->counts, 0, seq_cst), 0))' core/folio.c \
 	'if (hf_folio_pins(head) || hf_page_refs(head) != hf_folio_mapcount(head) + 1)' 'if (0)'
 mutant "held pages are collapsed" core/collapse.c 'if (!exact(c)) {' 'if (0) {'
@@ -314,7 +314,7 @@ mutant "children inherit hugetlb reservations" core/fork.c 'return 0; /* reserva
 mutant "private mappings store to the file" core/fault.c 'if (!is_shared(f))
 			return copy_page_fault(f, page);' ';'
 mutant "truncation leaves pages mapped" core/file.c 'if (skip < pages)' 'if (0)'
-mutant "writeback leaves entries writable" core/file.c 'hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_DIRTY), seq_cst)' \
+mutant "writeback leaves entries writable" core/file.c 'hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_DIRTY), relaxed)' \
 	'hf_and(ptep, ~HF_PTE_DIRTY, seq_cst)'
 
 # ---- the search ----

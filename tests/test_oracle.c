@@ -278,6 +278,45 @@ static void advice_changes_what_is_owned(void **state)
 		HF_BUG);
 }
 
+static void freed_bytes_are_old_or_zero(void **state)
+{
+	const char *free = HEAD "P: advise b free\nP: read b\n";
+	const char *child = HEAD "P: advise b free\nP: fork C\nC: read b\n";
+	const char *written = HEAD "P: advise b free\nP: write b 2\nP: read b\n";
+
+	(void)state;
+	assert_int_equal(run(free, seen({ 6, 0, 0x11, 0 })), HF_OK);
+	assert_int_equal(run(free, seen({ 6, 0, 0, 0 })), HF_OK);
+	assert_int_equal(run(free, seen({ 6, 0, 0x77, 0 })), HF_BUG);
+	assert_int_equal(run(child, seen({ 7, 0, 0x11, 0 })), HF_OK);
+	assert_int_equal(run(child, seen({ 7, 0, 0, 0 })), HF_OK);
+	assert_int_equal(run(written, seen({ 7, 0, 2, 0 })), HF_OK);
+	assert_int_equal(run(written, seen({ 7, 0, 0x11, 0 })), HF_LOST_WRITE);
+	assert_int_equal(run(written, seen({ 7, 0, 0, 0 })), HF_LOST_WRITE);
+}
+
+static void what_truncation_cut_off_is_gone(void **state)
+{
+	const char *text = "about x\nprocess P\nP: map b 2\nP: write b 0x11\nP: truncate b@1\n"
+			   "P: read b@0\nP: read b@1\n";
+
+	(void)state;
+	assert_int_equal(run(text, seen({ 6, 0, 0x11, 0 }, { 7, -EFAULT, 0, 0 })), HF_REFUSED);
+	assert_int_equal(run(text, seen({ 6, 0, 0x11, 0 }, { 7, 0, 0x11, 0 })), HF_BUG);
+}
+
+static void protection_keeps_stores_out(void **state)
+{
+	(void)state;
+	assert_int_equal(run(HEAD "P: protect b r\nP: write b 2\n", seen({ 6, 0, 0, 0 })), HF_BUG);
+	assert_int_equal(
+		run(HEAD "P: protect b r\nP: write b 2 fails\n", seen({ 6, -EFAULT, 0, 0 })),
+		HF_OK);
+	assert_int_equal(
+		run(HEAD "P: protect b r\nP: protect b rw\nP: write b 2\n", seen({ 7, 0, 0, 0 })),
+		HF_OK);
+}
+
 /* Two stores in order, and a fork at the same time: the child may have none, the first, or both. */
 static void forks_are_one_instant(void **state)
 {
@@ -332,6 +371,9 @@ int main(void)
 		cmocka_unit_test(targets_speak_for_themselves),
 		cmocka_unit_test(a_wrong_check_is_the_files_fault),
 		cmocka_unit_test(advice_changes_what_is_owned),
+		cmocka_unit_test(freed_bytes_are_old_or_zero),
+		cmocka_unit_test(what_truncation_cut_off_is_gone),
+		cmocka_unit_test(protection_keeps_stores_out),
 		cmocka_unit_test(forks_are_one_instant),
 		cmocka_unit_test(reads_in_arms_take_part_in_the_order),
 		cmocka_unit_test(expectations_decide_what_is_unexpected),

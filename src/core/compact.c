@@ -32,7 +32,7 @@ static bool move_away(struct hf_system *sys, struct hf_page *page)
 	struct hf_page *new;
 	bool moved = false;
 
-	if (hf_page_try_grab(page, HF_COUNT_REF))
+	if (hf_page_try_grab(sys, page, HF_COUNT_REF))
 		return true; /* free by now */
 	new = hf_folio_alloc(sys, hf_folio_order(page));
 	if (new) {

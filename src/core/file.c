@@ -45,7 +45,7 @@ void hf_file_get(struct hf_file *file)
 
 static void drop_page(struct hf_file *file, struct hf_page *page)
 {
-	hf_st(&page->file, NULL, release);
+	hf_st(&page->file, NULL, relaxed);
 	hf_page_put(file->sys, page);
 }
 
@@ -66,13 +66,19 @@ void hf_file_put(struct hf_file *file)
 
 /* ---- mappings ---- */
 
+/* At the end, for the reason that hf_anon_vma_link() has: what a walk took away from the parent
+ * fork does not copy to the child, and what it copied the walk still finds. */
 void hf_file_link(struct hf_vma *vma)
 {
-	vma->fm_prev = NULL;
-	vma->fm_next = vma->file->mappings;
-	if (vma->fm_next)
-		vma->fm_next->fm_prev = vma;
-	vma->file->mappings = vma;
+	struct hf_file *file = vma->file;
+
+	vma->fm_next = NULL;
+	vma->fm_prev = file->last_mapping;
+	if (vma->fm_prev)
+		vma->fm_prev->fm_next = vma;
+	else
+		file->mappings = vma;
+	file->last_mapping = vma;
 }
 
 void hf_file_unlink(struct hf_vma *vma)
@@ -83,6 +89,8 @@ void hf_file_unlink(struct hf_vma *vma)
 		vma->file->mappings = vma->fm_next;
 	if (vma->fm_next)
 		vma->fm_next->fm_prev = vma->fm_prev;
+	else
+		vma->file->last_mapping = vma->fm_prev;
 }
 
 /* The address of a page of the file in a mapping; 0: it is not in it. */
@@ -96,7 +104,7 @@ static uint64_t address_in(const struct hf_vma *vma, uint64_t index)
 
 int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg)
 {
-	struct hf_file *file = hf_ld(&page->file, acquire);
+	struct hf_file *file = hf_ld(&page->file, relaxed); /* found in its cache, under its lock */
 	struct hf_system *sys;
 	int ret = 0;
 
@@ -187,7 +195,7 @@ int hf_file_page(struct hf_file *file, uint64_t index, struct hf_page **out)
 	hf_mutex_lock(sys, &file->lock);
 	if (index < hf_file_pages(file) && !file->pages[index]) {
 		page->index = index;
-		hf_st(&page->file, file, release);
+		hf_st(&page->file, file, relaxed);
 		file->pages[index] = page;
 		hf_page_get(page); /* the cache's */
 	} else {
@@ -244,7 +252,7 @@ int hf_file_write(struct hf_file *file, uint64_t offset, const void *from, size_
 static int clean_entry(struct hf_mm *mm, uint64_t addr, void *arg)
 {
 	_Atomic uint64_t *ptep = &hf_leaf(mm, addr)->entry[hf_pte_index(addr)];
-	hf_pte pte = hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_DIRTY), seq_cst);
+	hf_pte pte = hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_DIRTY), relaxed);
 
 	hf_tlb_flush(mm);
 	if (pte & HF_PTE_DIRTY)
@@ -260,7 +268,7 @@ static int write_page(struct hf_file *file, struct hf_page *page)
 	hf_page_lock(sys, page);
 	hf_file_rmap_walk(page, clean_entry, page);
 	err = 0;
-	if (hf_and(&page->flags, ~HF_PG_DIRTY, seq_cst) & HF_PG_DIRTY) {
+	if (hf_and(&page->flags, ~HF_PG_DIRTY, acquire) & HF_PG_DIRTY) {
 		err = file->backing->write(file->backing->ctx, page->index,
 					   hf_page_data(sys, page));
 		if (err)
@@ -304,10 +312,10 @@ static void zap_mapping(struct hf_vma *vma, uint64_t from)
 		hf_zap_range(vma->mm, vma->start + (skip << HF_PAGE_SHIFT), vma->end);
 }
 
-int hf_file_truncate(struct hf_file *file, size_t size)
+static int truncate(struct hf_file *file, size_t nr)
 {
 	struct hf_system *sys = file->sys;
-	size_t nr = (size + page_size(file) - 1) / page_size(file), was;
+	size_t was;
 
 	hf_mutex_lock(sys, &file->lock);
 	was = hf_file_pages(file);
@@ -315,8 +323,9 @@ int hf_file_truncate(struct hf_file *file, size_t size)
 		hf_mutex_unlock(sys, &file->lock);
 		return -HF_EINVAL;
 	}
-	/* a fault that has its page already looks again under ptl */
-	hf_st(&file->nr, nr, seq_cst);
+	/* a fault that has its page already looks again under ptl: its table is there, then, and
+	 * its ptl is taken below */
+	hf_st(&file->nr, nr, relaxed);
 	hf_rcu_read_lock(sys);
 	for (struct hf_vma *vma = file->mappings; vma; vma = vma->fm_next)
 		zap_mapping(vma, nr * (page_size(file) / HF_PAGE_SIZE));
@@ -328,4 +337,19 @@ int hf_file_truncate(struct hf_file *file, size_t size)
 	}
 	hf_mutex_unlock(sys, &file->lock);
 	return 0;
+}
+
+int hf_file_truncate(struct hf_file *file, size_t size)
+{
+	struct hf_system *sys = file->sys;
+	size_t nr = (size + page_size(file) - 1) / page_size(file);
+	int err;
+
+	/* an empty PMD is passed over without its lock: no fault may be about to fill it */
+	if (file->hugetlb)
+		hf_mutex_lock(sys, &sys->hugetlb.fault_lock);
+	err = truncate(file, nr);
+	if (file->hugetlb)
+		hf_mutex_unlock(sys, &sys->hugetlb.fault_lock);
+	return err;
 }

@@ -105,7 +105,7 @@ static int thaw_one(const struct hf_family_entry *e, void *arg)
 		return 0;
 	if (m->drop) {
 		pte = hf_pte_from_migration(pte, 0) & ~(HF_PTE_WRITE | HF_PTE_DIRTY);
-		hf_st(e->ptep, pte | HF_PTE_SPECIAL, release);
+		hf_st(e->ptep, pte | HF_PTE_SPECIAL, relaxed); /* the zeropage is older */
 		return 0;
 	}
 	hf_page_get(m->now);
@@ -143,7 +143,8 @@ void hf_folio_split_pmds(struct hf_anon_vma *av, struct hf_page *head)
 		hf_anon_vma_walk(av, head->index, split_pmd, head);
 }
 
-/* The count is frozen, and nothing maps the folio: its pages, locked, with one reference each. */
+/* The count is frozen, and nothing maps the folio: its pages, locked, with one reference each. Who
+ * takes a reference then sees, by the count, what page it is of. */
 static void take_apart(struct hf_page *head, size_t nr)
 {
 	uint32_t flags = hf_ld(&head->flags, relaxed) &
@@ -155,11 +156,11 @@ static void take_apart(struct hf_page *head, size_t nr)
 		page->index = head->index + i;
 		hf_st(&page->anon_vma, hf_ld(&head->anon_vma, relaxed), relaxed);
 		hf_st(&page->flags, flags, relaxed);
-		hf_st(&page->compound, 0, release);
+		hf_st(&page->compound, 0, relaxed);
 		hf_st(&page->counts, HF_COUNT_REF, release);
 	}
 	hf_and(&head->flags, ~HF_PG_EXCLUSIVE, relaxed);
-	hf_st(&head->compound, 0, release);
+	hf_st(&head->compound, 0, relaxed);
 	hf_st(&head->counts, HF_COUNT_REF, release);
 }
 
@@ -184,7 +185,7 @@ static int split_locked(struct hf_system *sys, struct hf_page *page, struct hf_a
 	hf_folio_split_pmds(av, head);
 	while (frozen < nr && !err)
 		err = hf_freeze_page(av, head + frozen++);
-	if (!err && !hf_cas(&head->counts, &counts, 0, seq_cst))
+	if (!err && !hf_cas(&head->counts, &counts, 0, acquire))
 		err = -HF_EBUSY;
 	if (!err)
 		take_apart(head, nr);

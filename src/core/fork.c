@@ -65,7 +65,7 @@ static void unprotect_entry(struct hf_mm *mm, _Atomic uint64_t *ptep)
 		return;
 	if (hf_page_exclusive(hf_pfn_page(mm->sys, hf_pte_pfn(pte))))
 		hf_or(ptep, HF_PTE_WRITE, relaxed);
-	hf_and(ptep, ~HF_PTE_FORK_WRITE, release);
+	hf_and(ptep, ~HF_PTE_FORK_WRITE, relaxed);
 }
 
 static int unprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
@@ -141,7 +141,7 @@ static int copy_early(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 	    !hf_pte_tracks(pte, hf_wants_soft_dirty(f->child_vma)))
 		flags |= HF_PTE_WRITE;
 	hf_page_add_new_rmap(copy, f->child_vma, addr, sys->policy->has_mark);
-	hf_st(dst, hf_mk_pte(hf_page_pfn(sys, copy), flags), release);
+	hf_st(dst, hf_mk_pte(hf_page_pfn(sys, copy), flags), relaxed);
 	hf_count(sys, HF_STAT_FORK_COPIES, 1);
 	return 0;
 }
@@ -152,7 +152,7 @@ static int fork_file_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_
 	hf_page_get(page);
 	hf_page_add_rmap(f->child, page);
 	if (f->child_vma->flags & HF_VM_SHARED)
-		hf_st(dst, pte & ~(HF_PTE_YOUNG | HF_PTE_DIRTY), release);
+		hf_st(dst, pte & ~(HF_PTE_YOUNG | HF_PTE_DIRTY), relaxed);
 	else
 		share_entry(src, dst, pte);
 	return 0;
@@ -172,7 +172,7 @@ static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *ds
 		return -HF_EBUSY;
 	if (action == HF_FORK_OMIT) {
 		give_back(src, pte);
-		hf_st(dst, hf_mk_pte_marker(HF_PTE_MARKER_ABSENT), release);
+		hf_st(dst, hf_mk_pte_marker(HF_PTE_MARKER_ABSENT), relaxed);
 		return 0;
 	}
 	if (action == HF_FORK_COPY)
@@ -210,7 +210,8 @@ static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 /*
  * ptl of the parent's leaf is held. Nobody but reverse-map walks can reach the child's yet, and
  * they come by the parent's first: what they change there is copied so, and what is copied they
- * find whole. So the child's ptl is not needed.
+ * find whole. So the child's ptl is not needed. Nor is any order of its entries: walks come from
+ * the page, and all others after the mmap_lock.
  */
 static int fork_leaf(struct hf_mm *parent, struct hf_table *table, uint64_t start, uint64_t end,
 		     void *arg)
@@ -273,12 +274,12 @@ static int copy_hugetlb(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t 
 		hf_or(&copy->flags, HF_PG_EXCLUSIVE, relaxed);
 	hf_folio_set_anon(copy, f->child_vma, addr);
 	hf_folio_add_pmd_rmap(f->child, copy);
-	hf_st(dst, hf_mk_pte(hf_page_pfn(sys, copy), flags), release);
+	hf_st(dst, hf_mk_pte(hf_page_pfn(sys, copy), flags), relaxed);
 	hf_count(sys, HF_STAT_FORK_COPIES, 1);
 	return 0;
 }
 
-/* Both ptls are held. */
+/* One ptl is enough, as in fork_leaf(). */
 static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *dst,
 			    uint64_t addr)
 {
@@ -287,7 +288,7 @@ static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint6
 
 	if (!hf_pte_present(pmd)) {
 		if (pmd == HF_PMD_ABSENT)
-			hf_st(dst, pmd, release);
+			hf_st(dst, pmd, relaxed);
 		return 0; /* reservations are not inherited */
 	}
 	head = hf_pfn_page(f->parent->sys, hf_pte_pfn(pmd));
@@ -298,12 +299,12 @@ static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint6
 		return copy_hugetlb(f, src, dst, addr, pmd, head);
 	case HF_FORK_OMIT:
 		give_back(src, pmd);
-		hf_st(dst, HF_PMD_ABSENT, release);
+		hf_st(dst, HF_PMD_ABSENT, relaxed);
 		return 0;
 	case HF_FORK_SHARE:
 		break;
 	}
-	hf_and(&head->flags, ~HF_PG_EXCLUSIVE, release);
+	hf_and(&head->flags, ~HF_PG_EXCLUSIVE, relaxed);
 	hf_page_get(head);
 	hf_folio_add_pmd_rmap(f->child, head);
 	share_entry(src, dst, pmd);
@@ -313,14 +314,10 @@ static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint6
 static int fork_hugetlb(struct fork *f, struct hf_table *table, uint64_t addr)
 {
 	struct hf_table *to = hf_pmd_table_alloc(f->child, addr);
-	int err;
 
 	if (!to)
 		return -HF_ENOMEM;
-	hf_mutex_lock(f->parent->sys, &to->ptl);
-	err = fork_hugetlb_pmd(f, hf_pmd_entry(table, addr), hf_pmd_entry(to, addr), addr);
-	hf_mutex_unlock(f->parent->sys, &to->ptl);
-	return err;
+	return fork_hugetlb_pmd(f, hf_pmd_entry(table, addr), hf_pmd_entry(to, addr), addr);
 }
 
 static int fork_huge(struct hf_mm *parent, struct hf_table *table, uint64_t addr, void *arg)

@@ -131,7 +131,7 @@ static int grab(const struct gup *g, hf_pte pte, uint32_t huge, struct hf_ref *r
 		hf_assert(!(g->taken & HF_FOLL_PIN) || !sys->policy->has_mark ||
 			  sys->policy->pins_shared || hf_pte_special(pte) ||
 			  !hf_page_is_anon(marked) || hf_page_exclusive(marked));
-		err = hf_page_try_grab(page, hf_gup_delta(sys, g->taken));
+		err = hf_page_try_grab(sys, page, hf_gup_delta(sys, g->taken));
 		if (!err && g->taken & HF_FOLL_PIN)
 			hf_count(sys, HF_STAT_PINS_ACQUIRED, 1);
 	}

@@ -60,7 +60,7 @@ static bool fast_one(struct hf_mm *mm, uint64_t addr, uint64_t delta, unsigned t
 	page = hf_pmd_huge(pmd) ? marked + hf_pte_index(addr) : marked;
 	if (taken & HF_FOLL_LONGTERM && !hf_page_longterm_pinnable(sys, page))
 		return false;
-	if (hf_page_try_grab(page, delta))
+	if (hf_page_try_grab(sys, page, delta))
 		return false;
 	/* a table goes only after its entries, so the upper levels need no second look */
 	if (hf_ld(pmdp, seq_cst) == pmd && (ptep == pmdp || hf_ld(ptep, seq_cst) == pte) &&

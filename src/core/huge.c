@@ -132,10 +132,11 @@ static struct hf_page *huge_zeropage(struct hf_system *sys)
 		return NULL;
 	hf_fill(hf_page_data(sys, made), 0, HF_PMD_SIZE);
 	hf_or(&made->flags, HF_PG_RESERVED, relaxed);
-	if (hf_cas(&sys->huge_zeropage, &head, made, acq_rel))
+	if (hf_cas(&sys->huge_zeropage, &head, made, release))
 		return made;
 	hf_page_put(sys, made);
-	return hf_ld(&sys->huge_zeropage, acquire);
+	/* the failed exchange read it relaxed; none would do as well: small zeropages then */
+	return hf_hint(&sys->huge_zeropage, acquire);
 }
 
 static hf_pte own_pmd(const struct huge_fault *f, uint64_t pfn)
@@ -204,7 +205,7 @@ static bool replace_huge_zero(struct huge_fault *f, hf_pte pmd)
 	hf_mutex_lock(sys, &f->table->ptl);
 	same = hf_pte_same_mapping(hf_ld(f->pmdp, relaxed), pmd);
 	if (same) {
-		hf_xchg(f->pmdp, 0, seq_cst);
+		hf_st(f->pmdp, HF_PMD_RESERVED, relaxed); /* walks pass over what is empty */
 		hf_tlb_flush(f->mm);
 		map_new_folio(f, head);
 	}

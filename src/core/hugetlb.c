@@ -123,7 +123,7 @@ int hf_hugetlb_map(struct hf_vma *vma)
 		return err;
 	}
 	for (uint64_t addr = vma->start; addr < vma->end; addr += HF_PMD_SIZE)
-		hf_st(hf_pmd_entry(hf_pmd_table(mm, addr), addr), HF_PMD_RESERVED, release);
+		hf_st(hf_pmd_entry(hf_pmd_table(mm, addr), addr), HF_PMD_RESERVED, relaxed);
 	return 0;
 }
 
@@ -149,7 +149,7 @@ static void install(struct hugetlb_fault *f, struct hf_page *head)
 	struct hf_mm *mm = f->vma->mm;
 
 	if (mm->sys->policy->has_mark)
-		hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
+		hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
 	hf_folio_set_anon(head, f->vma, f->addr);
 	hf_folio_add_pmd_rmap(mm, head);
 	hf_st(f->pmdp, own_pmd(f, hf_page_pfn(mm->sys, head)), release);
@@ -174,19 +174,21 @@ static int first_touch(struct hugetlb_fault *f)
 	return mapped ? HF_HUGE_AGAIN : head ? 0 : -HF_ENOMEM;
 }
 
-/* A private mapping of a file shows the file until it is written. */
+/* A private mapping of a file shows the file until it is written. fault_lock is held: of two that
+ * read the same page both would take one out of the pool, and truncation passes over empty PMDs. */
 static int map_file_folio(struct hugetlb_fault *f)
 {
 	struct hf_mm *mm = f->vma->mm;
 	uint64_t index = hf_file_index(f->vma, f->addr) / HF_PMD_PAGES;
-	bool mapped = false;
 	struct hf_page *head;
+	bool mapped;
 	int err = hf_file_page(f->vma->file, index, &head);
 
 	if (err)
 		return err;
 	hf_mutex_lock(mm->sys, &f->table->ptl);
-	if (hf_ld(f->pmdp, relaxed) == f->pmd && index < hf_file_pages(f->vma->file)) {
+	mapped = hf_ld(f->pmdp, relaxed) == f->pmd;
+	if (mapped) {
 		if (f->pmd == HF_PMD_RESERVED)
 			hf_hugetlb_unreserve(mm->sys, 1);
 		hf_page_get(head);
@@ -195,7 +197,6 @@ static int map_file_folio(struct hugetlb_fault *f)
 		      hf_mk_pte(hf_page_pfn(mm->sys, head),
 				HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot)),
 		      release);
-		mapped = true;
 	}
 	hf_mutex_unlock(mm->sys, &f->table->ptl);
 	hf_page_put(mm->sys, head);
@@ -205,86 +206,7 @@ static int map_file_folio(struct hugetlb_fault *f)
 		       : HF_HUGE_AGAIN;
 }
 
-/* ptl is held, and dropped. */
-static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
-{
-	struct hf_mm *mm = f->vma->mm;
-	struct hf_system *sys = mm->sys;
-	struct hf_page *copy;
-	bool switched = false;
-
-	hf_page_get(old);
-	hf_mutex_unlock(sys, &f->table->ptl);
-	copy = pool_alloc(sys, false);
-	if (copy) {
-		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, old),
-			      HF_PMD_SIZE);
-		hf_mutex_lock(sys, &f->table->ptl);
-		switched = hf_pte_same_mapping(hf_ld(f->pmdp, relaxed), f->pmd);
-		if (switched) {
-			hf_xchg(f->pmdp, 0, seq_cst);
-			hf_tlb_flush(mm);
-			install(f, copy);
-			hf_folio_remove_pmd_rmap(mm, old);
-			hf_count(sys,
-				 f->flags & HF_FAULT_FLAG_UNSHARE ? HF_STAT_UNSHARES
-								  : HF_STAT_COW_COPIES,
-				 1);
-		}
-		hf_mutex_unlock(sys, &f->table->ptl);
-		hf_page_put(sys, switched ? old : copy);
-	}
-	hf_page_put(sys, old);
-	return !copy ? -HF_ENOMEM : switched ? 0 : HF_HUGE_AGAIN;
-}
-
-static int present_fault(struct hugetlb_fault *f)
-{
-	struct hf_mm *mm = f->vma->mm;
-	struct hf_system *sys = mm->sys;
-	const struct hf_policy *policy = sys->policy;
-	struct hf_page *head;
-
-	hf_mutex_lock(sys, &f->table->ptl);
-	f->pmd = hf_ld(f->pmdp, relaxed);
-	if (!hf_pte_present(f->pmd)) {
-		hf_mutex_unlock(sys, &f->table->ptl);
-		return HF_HUGE_AGAIN;
-	}
-	head = hf_pfn_page(sys, hf_pte_pfn(f->pmd));
-	if (!hf_page_is_anon(head) && f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE))
-		return copy_folio(f, head);
-	if (hf_pte_write(f->pmd) || !(f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE)) ||
-	    (policy->has_mark && hf_page_exclusive(head))) {
-		hf_keep_page(f->vma, f->flags, f->pmdp);
-	} else if (policy->hugetlb_reuse(mm, head)) {
-		if (policy->has_mark)
-			hf_or(&head->flags, HF_PG_EXCLUSIVE, release);
-		hf_keep_page(f->vma, f->flags, f->pmdp);
-	} else {
-		return copy_folio(f, head);
-	}
-	hf_mutex_unlock(sys, &f->table->ptl);
-	return 0;
-}
-
-int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
-{
-	struct hugetlb_fault f = { .vma = vma, .addr = addr & HF_PMD_MASK, .flags = flags };
-
-	f.table = hf_pmd_table_alloc(vma->mm, addr);
-	if (!f.table)
-		return -HF_ENOMEM;
-	f.pmdp = hf_pmd_entry(f.table, addr);
-	f.pmd = hf_ld(f.pmdp, acquire);
-	if (f.pmd == HF_PMD_ABSENT)
-		return -HF_EFAULT;
-	if (hf_pte_present(f.pmd))
-		return present_fault(&f);
-	return vma->file ? map_file_folio(&f) : first_touch(&f);
-}
-
-/* The child's own copy of a pinned folio. */
+/* A copy of the folio, for whom the pool has a page that nobody has reserved. */
 struct hf_page *hf_hugetlb_copy(struct hf_system *sys, struct hf_page *head)
 {
 	struct hf_page *copy = pool_alloc(sys, false);
@@ -293,4 +215,98 @@ struct hf_page *hf_hugetlb_copy(struct hf_system *sys, struct hf_page *head)
 		sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, head),
 			      HF_PMD_SIZE);
 	return copy;
+}
+
+/* ptl is held. The old folio is the caller's then. */
+static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
+{
+	struct hf_mm *mm = f->vma->mm;
+	struct hf_page *copy = hf_hugetlb_copy(mm->sys, old);
+
+	if (!copy)
+		return -HF_ENOMEM;
+	hf_st(f->pmdp, HF_PMD_RESERVED, relaxed); /* walks pass over what is empty */
+	hf_tlb_flush(mm);
+	install(f, copy);
+	hf_folio_remove_pmd_rmap(mm, old);
+	hf_count(mm->sys, f->flags & HF_FAULT_FLAG_UNSHARE ? HF_STAT_UNSHARES : HF_STAT_COW_COPIES,
+		 1);
+	return 0;
+}
+
+static bool wants_own_page(const struct hugetlb_fault *f)
+{
+	return f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE);
+}
+
+/* ptl held, and fault_lock for whom wants a page of his own. *old: what is not mapped any more. */
+static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
+{
+	struct hf_mm *mm = f->vma->mm;
+	const struct hf_policy *policy = mm->sys->policy;
+	struct hf_page *head;
+	int err = 0;
+
+	f->pmd = hf_ld(f->pmdp, relaxed);
+	if (!hf_pte_present(f->pmd))
+		return HF_HUGE_AGAIN;
+	head = hf_pfn_page(mm->sys, hf_pte_pfn(f->pmd));
+	if (hf_pte_write(f->pmd) || !wants_own_page(f) ||
+	    (policy->has_mark && hf_page_exclusive(head))) {
+		hf_keep_page(f->vma, f->flags, f->pmdp);
+	} else if (hf_page_is_anon(head) && policy->hugetlb_reuse(mm, head)) {
+		if (policy->has_mark)
+			hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
+		hf_keep_page(f->vma, f->flags, f->pmdp);
+	} else {
+		err = copy_folio(f, head);
+		*old = err ? NULL : head;
+	}
+	return err;
+}
+
+/*
+ * One fault at a time looks whether it needs a copy, until it has let go of the old folio: of two
+ * that share one the second has it to himself then, where both at once would take two pages out of
+ * a pool that may have one left.
+ */
+static int present_fault(struct hugetlb_fault *f)
+{
+	struct hf_system *sys = f->vma->mm->sys;
+	struct hf_page *old = NULL;
+	int ret;
+
+	if (wants_own_page(f))
+		hf_mutex_lock(sys, &sys->hugetlb.fault_lock);
+	hf_mutex_lock(sys, &f->table->ptl);
+	ret = present_locked(f, &old);
+	hf_mutex_unlock(sys, &f->table->ptl);
+	if (old)
+		hf_page_put(sys, old);
+	if (wants_own_page(f))
+		hf_mutex_unlock(sys, &sys->hugetlb.fault_lock);
+	return ret;
+}
+
+int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
+{
+	struct hugetlb_fault f = { .vma = vma, .addr = addr & HF_PMD_MASK, .flags = flags };
+	struct hf_system *sys = vma->mm->sys;
+	int ret;
+
+	f.table = hf_pmd_table_alloc(vma->mm, addr);
+	if (!f.table)
+		return -HF_ENOMEM;
+	f.pmdp = hf_pmd_entry(f.table, addr);
+	f.pmd = hf_ld(f.pmdp, relaxed); /* looked at again under ptl */
+	if (f.pmd == HF_PMD_ABSENT)
+		return -HF_EFAULT;
+	if (hf_pte_present(f.pmd))
+		return present_fault(&f);
+	if (!vma->file)
+		return first_touch(&f);
+	hf_mutex_lock(sys, &sys->hugetlb.fault_lock);
+	ret = map_file_folio(&f);
+	hf_mutex_unlock(sys, &sys->hugetlb.fault_lock);
+	return ret;
 }

@@ -124,7 +124,7 @@ struct hf_file {
 	_Atomic size_t nr; /* pages of the file; its own size of page */
 	size_t cap;
 	struct hf_page **pages;
-	struct hf_vma *mappings;
+	struct hf_vma *mappings, *last_mapping;
 };
 
 /* One page-table page of any level. Upper entries: pointer | 1. Leaf entries: pte.h. */
@@ -199,6 +199,7 @@ struct hf_system {
 	struct hf_page *_Atomic huge_zeropage; /* made when first needed */
 	struct hf_lock owner_lock;
 	struct {
+		struct hf_lock fault_lock; /* outside of ptls */
 		struct hf_lock lock;
 		struct hf_page *free; /* by next */
 		size_t nr, nr_free, nr_reserved;
@@ -360,7 +361,7 @@ static inline uint64_t hf_page_index(const struct hf_page *page)
 
 /* Adds references and pins (HF_COUNT_*). -EAGAIN: the page is free. -EOVERFLOW: a counter is full.
  * Order: seq_cst. */
-int hf_page_try_grab(struct hf_page *page, uint64_t delta);
+int hf_page_try_grab(struct hf_system *sys, struct hf_page *page, uint64_t delta);
 /* Takes them back; frees the page with the last reference. -EINVAL, nothing done: the counters do
  * not hold that much. */
 int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta);
@@ -534,7 +535,7 @@ void hf_owner_remove(struct hf_mm *mm, struct hf_page *head, uint32_t entries);
 
 static inline size_t hf_file_pages(const struct hf_file *file)
 {
-	return hf_ld(&file->nr, seq_cst);
+	return hf_ld(&file->nr, relaxed);
 }
 
 /* The file's page number at addr. */

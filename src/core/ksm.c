@@ -83,7 +83,7 @@ static struct hf_page *stable_find(struct hf_system *sys, uint64_t sum)
 
 	hf_mutex_lock(sys, &sys->ksm.lock);
 	page = sys->ksm.stable[sum % BUCKETS];
-	while (page && (page->index != sum || hf_page_try_grab(page, HF_COUNT_REF)))
+	while (page && (page->index != sum || hf_page_try_grab(sys, page, HF_COUNT_REF)))
 		page = page->next;
 	hf_mutex_unlock(sys, &sys->ksm.lock);
 	return page;

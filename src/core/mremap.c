@@ -20,7 +20,7 @@ static void move_entry(struct hf_mm *mm, uint64_t old, uint64_t new)
 
 	if (!ptep)
 		return;
-	pte = hf_xchg(ptep, 0, seq_cst);
+	pte = hf_xchg(ptep, 0, relaxed);
 	hf_mutex_unlock(mm->sys, &table->ptl);
 	ptep = hf_pte_lock(mm, new, &table, &huge);
 	/* what moved has changed, for those who look at addresses */

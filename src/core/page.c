@@ -154,23 +154,6 @@ static uint64_t page_pins_of(uint64_t delta)
 	return pins_of(delta, 0) | (uint64_t)pins_of(delta, 1) << 32;
 }
 
-int hf_page_try_grab(struct hf_page *page, uint64_t delta)
-{
-	struct hf_page *head = hf_folio(page);
-	int err = grab_head(head, delta);
-
-	if (err)
-		return err;
-	/* between the two looks the folio may have been freed or split, and made again */
-	if (hf_folio(page) != head) {
-		hf_ref_sub(&head->counts, delta, acq_rel);
-		return -HF_EAGAIN;
-	}
-	if (hf_folio_order(page) && page_pins_of(delta))
-		hf_add(&page->pins, page_pins_of(delta), seq_cst);
-	return 0;
-}
-
 static void forget(struct hf_page *page, uint32_t compound)
 {
 	hf_assert(hf_ld(&page->mapcount, relaxed) == 0);
@@ -208,10 +191,40 @@ static void folio_last_put(struct hf_system *sys, struct hf_page *head)
 	hf_buddy_free(sys, head, order);
 }
 
-int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
+static int drop_counts(struct hf_system *sys, struct hf_page *head, uint64_t delta)
+{
+	uint64_t counts = hf_ref_ld(&head->counts, -(int64_t)refs_of(delta));
+
+	do {
+		if (would_underflow(counts, delta))
+			return -HF_EINVAL;
+	} while (!hf_cas(&head->counts, &counts, counts - delta, acq_rel));
+	if (!refs_of(counts - delta))
+		folio_last_put(sys, head);
+	return 0;
+}
+
+int hf_page_try_grab(struct hf_system *sys, struct hf_page *page, uint64_t delta)
 {
 	struct hf_page *head = hf_folio(page);
-	uint64_t counts, pins = page_pins_of(delta);
+	int err = grab_head(head, delta);
+
+	if (err)
+		return err;
+	/* between the two looks the folio may have been freed or split, and made again */
+	if (hf_folio(page) != head) {
+		err = drop_counts(sys, head, delta); /* perhaps the last by now */
+		hf_assert(!err);
+		return -HF_EAGAIN;
+	}
+	if (hf_folio_order(page) && page_pins_of(delta))
+		hf_add(&page->pins, page_pins_of(delta), seq_cst);
+	return 0;
+}
+
+int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
+{
+	uint64_t pins = page_pins_of(delta);
 
 	if (hf_folio_order(page) && pins) {
 		uint64_t has = hf_ld(&page->pins, relaxed);
@@ -222,14 +235,7 @@ int hf_page_release(struct hf_system *sys, struct hf_page *page, uint64_t delta)
 			/* the dirty mark and the count below publish what came through them */
 		} while (!hf_cas(&page->pins, &has, has - pins, relaxed));
 	}
-	counts = hf_ref_ld(&head->counts, -(int64_t)refs_of(delta));
-	do {
-		if (would_underflow(counts, delta))
-			return -HF_EINVAL;
-	} while (!hf_cas(&head->counts, &counts, counts - delta, acq_rel));
-	if (!refs_of(counts - delta))
-		folio_last_put(sys, head);
-	return 0;
+	return drop_counts(sys, hf_folio(page), delta);
 }
 
 void hf_page_get(struct hf_page *page)

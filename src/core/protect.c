@@ -36,13 +36,14 @@ static void change_entry(struct hf_mm *mm, _Atomic uint64_t *ptep, struct change
 	hf_pte pte = hf_ld(ptep, relaxed), new, lost, gained;
 
 	if (hf_pte_migration(pte))
-		hf_st(ptep, changed_migration(pte, c->prot), release);
+		hf_st(ptep, changed_migration(pte, c->prot), relaxed);
 	if (!hf_pte_present(pte))
 		return;
-	/* a CPU may set YOUNG and DIRTY meanwhile */
+	/* a CPU may set YOUNG and DIRTY meanwhile; who pins by a writable entry sees the mark that
+	 * made it so */
 	do {
 		new = changed_pte(mm, pte, c);
-	} while (!hf_cas(ptep, &pte, new, seq_cst));
+	} while (!hf_cas(ptep, &pte, new, release));
 	lost = pte & ~new;
 	gained = new & ~pte;
 	c->flush |= lost & HF_PTE_WRITE || gained & HF_PTE_PROTNONE;
@@ -167,11 +168,11 @@ static void clear_soft_dirty(struct hf_mm *mm, _Atomic uint64_t *ptep)
 	hf_pte pte = hf_ld(ptep, relaxed);
 
 	if (hf_pte_present(pte) && !stays_soft_dirty(mm, pte))
-		hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_SOFT_DIRTY), seq_cst);
+		hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_SOFT_DIRTY), relaxed);
 	else if (hf_pte_swap(pte))
-		hf_and(ptep, ~HF_PTE_SOFT_DIRTY, seq_cst);
+		hf_and(ptep, ~HF_PTE_SOFT_DIRTY, relaxed);
 	else if (hf_pte_migration(pte))
-		hf_and(ptep, ~(HF_PTE_MIG_WRITE | HF_PTE_SOFT_DIRTY), seq_cst);
+		hf_and(ptep, ~(HF_PTE_MIG_WRITE | HF_PTE_SOFT_DIRTY), relaxed);
 }
 
 static int clear_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
@@ -209,14 +210,14 @@ static void uffd_wp_entry(_Atomic uint64_t *ptep, bool protect)
 	if (!hf_pte_present(pte) && !hf_pte_swap(pte) && !hf_pte_migration(pte))
 		return;
 	if (!protect) {
-		hf_and(ptep, ~HF_PTE_UFFD_WP, seq_cst);
+		hf_and(ptep, ~HF_PTE_UFFD_WP, relaxed);
 		return;
 	}
 	hf_or(ptep, HF_PTE_UFFD_WP, relaxed);
 	if (hf_pte_present(pte))
-		hf_and(ptep, ~HF_PTE_WRITE, seq_cst);
+		hf_and(ptep, ~HF_PTE_WRITE, relaxed);
 	else if (hf_pte_migration(pte))
-		hf_and(ptep, ~HF_PTE_MIG_WRITE, seq_cst);
+		hf_and(ptep, ~HF_PTE_MIG_WRITE, relaxed);
 }
 
 static int uffd_wp_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,

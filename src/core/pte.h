@@ -123,7 +123,8 @@ static inline bool hf_pte_write(hf_pte pte)
 	return pte & HF_PTE_WRITE;
 }
 
-/* PMDs of hugetlb mappings: a page of the pool is kept for the first touch; fork left it out. */
+/* PMDs of hugetlb mappings: a page of the pool is kept for the first touch; fork left it out. The
+ * first also stands, under ptl, where one huge page is about to take the place of another. */
 #define HF_PMD_RESERVED ((uint64_t)HF_PTE_MARKER_RESERVED << 1 | HF_PTE_HUGE)
 #define HF_PMD_ABSENT ((uint64_t)HF_PTE_MARKER_ABSENT << 1 | HF_PTE_HUGE)
 

@@ -127,7 +127,7 @@ size_t hf_reclaim(struct hf_system *sys, size_t want)
 		struct hf_page *page =
 			&sys->pages[hf_add(&sys->clock_hand, 1, relaxed) % sys->nr_frames];
 
-		if (!hf_page_is_anon(page) || hf_page_try_grab(page, HF_COUNT_REF))
+		if (!hf_page_is_anon(page) || hf_page_try_grab(sys, page, HF_COUNT_REF))
 			continue;
 		freed += !hf_swap_out(sys, page, i < sys->nr_frames);
 		hf_page_put(sys, page);
@@ -205,7 +205,7 @@ static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, u
 		if (hf_page_mapcount(page) != 1 || hf_ld(&page->slot, relaxed) ||
 		    hf_folio_order(page) || !hf_page_is_anon(page) || hf_page_ksm(page))
 			continue;
-		hf_and(ptep, ~(HF_PTE_DIRTY | HF_PTE_YOUNG), seq_cst);
+		hf_and(ptep, ~(HF_PTE_DIRTY | HF_PTE_YOUNG), relaxed);
 		hf_and(&page->flags, ~HF_PG_DIRTY, relaxed);
 		hf_or(&page->flags, HF_PG_LAZYFREE, relaxed);
 	}

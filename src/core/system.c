@@ -72,6 +72,7 @@ int hf_system_create(const struct hf_system_config *config, struct hf_system **o
 	pf->lock_init(pf->ctx, &sys->mms_lock);
 	pf->lock_init(pf->ctx, &sys->swap_lock);
 	pf->lock_init(pf->ctx, &sys->owner_lock);
+	pf->lock_init(pf->ctx, &sys->hugetlb.fault_lock);
 	pf->lock_init(pf->ctx, &sys->hugetlb.lock);
 	pf->lock_init(pf->ctx, &sys->ksm.lock);
 	atomic_init(&sys->swapping, true);
@@ -98,6 +99,7 @@ int hf_system_destroy(struct hf_system *sys)
 	pf->lock_destroy(pf->ctx, &sys->mms_lock);
 	pf->lock_destroy(pf->ctx, &sys->swap_lock);
 	pf->lock_destroy(pf->ctx, &sys->owner_lock);
+	pf->lock_destroy(pf->ctx, &sys->hugetlb.fault_lock);
 	pf->lock_destroy(pf->ctx, &sys->hugetlb.lock);
 	pf->lock_destroy(pf->ctx, &sys->ksm.lock);
 	hf_swap_release(sys);

@@ -112,9 +112,9 @@ static bool is_hugetlb(const struct hf_kind_info *kind)
 }
 
 /* The zeropage, or the file's page, is to be there when it is first written. */
-static bool is_read_first(const struct hf_stage *stage)
+static bool is_read_first(const struct hf_stage *stage, const struct hf_step *st)
 {
-	return stage->kind->memory == HF_MEM_ZEROPAGE || stage->file >= 0;
+	return st->prot && (stage->kind->memory == HF_MEM_ZEROPAGE || stage->file >= 0);
 }
 
 static int no_memory(const struct hf_kind_info *kind, char *reason)
@@ -142,7 +142,7 @@ static int do_map(const struct hf_stage *stage, struct hf_call_box *box)
 	}
 	/* fails where there are no huge pages to avoid */
 	madvise(got, box->size, kind->order && !is_hugetlb(kind) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	for (size_t at = 0; is_read_first(stage) && at < box->step->pages * HF_PAGE_SIZE;
+	for (size_t at = 0; is_read_first(stage, box->step) && at < box->step->pages * HF_PAGE_SIZE;
 	     at += HF_PAGE_SIZE)
 		if (try_access(&byte, (char *)got + at, 1, true))
 			return -EFAULT;
@@ -163,6 +163,7 @@ static int do_advise(const struct hf_step *st, uint64_t addr, size_t len, char *
 {
 	static const int advice[] = {
 		[HF_MADV_DONTNEED] = MADV_DONTNEED,
+		[HF_MADV_FREE] = MADV_FREE,
 		[HF_MADV_DONTFORK] = MADV_DONTFORK,
 		[HF_MADV_DOFORK] = MADV_DOFORK,
 		[HF_MADV_WIPEONFORK] = MADV_WIPEONFORK,
@@ -195,6 +196,14 @@ static int do_split(uint64_t addr, size_t len)
 			err = result(madvise(pointer(addr), HF_PAGE_SIZE, MADV_DODUMP));
 	}
 	return err;
+}
+
+static int do_truncate(const struct hf_stage *stage, const struct hf_step *st, char *reason)
+{
+	if (stage->file >= 0)
+		return result(ftruncate(stage->file, (off_t)st->lo));
+	snprintf(reason, HF_REASON_LEN, "memory of this kind is not a file's");
+	return HF_OBS_SKIP;
 }
 
 /* ---- shapes of folios ---- */
@@ -439,6 +448,8 @@ int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t add
 		return result(madvise(pointer(addr), len, MADV_MERGEABLE));
 	case HF_V_SPLIT:
 		return do_split(addr, len);
+	case HF_V_TRUNCATE:
+		return do_truncate(stage, st, reason);
 	case HF_V_SWAPOUT:
 		return result(madvise(pointer(addr), len, MADV_PAGEOUT));
 	case HF_V_READ:

@@ -25,6 +25,8 @@ static const char *cannot_run(const struct hf_here_run *r, const struct hf_arm *
 			return "a process that ends could not tell how its arm went";
 		if (st->verb == HF_V_MIGRATE)
 			return HF_NO_MIGRATION;
+		if (st->verb == HF_V_REMAP)
+			return "where memory moves to is told to the step alone";
 		if (st->verb == HF_V_MERGE)
 			return "when KSM merges cannot be told to the step";
 		if (st->ref >= 0 && !can_take_part(&r->stage.wire[st->ref]))

@@ -58,6 +58,7 @@ static const char *lacks_advice(const struct hf_step *st, const struct hf_kind_i
 	case HF_MADV_COLLAPSE:
 		return kind->order ? NULL : "native spaces of 4 KiB units have no huge pages";
 	case HF_MADV_DONTNEED:
+	case HF_MADV_FREE:
 		return "native spaces have no MADV_DONTNEED: what is in them stays";
 	default:
 		return "native spaces have no advice for fork: a child has all that its parent has";
@@ -78,6 +79,8 @@ static const char *lacks(const struct hf_step *st, const struct hf_kind_info *ki
 		return "native spaces have no protection of the program's own";
 	case HF_V_REMAP:
 		return "native spaces have no mremap: their memory stays where it is";
+	case HF_V_TRUNCATE:
+		return "native spaces have no private mappings of files";
 	case HF_V_ADVISE:
 		return lacks_advice(st, kind);
 	case HF_V_MIGRATE:

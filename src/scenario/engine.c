@@ -108,6 +108,14 @@ static int step_wrprotect(const struct hf_engine_run *r, struct hf_mm *mm, uint6
 	return err ? err : hf_uffd_writeprotect(mm, addr, len, true);
 }
 
+static int step_truncate(struct hf_engine_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	if (r->file)
+		return hf_file_truncate(r->file, st->lo);
+	say(obs, HF_OBS_SKIP, "memory of this kind is not a file's");
+	return HF_OBS_SKIP;
+}
+
 static int step_fork(struct hf_engine_run *r, const struct hf_step *st)
 {
 	int err = hf_mm_fork(r->mm[st->proc], &r->mm[st->child]);
@@ -340,6 +348,8 @@ static int do_step(struct hf_engine_run *r, const struct hf_step *st, struct hf_
 		return step_merge(r, mm, addr, reach);
 	case HF_V_SPLIT:
 		return step_split(r, mm, addr, reach);
+	case HF_V_TRUNCATE:
+		return step_truncate(r, st, obs);
 	case HF_V_FORK:
 		return step_fork(r, st);
 	case HF_V_EXIT:

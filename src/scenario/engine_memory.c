@@ -136,6 +136,11 @@ static int skip(struct hf_obs *obs, const char *reason)
 
 /* ---- mapping ---- */
 
+static bool is_read_first(const struct hf_engine_run *r, const struct hf_step *st)
+{
+	return st->prot && (is_zeropage(r) || of_file(r));
+}
+
 int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st)
 {
 	struct hf_engine_place *p = &r->place[st->proc][st->buf];
@@ -161,7 +166,7 @@ int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st)
 	p->extent = extent;
 	p->shaped = false;
 	/* the zeropage, or the file's page, is there when it is first written */
-	for (size_t at = 0; (is_zeropage(r) || of_file(r)) && at < size && !err; at += HF_PAGE_SIZE)
+	for (size_t at = 0; is_read_first(r, st) && at < size && !err; at += HF_PAGE_SIZE)
 		err = hf_load(mm, p->addr + at, &byte, 1);
 	return err;
 }
@@ -244,10 +249,12 @@ int hf_engine_shape(struct hf_engine_run *r, const struct hf_step *st, struct hf
 {
 	struct hf_engine_place *p = &r->place[st->proc][st->buf];
 	struct hf_mm *mm = r->mm[st->proc];
+	bool as_it_comes = r->kind->shape == HF_SHAPE_WHOLE ||
+			   (r->kind->shape == HF_SHAPE_PTES && r->kind->order < 9);
 	int err = 0;
 
 	/* nothing to do, and in a par block two may be here at once */
-	if (r->kind->shape == HF_SHAPE_WHOLE && !r->kind->swapped)
+	if (as_it_comes && !r->kind->swapped)
 		return 0;
 	if (p->shaped)
 		return 0;

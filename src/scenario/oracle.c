@@ -60,11 +60,19 @@ struct look {
 	bool write_ref;
 };
 
+/* A copy shows what its source did. */
+static bool shows(const struct hf_state *s, const struct hf_version *v, uint8_t value)
+{
+	while (v->value != value && (v->from >= 0 || v->by == HF_BY_FREE))
+		v = hf_state_value(s, v->from >= 0 ? v->from : v->cell, (size_t)(v - s->version));
+	return v->value == value;
+}
+
 static bool allowed(const struct hf_state *s, const struct look *l, int16_t cell, uint8_t value)
 {
 	size_t from;
 
-	if (hf_state_value(s, cell, s->nr_versions)->value == value)
+	if (shows(s, hf_state_value(s, cell, s->nr_versions), value))
 		return true;
 	if (!l->any_later)
 		return false;
@@ -100,7 +108,7 @@ static const struct hf_version *written_elsewhere(const struct hf_state *s, int 
 	for (size_t i = s->nr_versions; i > 0; i--) {
 		const struct hf_version *v = &s->version[i - 1];
 
-		if (v->value != value || v->by == HF_BY_BIRTH)
+		if (v->value != value || v->by < HF_BY_DEVICE)
 			continue;
 		if (s->owner[v->cell] != owner)
 			return v;
@@ -279,6 +287,15 @@ static void unmap(struct hf_state *s, int proc, int buf, size_t lo, size_t hi)
 		}
 }
 
+/* Every buffer shows the file from its beginning. What was stored beyond the end goes as well. */
+static void truncate_file(struct hf_state *s, size_t size)
+{
+	for (int proc = 0; proc < HF_SCN_MAX_PROCS; proc++)
+		for (size_t i = 0; i < s->atoms->nr; i++)
+			if (s->atoms->atom[i].lo >= size)
+				*hf_state_map(s, proc, i) = -1;
+}
+
 static int remap(struct hf_state *s, const struct hf_step *st)
 {
 	size_t size = st->pages * HF_PAGE_SIZE;
@@ -330,6 +347,8 @@ static int advise(struct hf_state *s, const struct hf_step *st)
 		[HF_MADV_COLLAPSE] = { 0, 0 },
 	};
 
+	if (st->advice == HF_MADV_FREE)
+		return write_range(s, st, st->proc, HF_BY_FREE); /* its value is 0 */
 	if (st->advice == HF_MADV_DONTNEED)
 		return fresh(s, st->proc, st->buf, st->lo, st->hi, true);
 	for (size_t i = 0; i < s->atoms->nr; i++) {
@@ -339,6 +358,33 @@ static int advise(struct hf_state *s, const struct hf_step *st)
 			*f = (*f & ~flags[st->advice].clear) | flags[st->advice].set;
 	}
 	return 0;
+}
+
+static void protect(struct hf_state *s, const struct hf_step *st, size_t lo, size_t hi)
+{
+	for (size_t i = 0; i < s->atoms->nr; i++) {
+		uint8_t *flags = hf_state_flags(s, st->proc, i);
+
+		if (hf_atom_in(&s->atoms->atom[i], st->buf, lo, hi))
+			*flags = st->prot & HF_PROT_WRITE ? *flags & ~HF_ATOM_READONLY
+							  : *flags | HF_ATOM_READONLY;
+	}
+}
+
+/* A CPU's store that was done. */
+static int store(const struct hf_oracle *o, struct hf_state *s, const struct hf_step *st,
+		 struct hf_judgement *j)
+{
+	for (size_t i = 0; i < s->atoms->nr; i++) {
+		if (!hf_atom_in(&s->atoms->atom[i], st->buf, st->lo, st->hi) ||
+		    !(*hf_state_flags(s, st->proc, i) & HF_ATOM_READONLY))
+			continue;
+		j->verdict = HF_BUG;
+		snprintf(j->detail, sizeof(j->detail), "line %d: %s stores to read-only memory",
+			 st->line, proc_name(o, st->proc));
+		return 0;
+	}
+	return write_range(s, st, st->proc, st->proc);
 }
 
 static int take(struct hf_state *s, const struct hf_step *st)
@@ -423,6 +469,7 @@ static int apply(struct hf_oracle *o, struct hf_state *s, const struct hf_step *
 		return 0;
 	switch (st->verb) {
 	case HF_V_MAP:
+		protect(s, st, 0, st->pages * HF_PAGE_SIZE);
 		return fresh(s, st->proc, st->buf, 0, st->pages * HF_PAGE_SIZE, false);
 	case HF_V_UNMAP:
 		unmap(s, st->proc, st->buf, st->lo, st->hi);
@@ -430,14 +477,20 @@ static int apply(struct hf_oracle *o, struct hf_state *s, const struct hf_step *
 	case HF_V_EXIT:
 		unmap(s, st->proc, -1, 0, 0);
 		return 0;
+	case HF_V_TRUNCATE:
+		truncate_file(s, st->lo);
+		return 0;
 	case HF_V_ADVISE:
 		return advise(s, st);
 	case HF_V_REMAP:
 		return remap(s, st);
 	case HF_V_FORK:
 		return do_fork(s, st->proc, st->child);
+	case HF_V_PROTECT:
+		protect(s, st, st->lo, st->hi);
+		return 0;
 	case HF_V_WRITE:
-		return write_range(s, st, st->proc, st->proc);
+		return store(o, s, st, j);
 	case HF_V_PROCESS_VM_WRITE:
 	case HF_V_PTRACE_WRITE:
 		return write_range(s, st, st->target, st->proc);
@@ -460,7 +513,7 @@ static int apply(struct hf_oracle *o, struct hf_state *s, const struct hf_step *
 	case HF_V_DEV_FINISH:
 		return device_step(o, s, st, obs, j);
 	default:
-		return 0; /* protection and releases change nothing that can be seen */
+		return 0; /* releases change nothing that can be seen */
 	}
 }
 

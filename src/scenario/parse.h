@@ -77,6 +77,7 @@ struct hf_proc_info {
 	unsigned pages[HF_SCN_MAX_BUFS]; /* last known size, 0: no buffer of that name */
 	/* of the current par block, where each thread acts, -1: nowhere */
 	int thread_arm[HF_SCN_MAX_THREADS];
+	unsigned arms; /* those that act in its memory, by bits */
 };
 
 struct hf_parser {
@@ -88,6 +89,7 @@ struct hf_parser {
 	const struct hf_step *maker[HF_SCN_MAX_REFS];
 	struct hf_par *par; /* the par block at hand, NULL outside */
 	size_t nr_par_steps;
+	int moving; /* the process whose memory an arm of it moves, or -1 */
 };
 
 /* Fills p->err at a place of the current line; at NULL: the file as a whole. Returns -EINVAL. */

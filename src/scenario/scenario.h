@@ -29,6 +29,7 @@ enum hf_verb {
 	HF_V_MIGRATE,          /* P: migrate RANGE */
 	HF_V_MERGE,            /* P: merge RANGE */
 	HF_V_SPLIT,            /* P: split RANGE */
+	HF_V_TRUNCATE,         /* P: truncate RANGE */
 	HF_V_FORK,             /* P: fork C */
 	HF_V_EXIT,             /* P: exit */
 	HF_V_READ,             /* P: read RANGE */

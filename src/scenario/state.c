@@ -191,6 +191,7 @@ bool hf_state_equal(const struct hf_state *a, const struct hf_state *b)
 	return a->nr_versions == b->nr_versions && a->nr_cells == b->nr_cells &&
 	       versions_equal(a, b) &&
 	       !memcmp(a->map, b->map, map_size(a->atoms) * sizeof(*a->map)) &&
+	       !memcmp(a->flags, b->flags, map_size(a->atoms)) &&
 	       !memcmp(a->window, b->window, window_size(a->atoms) * sizeof(*a->window)) &&
 	       !memcmp(a->taken, b->taken, sizeof(a->taken));
 }

@@ -24,6 +24,7 @@ struct hf_atoms {
 
 #define HF_BY_DEVICE (-1)
 #define HF_BY_BIRTH (-2) /* zeros of a fresh mapping, or what fork copied */
+#define HF_BY_FREE (-3)  /* zeros of MADV_FREE, or what was there before */
 
 struct hf_version {
 	int16_t cell;
@@ -35,6 +36,7 @@ struct hf_version {
 
 #define HF_ATOM_DONTFORK (1u << 0)
 #define HF_ATOM_WIPEONFORK (1u << 1)
+#define HF_ATOM_READONLY (1u << 2)
 
 struct hf_state {
 	const struct hf_atoms *atoms;

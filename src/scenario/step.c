@@ -35,12 +35,13 @@ static const struct verb verbs[] = {
 	{ "unmap", NULL, HF_V_UNMAP, "R", .par = true, .pages = true },
 	{ "protect", NULL, HF_V_PROTECT, "Rr", .par = true, .pages = true },
 	{ "advise", NULL, HF_V_ADVISE, "RA", .par = true, .pages = true },
-	{ "remap", NULL, HF_V_REMAP, "Bm", .par = false },
+	{ "remap", NULL, HF_V_REMAP, "Bm", .par = true },
 	{ "wrprotect", NULL, HF_V_WRPROTECT, "R", .par = true, .pages = true },
 	{ "swapout", NULL, HF_V_SWAPOUT, "R", .par = true, .pages = true },
 	{ "migrate", NULL, HF_V_MIGRATE, "R", .par = true, .pages = true },
 	{ "merge", NULL, HF_V_MERGE, "R", .par = true, .pages = true },
 	{ "split", NULL, HF_V_SPLIT, "R", .par = true, .pages = true },
+	{ "truncate", NULL, HF_V_TRUNCATE, "R", .par = true, .pages = true },
 	{ "fork", NULL, HF_V_FORK, "C", .par = true },
 	{ "exit", NULL, HF_V_EXIT, "", .par = true },
 	{ "read", NULL, HF_V_READ, "R", .par = true, .access = true },
@@ -73,13 +74,10 @@ static const struct {
 	const char *name;
 	enum hf_advice value;
 } advices[] = {
-	{ "dontneed", HF_MADV_DONTNEED },
-	{ "dontfork", HF_MADV_DONTFORK },
-	{ "dofork", HF_MADV_DOFORK },
-	{ "wipeonfork", HF_MADV_WIPEONFORK },
-	{ "keeponfork", HF_MADV_KEEPONFORK },
-	{ "populate-read", HF_MADV_POPULATE_READ },
-	{ "populate-write", HF_MADV_POPULATE_WRITE },
+	{ "dontneed", HF_MADV_DONTNEED },           { "free", HF_MADV_FREE },
+	{ "dontfork", HF_MADV_DONTFORK },           { "dofork", HF_MADV_DOFORK },
+	{ "wipeonfork", HF_MADV_WIPEONFORK },       { "keeponfork", HF_MADV_KEEPONFORK },
+	{ "populate-read", HF_MADV_POPULATE_READ }, { "populate-write", HF_MADV_POPULATE_WRITE },
 	{ "collapse", HF_MADV_COLLAPSE },
 };
 
@@ -531,9 +529,28 @@ static int parse_part(struct hf_parser *p, struct hf_step *st, const struct verb
 
 void hf_parse_reset_arms(struct hf_parser *p)
 {
-	for (size_t i = 0; i < HF_SCN_MAX_PROCS; i++)
+	p->moving = -1;
+	for (size_t i = 0; i < HF_SCN_MAX_PROCS; i++) {
+		p->procs[i].arms = 0;
 		for (size_t t = 0; t < HF_SCN_MAX_THREADS; t++)
 			p->procs[i].thread_arm[t] = -1;
+	}
+}
+
+/* What an arm does has its address when the block starts. */
+static int check_moves(struct hf_parser *p, const struct hf_step *st, const char *at)
+{
+	if (st->verb == HF_V_REMAP && p->moving >= 0 && p->moving != st->proc)
+		return hf_parse_fail(p, at,
+				     "expected one process that moves its memory in a par "
+				     "block, found another");
+	if (st->verb == HF_V_REMAP)
+		p->moving = st->proc;
+	p->procs[st->target].arms |= 1u << (p->par->nr_arms - 1);
+	if (p->moving >= 0 && p->procs[p->moving].arms & (p->procs[p->moving].arms - 1))
+		return hf_parse_fail(p, at,
+				     "'remap' moves what another arm of this par block is at");
+	return 0;
 }
 
 /* Whether an arm before this one has to do with the process. */
@@ -572,7 +589,7 @@ static int check_par(struct hf_parser *p, const struct hf_step *st, const struct
 				     "'%s' acts in another arm of this par block already",
 				     p->scn->procs[st->proc].name);
 	*arm = (int)p->par->nr_arms - 1;
-	return 0;
+	return check_moves(p, st, at);
 }
 
 /* ---- the step ---- */
