@@ -77,7 +77,7 @@ struct hf_proc_info {
 	unsigned pages[HF_SCN_MAX_BUFS]; /* last known size, 0: no buffer of that name */
 	/* of the current par block, where each thread acts, -1: nowhere */
 	int thread_arm[HF_SCN_MAX_THREADS];
-	unsigned arms; /* those that act in its memory, by bits */
+	unsigned arms; /* those that have to do with it, by bits */
 };
 
 struct hf_parser {

@@ -546,31 +546,17 @@ static int check_moves(struct hf_parser *p, const struct hf_step *st, const char
 				     "block, found another");
 	if (st->verb == HF_V_REMAP)
 		p->moving = st->proc;
-	p->procs[st->target].arms |= 1u << (p->par->nr_arms - 1);
 	if (p->moving >= 0 && p->procs[p->moving].arms & (p->procs[p->moving].arms - 1))
 		return hf_parse_fail(p, at,
 				     "'remap' moves what another arm of this par block is at");
 	return 0;
 }
 
-/* Whether an arm before this one has to do with the process. */
-static bool acts_elsewhere(const struct hf_par *par, int proc)
-{
-	for (size_t a = 0; a + 1 < par->nr_arms; a++)
-		for (size_t i = 0; i < par->arms[a].nr_steps; i++) {
-			const struct hf_step *st = &par->arms[a].steps[i];
-
-			if (st->proc == proc || (st->proc != HF_SCN_DEVICE &&
-						 (st->target == proc || st->child == proc)))
-				return true;
-		}
-	return false;
-}
-
 static int check_par(struct hf_parser *p, const struct hf_step *st, const struct verb *v,
 		     const char *at)
 {
 	size_t len = st->hi - st->lo, base = st->proc == HF_SCN_DEVICE ? p->maker[st->ref]->lo : 0;
+	unsigned this = 1u << (p->par->nr_arms - 1);
 	int *arm;
 
 	if (!v->par)
@@ -584,11 +570,15 @@ static int check_par(struct hf_parser *p, const struct hf_step *st, const struct
 		return 0;
 	arm = &p->procs[st->proc].thread_arm[st->thread];
 	if ((*arm >= 0 && *arm != (int)p->par->nr_arms - 1) ||
-	    (st->verb == HF_V_EXIT && acts_elsewhere(p->par, st->proc)))
+	    (st->verb == HF_V_EXIT && p->procs[st->proc].arms & ~this))
 		return hf_parse_fail(p, hf_lex_first(&p->lx),
 				     "'%s' acts in another arm of this par block already",
 				     p->scn->procs[st->proc].name);
 	*arm = (int)p->par->nr_arms - 1;
+	p->procs[st->proc].arms |= this;
+	p->procs[st->target].arms |= this;
+	if (st->verb == HF_V_FORK)
+		p->procs[st->child].arms |= this;
 	return check_moves(p, st, at);
 }
 
