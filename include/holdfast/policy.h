@@ -150,6 +150,8 @@ struct hf_policy {
 	bool (*hugetlb_reuse)(const struct hf_mm *mm, const struct hf_page *page);
 	/* Fork copies pinned hugetlb pages (5.12), as it does others. */
 	bool hugetlb_fork_copies;
+	/* MADV_DONTNEED drops hugetlb pages (5.18); else it is -EINVAL there. */
+	bool hugetlb_dontneed;
 	/* Called for entries that are present and not writable, under ptl or locklessly (GUP-fast).
 	 */
 	enum hf_gup_action (*gup_read)(const struct hf_gup_view *view);

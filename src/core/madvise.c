@@ -59,6 +59,15 @@ static int advise_vmas(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_a
 	}
 }
 
+static bool may_drop(const struct hf_mm *mm, uint64_t start, uint64_t end)
+{
+	bool may = true;
+
+	for (size_t i = hf_vma_index(mm, start); i < mm->nr_vmas && mm->vmas[i]->start < end; i++)
+		may &= !(mm->vmas[i]->flags & HF_VM_HUGETLB) || mm->sys->policy->hugetlb_dontneed;
+	return may;
+}
+
 static int advise_pages(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_advice advice)
 {
 	switch (advice) {
@@ -75,6 +84,8 @@ static int advise_pages(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_
 		hf_free_range(mm, start, end);
 		break;
 	default:
+		if (!may_drop(mm, start, end))
+			return -HF_EINVAL;
 		hf_zap_range(mm, start, end);
 	}
 	return hf_vma_covers(mm, start, end) ? 0 : -HF_ENOMEM;

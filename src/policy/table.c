@@ -30,7 +30,8 @@
 	.has_mark = true, .unpin_check = true, .mprotect_upgrades = true, .estimates_pins = true,  \
 	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount,                       \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_mapped_once,              \
-	.hugetlb_fork_copies = true, .lru_batches = true, .drains_lru_batch = true
+	.hugetlb_fork_copies = true, .hugetlb_dontneed = true, .lru_batches = true,                \
+	.drains_lru_batch = true
 #define LINUX_EXCLUSIVE LINUX_EXCLUSIVE_CACHED, .swap_in_owns_fresh = true
 
 /* What the default has in common with the alternatives that vary one of its rules. */
@@ -38,8 +39,9 @@
 	.has_mark = true, .mprotect_upgrades = true, .fork_one_instant = true,                     \
 	.may_reuse = hf_reuse_refcount, .large_reuse = hf_reuse_unshared_page,                     \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_folio_refcount,           \
-	.hugetlb_fork_copies = true, .pageout_splits = hf_pageout_mapped_once,                     \
-	.refuses_longterm_file_writes = true, .users = USERS_DIRECT_PIN
+	.hugetlb_fork_copies = true, .hugetlb_dontneed = true,                                     \
+	.pageout_splits = hf_pageout_mapped_once, .refuses_longterm_file_writes = true,            \
+	.users = USERS_DIRECT_PIN
 
 static const struct hf_policy policies[] = {
 	{
@@ -108,6 +110,7 @@ static const struct hf_policy policies[] = {
 		.huge_reuse = hf_reuse_folio_refcount,
 		.hugetlb_reuse = hf_reuse_mapped_once,
 		.hugetlb_fork_copies = true,
+		.hugetlb_dontneed = true,
 		.pageout_splits = hf_pageout_mapped_once,
 		.pageout_minds_use = true,
 		.gup_read = hf_gup_take,
@@ -220,6 +223,7 @@ static const struct hf_policy policies[] = {
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
 		.hugetlb_fork_copies = true,
+		.hugetlb_dontneed = true,
 		.pageout_splits = hf_pageout_mapped_once,
 		.gup_read = hf_gup_wire_longterm,
 		.users = USERS_DIRECT_PIN,
