@@ -195,7 +195,8 @@ static void drain_all(struct hf_system *sys)
 	for (size_t i = 0; i < HF_NR_PCP; i++) {
 		struct hf_pcp *pcp = &sys->pcp[i];
 
-		if (!hf_ld(&pcp->count, relaxed))
+		/* what comes there meanwhile was not free before */
+		if (!hf_hint(&pcp->count, relaxed))
 			continue;
 		hf_mutex_lock(sys, &pcp->lock);
 		pcp_drain(sys, pcp, 0);

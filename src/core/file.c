@@ -111,7 +111,7 @@ int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg)
 	if (!file || file->hugetlb)
 		return 0;
 	sys = file->sys;
-	hf_rcu_read_lock(sys);
+	/* keeps the tables, too: a VMA leaves the file before they go */
 	hf_mutex_lock(sys, &file->lock);
 	for (struct hf_vma *vma = file->mappings; vma && !ret; vma = vma->fm_next) {
 		uint64_t addr = address_in(vma, page->index);
@@ -128,7 +128,6 @@ int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg)
 		hf_mutex_unlock(sys, &table->ptl);
 	}
 	hf_mutex_unlock(sys, &file->lock);
-	hf_rcu_read_unlock(sys);
 	return ret;
 }
 
@@ -326,10 +325,8 @@ static int truncate(struct hf_file *file, size_t nr)
 	/* a fault that has its page already looks again under ptl: its table is there, then, and
 	 * its ptl is taken below */
 	hf_st(&file->nr, nr, relaxed);
-	hf_rcu_read_lock(sys);
 	for (struct hf_vma *vma = file->mappings; vma; vma = vma->fm_next)
 		zap_mapping(vma, nr * (page_size(file) / HF_PAGE_SIZE));
-	hf_rcu_read_unlock(sys);
 	for (size_t i = nr; i < was; i++) {
 		if (file->pages[i])
 			drop_page(file, file->pages[i]);

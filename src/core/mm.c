@@ -81,19 +81,17 @@ bool hf_mm_tryget(struct hf_mm *mm)
 	return true;
 }
 
-/* No user is left, so nobody translates through these tables; reverse-map walks still may, until
- * the VMAs are gone. */
+/* No user is left, so nobody translates through these tables, or takes mmap_lock; reverse-map walks
+ * still come by, until the VMAs are gone. */
 static void mm_teardown(struct hf_mm *mm)
 {
 	struct hf_system *sys = mm->sys;
 
-	hf_mmap_write_lock(mm);
 	hf_zap_range(mm, 0, HF_TASK_SIZE);
 	while (mm->nr_vmas)
 		hf_vma_remove(mm, mm->nr_vmas - 1);
 	hf_tables_free(mm);
 	hf_table_free_rcu(mm->pgd);
-	hf_mmap_write_unlock(mm);
 	unlink_mm(mm);
 	if (mm->cap_vmas)
 		hf_free(sys, mm->vmas, mm->cap_vmas * sizeof(*mm->vmas));
