@@ -87,7 +87,8 @@ static void usage(FILE *to)
 	      "  --table FILE        write there each atomic, its order, and what needs it\n"
 	      "  --executions N      of each scenario at most, default 100000\n"
 	      "  --seconds N         the same in CPU time, default 20, after shorter runs of all;\n"
-	      "                      forty times that for a mutant; 0: no limit\n"
+	      "                      forty times that for a mutant, or a short run of each\n"
+	      "                      scenario if that is more; 0: no limit\n"
 	      "  --threads N         processes at a time, default: one a CPU\n"
 	      "  --help\n"
 	      "\n"
@@ -307,8 +308,9 @@ static void run_mutant(size_t i, void *arg)
 
 			if (!done[c])
 				done[c] = try_cell(w, i, c, &passes[p]);
+			/* each exploration has its turn */
 			over = hf_interrupted ||
-			       (w->seconds && hf_cpu_seconds() > PATIENCE * w->seconds);
+			       (p && w->seconds && hf_cpu_seconds() > PATIENCE * w->seconds);
 		}
 	free(done);
 }
