@@ -144,7 +144,8 @@ void hf_folio_split_pmds(struct hf_anon_vma *av, struct hf_page *head)
 }
 
 /* The count is frozen, and nothing maps the folio: its pages, locked, with one reference each. Who
- * takes a reference then sees, by the count, what page it is of. */
+ * finds the first by the count sees what it is now; the others, when they are unlocked or mapped.
+ */
 static void take_apart(struct hf_page *head, size_t nr)
 {
 	uint32_t flags = hf_ld(&head->flags, relaxed) &
@@ -157,7 +158,7 @@ static void take_apart(struct hf_page *head, size_t nr)
 		hf_st(&page->anon_vma, hf_ld(&head->anon_vma, relaxed), relaxed);
 		hf_st(&page->flags, flags, relaxed);
 		hf_st(&page->compound, 0, relaxed);
-		hf_st(&page->counts, HF_COUNT_REF, release);
+		hf_st(&page->counts, HF_COUNT_REF, relaxed);
 	}
 	hf_and(&head->flags, ~HF_PG_EXCLUSIVE, relaxed);
 	hf_st(&head->compound, 0, relaxed);

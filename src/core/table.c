@@ -243,6 +243,7 @@ int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, const struc
 }
 
 /*
+ * mmap_lock is held for write, or nobody is left to take it, so that all tables are seen.
  * Unlinks what lies wholly in [floor, ceiling) below `table` (which starts at `base` and has
  * `level`), chaining the unlinked tables through their owner pointers.
  */
@@ -253,7 +254,7 @@ static void prune(struct hf_table *table, unsigned level, uint64_t base, uint64_
 	unsigned first = floor > base ? (floor - base) / span : 0;
 
 	for (unsigned i = first; i < 512 && base + i * span < ceiling; i++) {
-		uint64_t start = base + i * span, entry = hf_ld(&table->entry[i], acquire);
+		uint64_t start = base + i * span, entry = hf_ld(&table->entry[i], relaxed);
 
 		if (!entry)
 			continue;
