@@ -19,7 +19,7 @@
 
 #define NAME 160
 #define MAX_POLICIES 8
-#define PATIENCE 40 /* times the seconds of an exploration: then a mutant has survived */
+#define PATIENCE 100 /* times the seconds of an exploration: then a mutant has survived */
 
 struct mutant {
 	struct hf_mutation m;
@@ -87,7 +87,7 @@ static void usage(FILE *to)
 	      "  --table FILE        write there each atomic, its order, and what needs it\n"
 	      "  --executions N      of each scenario at most, default 100000\n"
 	      "  --seconds N         the same in CPU time, default 20, after shorter runs of all;\n"
-	      "                      forty times that for a mutant, or a short run of each\n"
+	      "                      a hundred times that for a mutant, or a short run of each\n"
 	      "                      scenario if that is more; 0: no limit\n"
 	      "  --threads N         processes at a time, default: one a CPU\n"
 	      "  --help\n"
