@@ -248,10 +248,11 @@ static bool try_reuse(struct huge_fault *f, hf_pte pmd)
 	return kept;
 }
 
-static bool needs_leaves(const struct huge_fault *f, hf_pte pmd)
+/* A store to what userfaultfd write-protects takes the PMD apart, whatever it maps. */
+static bool store_splits(const struct huge_fault *f, hf_pte pmd)
 {
-	return hf_pte_special(pmd) || (f->mm->sys->policy->wp_splits_pmds &&
-				       f->flags & HF_FAULT_FLAG_WRITE && pmd & HF_PTE_UFFD_WP);
+	return f->mm->sys->policy->wp_splits_pmds && f->flags & HF_FAULT_FLAG_WRITE &&
+	       pmd & HF_PTE_UFFD_WP;
 }
 
 /* A PMD that maps pages is there, or was a moment ago. */
@@ -266,7 +267,7 @@ static int huge_present_fault(struct huge_fault *f)
 	if (!hf_pmd_huge(pmd)) {
 		ret = HF_HUGE_AGAIN;
 	} else if (wants_own_page(f) && !hf_pte_write(pmd)) {
-		if (needs_leaves(f, pmd) || !try_reuse(f, pmd)) {
+		if (hf_pte_special(pmd) || store_splits(f, pmd) || !try_reuse(f, pmd)) {
 			/* one small page will be copied, the others stay as they are */
 			if (hf_pmd_huge(hf_ld(f->pmdp, relaxed)))
 				hf_split_huge_pmd(f->mm, f->table, f->addr);
@@ -305,7 +306,7 @@ int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 		return huge_anonymous_fault(&f);
 	if (!pmd || !hf_pmd_huge(pmd))
 		return HF_HUGE_LEAF;
-	if (hf_pte_special(pmd) && wants_own_page(&f) &&
+	if (hf_pte_special(pmd) && wants_own_page(&f) && !store_splits(&f, pmd) &&
 	    f.mm->sys->policy->huge_zero_write_allocates && replace_huge_zero(&f, pmd))
 		return HF_HUGE_AGAIN;
 	return huge_present_fault(&f);
