@@ -56,7 +56,6 @@ struct hf_op {
 	uint64_t old;
 	bool done;    /* compare-exchange: it did */
 	bool changed; /* what others read is not what it was */
-	bool differs; /* in value: who waits for others to write may go on */
 };
 
 /* What operations act on: an atomic, a lock, or one of the two below. */
@@ -209,6 +208,8 @@ void hf_memory_start(void); /* of a par block */
 void hf_memory_access(unsigned thread, struct hf_op *op, uint32_t object, int32_t event);
 /* The same while no arms run. */
 void hf_memory_plain(struct hf_op *op);
+/* Whether an access has changed the value: who waits for others to write may go on. */
+bool hf_memory_differs(const struct hf_op *op);
 /* Store buffers: whether one is empty, or can take no more; its oldest entry; and that with the
  * event that put it there, taken out. */
 bool hf_memory_drained(unsigned arm);

@@ -91,17 +91,23 @@ static bool stores(struct hf_op *op)
 	return op->kind != HF_OP_LOAD && op->done;
 }
 
+/* Under rc11 what leaves the value as it was is a write all the same. */
+bool hf_memory_differs(const struct hf_op *op)
+{
+	return op->changed && (op->kind != HF_OP_RMW || modified(op, op->old) != op->old);
+}
+
 /* At once. What leaves the value as it was is no write. */
 static void access_memory(struct hf_op *op)
 {
 	uint64_t value;
 
 	op->old = read_word(op->at, op->size);
-	op->changed = op->differs = false;
+	op->changed = false;
 	if (!stores(op))
 		return;
 	value = op->kind == HF_OP_STORE ? op->value : modified(op, op->old);
-	op->changed = op->differs = value != op->old;
+	op->changed = value != op->old;
 	write_word(op->at, op->size, value);
 }
 
@@ -139,7 +145,7 @@ struct hf_op hf_memory_take_oldest(unsigned arm, int32_t *event)
 
 static void put_into_buffer(unsigned arm, struct hf_op *op, int32_t event)
 {
-	op->changed = op->differs = false;
+	op->changed = false;
 	mem.buffer[arm][mem.nr_buffered[arm]++] = (struct buffered){ .op = *op, .event = event };
 }
 
@@ -152,7 +158,7 @@ static bool forward(unsigned arm, struct hf_op *op)
 
 		if (store->kind == HF_OP_STORE && store->at == op->at && store->size == op->size) {
 			op->old = store->value;
-			op->changed = op->differs = false;
+			op->changed = false;
 			return true;
 		}
 	}
@@ -366,17 +372,16 @@ static void access_weakly(unsigned arm, struct hf_op *op, uint32_t object, int32
 	hf_race_atomic(arm, op->at);
 	if (mem.nr_views < hf_nr_objects())
 		mem.nr_views = hf_nr_objects();
-	op->changed = op->differs = false;
+	op->changed = false;
 	nr = candidates(arm, op, o, floor, found);
 	m = found[nr > 1 ? hf_strategy_choose(nr) : 0];
 	if (op->kind == HF_OP_STORE) {
 		add_message(arm, op, object, event, m, merged(op, o, m->value));
-		op->changed = op->differs = true;
+		op->changed = true;
 	} else {
 		op->old = part(op, o, m->value);
 		op->changed = stores(op);
 		read_message(arm, op, object, m);
-		op->differs = op->changed && modified(op, op->old) != op->old;
 		if (op->changed)
 			add_message(arm, op, object, event, m, modified(op, op->old));
 	}

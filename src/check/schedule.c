@@ -485,16 +485,16 @@ static void check_use(unsigned thread, const struct hf_op *op, uint32_t object)
 
 	if (block == HF_NO_BLOCK)
 		return;
-	if (!hf_heap_is_freed(block)) {
-		if (hf_m.model == HF_MEMORY_RC11 && op->kind == HF_OP_FREE)
-			check_end(thread, block);
-		else if (hf_m.model == HF_MEMORY_RC11)
-			hf_race_use(thread, block);
+	if (hf_heap_is_freed(block))
+		hf_fail(op->kind == HF_OP_FREE ? "arm %c frees memory twice (%s)"
+					       : "arm %c uses memory that was freed (%s)",
+			'a' + (char)(thread % HF_ARMS), place(op));
+	if (hf_m.model != HF_MEMORY_RC11)
 		return;
-	}
-	hf_fail(op->kind == HF_OP_FREE ? "arm %c frees memory twice (%s)"
-				       : "arm %c uses memory that was freed (%s)",
-		'a' + (char)(thread % HF_ARMS), place(op));
+	if (op->kind == HF_OP_FREE)
+		check_end(thread, block);
+	else
+		hf_race_use(thread, block);
 }
 
 /* Under TSO a plain store, or the end of a critical section, waits in the buffer. */
@@ -591,7 +591,7 @@ static void carry_out(unsigned thread, struct hf_op *op)
 	if (!buffered && is_access(op)) {
 		if (thread < HF_ARMS && op->kind != HF_OP_STORE)
 			see(&s.arm[thread], object);
-		if (op->differs)
+		if (hf_memory_differs(op))
 			wake(thread % HF_ARMS, object, event);
 	}
 	if (hf_m.trace)

@@ -42,7 +42,7 @@ struct cell {
 };
 
 /* What is tried with a mutant, one after another, each within a part of the time. Cells that are
- * gone through whole are not tried again. */
+ * gone through whole are not tried again. The first two go over the core as it is before. */
 static const struct pass {
 	enum hf_strategy strategy;
 	unsigned bound, part;
@@ -207,24 +207,31 @@ static int make_mutants(struct work *w)
 
 /* ---- runs ---- */
 
+static void take_pass(struct hf_explore_options *o, const struct pass *p)
+{
+	o->strategy = p->strategy;
+	o->bound = p->bound;
+	o->seed = 1;
+	if (o->seconds)
+		o->seconds = o->seconds > p->part ? o->seconds / p->part : 1;
+}
+
 /* What is too much to go through whole is looked at in random orders, too: arms meet in them where
  * the first thousands of all orders do not come. */
 static void run_unchanged(size_t i, void *arg)
 {
 	static struct hf_explore_result random;
 	struct work *w = arg;
-	struct hf_explore_options o = options_for(w, i);
+	struct hf_explore_options o = options_for(w, i), again;
 
 	o.sites = true;
-	if (o.seconds)
-		o.seconds = o.seconds > 8 ? o.seconds / 8 : 1;
+	again = o;
+	take_pass(&o, &passes[0]);
 	hf_explore(&o, &w->whole[i]);
 	if (w->whole[i].complete || w->whole[i].verdict != HF_OK)
 		return;
-	o.strategy = HF_EXPLORE_RANDOM;
-	o.bound = 3;
-	o.seed = 1;
-	hf_explore(&o, &random);
+	take_pass(&again, &passes[1]);
+	hf_explore(&again, &random);
 	for (size_t s = 0; s < HF_MAX_SITES; s++)
 		w->whole[i].sites[s] |= random.sites[s];
 }
@@ -278,11 +285,7 @@ static bool try_cell(const struct work *w, size_t i, size_t cell, const struct p
 
 	o.mutation = &w->mutants[i].m;
 	o.memory = model_for(&w->mutants[i]);
-	o.strategy = p->strategy;
-	o.bound = p->bound;
-	o.seed = 1;
-	if (o.seconds)
-		o.seconds = o.seconds > p->part ? o.seconds / p->part : 1;
+	take_pass(&o, p);
 	name_cell(w, cell, out->by, sizeof(out->by)); /* in case it dies of it */
 	hf_explore(&o, &r);
 	out->killed = r.verdict != HF_OK;
