@@ -107,9 +107,9 @@ static inline long figure_of(const char *path, const char *key)
 	return kib;
 }
 
-static inline int open_files(void)
+static inline int entries_of(const char *path)
 {
-	DIR *folder = opendir("/proc/self/fd");
+	DIR *folder = opendir(path);
 	int nr = 0;
 
 	while (folder && readdir(folder))
@@ -117,6 +117,11 @@ static inline int open_files(void)
 	if (folder)
 		closedir(folder);
 	return nr;
+}
+
+static inline int open_files(void)
+{
+	return entries_of("/proc/self/fd");
 }
 
 /* Snapshots of old and new memory, a child, a map and a pin: 0 if all is as it must be. */

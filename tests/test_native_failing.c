@@ -552,14 +552,7 @@ static bool documented(int err)
 
 static int threads(void)
 {
-	DIR *folder = opendir("/proc/self/task");
-	int nr = 0;
-
-	while (folder && readdir(folder))
-		nr++;
-	if (folder)
-		closedir(folder);
-	return nr;
+	return entries_of("/proc/self/task");
 }
 
 /* What a process holds, and has to hold again. */
@@ -938,12 +931,17 @@ static int exists(const struct way *way)
 	return create(way, UNITS, &space) ? UNTOUCHED : 0;
 }
 
+static void in_each_way(int (*test)(const struct way *way))
+{
+	for (size_t i = 0; i < NR_WAYS; i++)
+		if (run(exists, &ways[i]) == 0)
+			run(test, &ways[i]);
+}
+
 static void allocations_that_fail(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < NR_WAYS; i++)
-		if (run(exists, &ways[i]) == 0)
-			run(each_call, &ways[i]);
+	in_each_way(each_call);
 }
 
 static void the_first_create(void **state)
@@ -965,9 +963,7 @@ static void no_frames(void **state)
 {
 	(void)state;
 	snprintf(doing->call, sizeof(doing->call), "the first frames");
-	for (size_t i = 0; i < NR_WAYS; i++)
-		if (run(exists, &ways[i]) == 0)
-			run(first_frames, &ways[i]);
+	in_each_way(first_frames);
 }
 
 static void helpers_that_fail(void **state)
@@ -985,9 +981,7 @@ static void now_and_then_under_threads(void **state)
 {
 	(void)state;
 	snprintf(doing->call, sizeof(doing->call), "all, each %d-th", EACH);
-	for (size_t i = 0; i < NR_WAYS; i++)
-		if (run(exists, &ways[i]) == 0)
-			run(under_threads, &ways[i]);
+	in_each_way(under_threads);
 }
 
 int main(void)
