@@ -553,13 +553,14 @@ struct snapper {
 	int torn;
 };
 
-/* Behind the bracket, each of them a call to protect: between protecting and letting go there is
- * time for a system call. */
+/* On both sides of the bracket, which is in unit 1, and then here and there: calls to protect, so
+ * that between protecting and letting go there is time for a system call. */
 static void store_elsewhere(struct hf_native *space)
 {
 	size_t unit = hf_native_unit(space);
 
-	for (size_t at = 2 * unit; at < hf_native_size(space); at += 2 * unit)
+	++*word(space, 0);
+	for (size_t at = 2 * unit; at < hf_native_size(space); at += 8 * unit)
 		++*word(space, at);
 }
 
@@ -592,7 +593,8 @@ static void *take_snapshots(void *arg)
 			snapper->torn++;
 			continue;
 		}
-		snapper->torn += hf_native_read(s, 0, got, LEN) || !of_one_bracket(got);
+		snapper->torn += hf_native_read(s, hf_native_unit(snapper->space), got, LEN) ||
+				 !of_one_bracket(got);
 		snapper->torn += hf_native_drop(s) != 0;
 		atomic_fetch_add(&snapper->taken, 1);
 	}
@@ -603,7 +605,7 @@ static void snapshots_may_be_taken_in_a_bracket(void **state)
 {
 	(void)state;
 	for (size_t w = 0; w < NR_WAYS; w++) {
-		struct hf_native *space = make(&ways[w], ways[w].pages == HF_NATIVE_4K ? 256 : 2);
+		struct hf_native *space = make(&ways[w], ways[w].pages == HF_NATIVE_4K ? 256 : 3);
 		struct snapper snapper = { .space = space };
 		char *to, record[LEN];
 		pthread_t thread;
@@ -611,7 +613,7 @@ static void snapshots_may_be_taken_in_a_bracket(void **state)
 
 		if (!space)
 			continue;
-		to = hf_native_base(space);
+		to = (char *)hf_native_base(space) + hf_native_unit(space);
 		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 		assert_int_equal(pthread_create(&thread, NULL, take_snapshots, &snapper), 0);
 		for (; round < times(50) || atomic_load(&snapper.taken) < times(50); round++) {

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Protecting what a snapshot shares: runs of units, a call each, by several threads if it is much.
+/*
+ * Protecting what a snapshot shares: runs of units, a call each, by several threads if it is much.
+ *
+ * A call costs as much as some six pages more, and as some fifty where other threads run, for then
+ * each one interrupts their CPUs. So runs that are near each other become one: what lies between is
+ * protected already. How near, is measured by the first calls of each snapshot.
  */
 #include "internal.h"
 
@@ -7,40 +12,85 @@
 
 #define SHARE_WORDS 128        /* what a thread takes at a time: 32 MiB of small pages */
 #define MUCH (SHARE_WORDS * 2) /* words: less is done sooner than others are awake */
+#define LONG_RUN 128 /* units: of shorter ones, threads interrupt each other more than they help */
+#define PROBES 16    /* calls that are measured */
+#define UNIT_NS 128  /* what a unit more costs a call, in short runs */
+#define NEAR 4       /* units, as long as nothing is measured */
+#define NEAR_MAX 4096
 
 struct run {
 	size_t first, end; /* units */
 };
 
-static int protect_run(struct hf_native *space, const struct run *run)
-{
-	struct hf_tree *tree = space->tree;
-	size_t nr = run->end - run->first;
+/* What one thread does. */
+struct protection {
+	struct hf_native *space;
+	struct run run; /* not protected yet */
+	size_t near;    /* units between two runs that become one */
+	size_t calls, units;
+	uint64_t start;
+};
 
+/* After as many calls as tell what one costs here and now. */
+static void measure(struct protection *p)
+{
+	uint64_t ns = hf_now_ns() - p->start, units_ns = p->units * UNIT_NS;
+	size_t near = ns > units_ns ? (ns - units_ns) / (PROBES * UNIT_NS) : 0;
+
+	p->near = near < NEAR ? NEAR : near > NEAR_MAX ? NEAR_MAX : near;
+}
+
+static int protect_run(struct protection *p)
+{
+	struct hf_tree *tree = p->space->tree;
+	size_t nr = p->run.end - p->run.first;
+	int err;
+
+	if (!nr)
+		return 0;
 	atomic_fetch_add_explicit(&tree->protect_calls, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&tree->protected_units, nr, memory_order_relaxed);
-	return hf_userfault_protect(tree->fd, hf_unit_addr(space, run->first),
-				    nr << tree->unit_shift);
+	err = hf_userfault_protect(tree->fd, hf_unit_addr(p->space, p->run.first),
+				   nr << tree->unit_shift);
+	p->units += nr;
+	if (++p->calls == PROBES)
+		measure(p);
+	return err;
+}
+
+/* Whether [unit, end) is there, and none of it must stay writable. */
+static bool may_protect(const struct hf_native *space, size_t unit, size_t end)
+{
+	while (unit < end) {
+		size_t word = unit / HF_WORD_UNITS, next = (word + 1) * HF_WORD_UNITS;
+		size_t nr = (next < end ? next : end) - unit;
+		uint64_t mask = hf_units_mask(unit % HF_WORD_UNITS, nr);
+
+		if (mask & ~atomic_load_explicit(&space->populated[word], memory_order_relaxed) ||
+		    mask & hf_prepared(space, word))
+			return false;
+		unit += nr;
+	}
+	return true;
 }
 
 /* Adds units to the run, or protects it and begins another. */
-static int extend(struct hf_native *space, struct run *run, size_t first, size_t nr)
+static int extend(struct protection *p, size_t first, size_t nr)
 {
 	int err = 0;
 
-	if (run->end == first && run->end > run->first) {
-		run->end += nr;
-		return 0;
+	if (p->run.end == p->run.first || first - p->run.end > p->near ||
+	    !may_protect(p->space, p->run.end, first)) {
+		err = protect_run(p);
+		p->run.first = first;
 	}
-	if (run->end > run->first)
-		err = protect_run(space, run);
-	*run = (struct run){ first, first + nr };
+	p->run.end = first + nr;
 	return err;
 }
 
 static int protect_words(struct hf_native *space, size_t word, size_t end)
 {
-	struct run run = { 0, 0 };
+	struct protection p = { .space = space, .near = NEAR, .start = hf_now_ns() };
 	int err = 0;
 
 	for (; word < end && !err; word++) {
@@ -53,13 +103,11 @@ static int protect_words(struct hf_native *space, size_t word, size_t end)
 			size_t nr = rest ? (size_t)__builtin_ctzll(rest) : 64;
 
 			nr = nr < 64 - from ? nr : 64 - from;
-			err = extend(space, &run, word * HF_WORD_UNITS + from, nr);
+			err = extend(&p, word * HF_WORD_UNITS + from, nr);
 			todo = from + nr == 64 ? 0 : todo >> (from + nr) << (from + nr);
 		}
 	}
-	if (!err && run.end > run.first)
-		err = protect_run(space, &run);
-	return err;
+	return err ? err : protect_run(&p);
 }
 
 static void take_shares(struct hf_helpers *helpers)
@@ -114,18 +162,30 @@ static int protect_together(struct hf_helpers *helpers, struct hf_native *space)
 	return atomic_load(&helpers->err);
 }
 
+/* Whether it is much, and not here and there. */
+static bool is_worth_help(const struct hf_native *space)
+{
+	size_t words = 0, units = 0, runs = 0;
+
+	for (size_t word = 0; word < space->tree->nr_words; word++) {
+		uint64_t todo = space->todo[word];
+
+		words += todo != 0;
+		units += (size_t)__builtin_popcountll(todo);
+		runs += (size_t)__builtin_popcountll(todo & ~(todo << 1));
+		/* one that goes on from the word before */
+		runs -= word && todo & 1 && space->todo[word - 1] >> 63;
+	}
+	return words > MUCH && units >= LONG_RUN * runs;
+}
+
 int hf_protect(struct hf_native *space)
 {
 	struct hf_helpers *helpers = &space->tree->helpers;
-	size_t nr_words = space->tree->nr_words, words = 0;
 
-	if (helpers->nr) {
-		for (size_t word = 0; word < nr_words; word++)
-			words += space->todo[word] != 0;
-	}
-	if (words > MUCH)
+	if (helpers->nr && is_worth_help(space))
 		return protect_together(helpers, space);
-	return protect_words(space, 0, nr_words);
+	return protect_words(space, 0, space->tree->nr_words);
 }
 
 int hf_helpers_start(struct hf_helpers *helpers, unsigned nr)
