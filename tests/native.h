@@ -36,6 +36,11 @@ static const struct way ways[] = {
 
 #define NR_WAYS (sizeof(ways) / sizeof(ways[0]))
 
+static inline size_t way_unit(const struct way *way)
+{
+	return way->pages == HF_NATIVE_4K ? PAGE : HUGE;
+}
+
 /* Machines without hardware do less of what is done many times. */
 static inline int times(int nr)
 {
@@ -47,7 +52,7 @@ static inline struct hf_native *make_with(const struct way *way, size_t units, u
 					  size_t pool_limit)
 {
 	struct hf_native_config config = {
-		.size = units * (way->pages == HF_NATIVE_4K ? PAGE : HUGE),
+		.size = units * way_unit(way),
 		.pages = way->pages,
 		.flags = way->flags,
 		.helpers = helpers,

@@ -77,7 +77,7 @@ static inline bool way_exists(const struct way *way)
 static inline int create(const struct way *way, size_t units, struct hf_native **space)
 {
 	struct hf_native_config config = {
-		.size = units * (way->pages == HF_NATIVE_4K ? PAGE : HUGE),
+		.size = units * way_unit(way),
 		.pages = way->pages,
 		.flags = way->flags,
 	};

@@ -82,6 +82,9 @@ mutant "a fork inherits who is inside the gate" sigbus.c MADV_WIPEONFORK MADV_NO
 mutant "maps are inherited" space.c MADV_DONTFORK MADV_NORMAL
 mutant "a signal that was sent is lost" sigbus.c 'raise(sig);' ';'
 mutant "the descriptor is inherited by exec" userfault.c 'int flags = O_CLOEXEC |' 'int flags ='
+mutant "what is between two runs may be prepared" protect.c 'mask & hf_prepared(space, word)' '0'
+mutant "copies around take the frames of others" fault.c 'hf_preserve_or_fail(space, word, shared) ||' ''
+mutant "what comes next is done without an end" handler.c 'ahead->words--' '1'
 
 # What is done after a failure.
 mutant "a space that failed stays" space.c 'free_space(space);
@@ -96,11 +99,12 @@ mutant "a descriptor of no use stays open" userfault.c 'close(fd);
 	return -EOPNOTSUPP;' 'return -EOPNOTSUPP;' unclean
 mutant "pins that failed are counted" pin.c 'unpin_units(space, (struct range){ part.first, unit }, one);' ';' unclean
 mutant "a fault that failed is forgotten" fault.c 'wake_unit(space, unit);
-}' ';}' unclean
+	return first' ';
+	return first' unclean
 mutant "a snapshot that failed leaves pins protected" snapshot.c 'release_held(space);
 	atomic' 'atomic' unclean
 mutant "what may be protected is not doubted" fault.c 'atomic_load_explicit(&space->doubt, memory_order_relaxed)' '0' unclean
 mutant "half a unit is taken for none" snapshot.c 'space->base ? hf_finish_populating(space) : 0' '0' unclean
-mutant "a pin of a snapshot takes its bytes" pin_snapshot.c 'err = hf_preserve_or_fail(source->space, unit);' 'err = 0;
-		hf_preserve(source->space, unit / HF_WORD_UNITS, 1ULL << unit % HF_WORD_UNITS);' unclean
+mutant "a pin of a snapshot takes its bytes" pin_snapshot.c 'err = hf_preserve_or_fail(' 'err = 0;
+		hf_preserve(' unclean
 done_testing

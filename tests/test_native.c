@@ -514,7 +514,7 @@ static void without_frames_the_writer_goes_on(void **state)
 {
 	(void)state;
 	for (size_t w = 0; w < NR_WAYS; w++) {
-		size_t unit = ways[w].pages == HF_NATIVE_4K ? PAGE : HUGE;
+		size_t unit = way_unit(&ways[w]);
 		struct hf_native *space = make_with(&ways[w], 4, 0, 2 * unit);
 		struct hf_native_stats stats;
 		struct hf_native_snapshot *s;
@@ -543,6 +543,83 @@ static void without_frames_the_writer_goes_on(void **state)
 		s = snapshot(space);
 		*word(space, 0) = 21;
 		assert_int_equal(get(s, 0), 11);
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+/* Stores enough for the rest of their word to be copied with them, if there were frames. */
+static void what_is_copied_around_takes_no_frame_from_others(void **state)
+{
+	(void)state;
+	for (size_t w = 0; w < NR_WAYS; w++) {
+		struct hf_native *space = NULL;
+		struct hf_native_stats stats;
+		struct hf_native_snapshot *s;
+
+		if (way_unit(&ways[w]) == PAGE)
+			space = make_with(&ways[w], 64, 0, 16 * PAGE);
+		if (!space)
+			continue;
+		for (size_t i = 0; i < 64; i++)
+			*word(space, i * PAGE) = i + 1;
+		s = snapshot(space);
+		for (size_t i = 0; i < 16; i++)
+			*word(space, i * 4 * PAGE) = 0;
+		for (size_t i = 0; i < 64; i++)
+			assert_int_equal(get(s, i * PAGE), i + 1);
+		hf_native_stats(space, &stats);
+		assert_int_equal(stats.lost, 0);
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+/* ---- how much is copied ---- */
+
+#define WORD (64 * PAGE)
+
+static uint64_t copied_by(struct hf_native *space)
+{
+	struct hf_native_stats stats;
+
+	hf_native_stats(space, &stats);
+	return stats.copied;
+}
+
+static struct hf_native_snapshot *fill(struct hf_native *space, uint64_t value)
+{
+	for (size_t at = 0; at < hf_native_size(space); at += PAGE)
+		*word(space, at) = value;
+	return snapshot(space);
+}
+
+/* The thread that resolves faults does what is likely to come next: as far as this, and rightly. */
+static void dense_stores_are_copied_ahead(void **state)
+{
+	(void)state;
+	for (size_t w = 0; w < NR_WAYS; w++) {
+		uint64_t ahead = ways[w].flags & HF_NATIVE_SIGNAL ? 0 : 8 * 64, before, after;
+		struct hf_native *space =
+			ways[w].pages == HF_NATIVE_4K ? make(&ways[w], 128 * 64) : NULL;
+		struct hf_native_snapshot *first, *s;
+
+		if (!space)
+			continue;
+		first = fill(space, 1);
+		s = fill(space, 2); /* and by now it is known to be dense */
+		before = copied_by(space);
+		*word(space, WORD) = 3;
+		for (int i = 0; i < 10000 && copied_by(space) < before + 64 + ahead; i++)
+			usleep(1000);
+		usleep(20000);
+		after = copied_by(space);
+		assert_int_equal(after - before, 64 + ahead);
+		for (size_t at = 0; at < 16 * WORD; at += PAGE)
+			*word(space, at) = 4;
+		for (size_t at = 0; at < hf_native_size(space); at += PAGE)
+			assert_int_equal(get(s, at), 2);
+		assert_int_equal(hf_native_drop(first), 0);
 		assert_int_equal(hf_native_drop(s), 0);
 		assert_int_equal(hf_native_destroy(space), 0);
 	}
@@ -598,6 +675,8 @@ int main(void)
 		cmocka_unit_test(a_pin_count_that_is_full_is_refused),
 		cmocka_unit_test(a_pinned_snapshot_is_unshared),
 		cmocka_unit_test(without_frames_the_writer_goes_on),
+		cmocka_unit_test(what_is_copied_around_takes_no_frame_from_others),
+		cmocka_unit_test(dense_stores_are_copied_ahead),
 		cmocka_unit_test(bad_arguments_are_refused),
 	};
 

@@ -148,7 +148,7 @@ static int with_a_unit_lost(const void *arg)
 {
 	const struct way *way = arg;
 	struct hf_native_config config = {
-		.size = 4 * (way->pages == HF_NATIVE_4K ? PAGE : HUGE),
+		.size = 4 * way_unit(way),
 		.pages = way->pages,
 		.flags = way->flags,
 		.pool_limit = 1,

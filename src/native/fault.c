@@ -29,24 +29,23 @@ static uint64_t unpreserved(const struct hf_native_snapshot *newest, size_t word
 	return left;
 }
 
-/* As many of the units as there are frames; the others are lost. */
+/* As many of the units as there are frames; the others are lost. All are copied before the first is
+ * published: what waits for copies past the caches costs a quarter of a page's copy. */
 static void keep(struct hf_native *space, struct hf_native_snapshot *newest, size_t word,
 		 uint64_t units, const uint32_t *numbers, size_t nr)
 {
 	struct hf_tree *tree = space->tree;
-	size_t want = (size_t)__builtin_popcountll(units);
+	size_t want = (size_t)__builtin_popcountll(units), i = 0;
 
-	for (size_t i = 0; units; units &= units - 1, i++) {
-		size_t unit = word * HF_WORD_UNITS + lowest(units);
-		uint32_t entry = HF_FRAME_LOST;
-
-		if (i < nr) {
-			hf_copy_away(hf_frames_addr(&tree->frames, numbers[i]),
-				     hf_unit_addr(space, unit), 1UL << tree->unit_shift);
-			entry = HF_FRAME + numbers[i];
-		}
-		atomic_store_explicit(&newest->frames[unit], entry, memory_order_release);
-	}
+	for (uint64_t m = units; i < nr; m &= m - 1, i++)
+		hf_copy_away(hf_frames_addr(&tree->frames, numbers[i]),
+			     hf_unit_addr(space, word * HF_WORD_UNITS + lowest(m)),
+			     1UL << tree->unit_shift);
+	hf_copied_away();
+	for (i = 0; units; units &= units - 1, i++)
+		atomic_store_explicit(&newest->frames[word * HF_WORD_UNITS + lowest(units)],
+				      i < nr ? HF_FRAME + numbers[i] : HF_FRAME_LOST,
+				      memory_order_release);
 	atomic_fetch_add_explicit(&tree->copied, nr, memory_order_relaxed);
 	atomic_fetch_add_explicit(&tree->lost, want - nr, memory_order_relaxed);
 }
@@ -64,19 +63,22 @@ void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
 				   (size_t)__builtin_popcountll(left)));
 }
 
-int hf_preserve_or_fail(struct hf_native *space, size_t unit)
+int hf_preserve_or_fail(struct hf_native *space, size_t word, uint64_t mask)
 {
 	struct hf_native_snapshot *newest =
 		atomic_load_explicit(&space->newest, memory_order_relaxed);
-	size_t word = unit / HF_WORD_UNITS;
-	uint64_t left = newest ? unpreserved(newest, word, 1ULL << unit % HF_WORD_UNITS) : 0;
-	uint32_t number;
+	uint64_t left = newest ? unpreserved(newest, word, mask) : 0;
+	size_t want = (size_t)__builtin_popcountll(left), got;
+	uint32_t numbers[HF_WORD_UNITS];
 
 	if (!left)
 		return 0;
-	if (!hf_frames_get(&space->tree->frames, &number, 1))
+	got = hf_frames_get(&space->tree->frames, numbers, want);
+	if (got < want) {
+		hf_frames_put(&space->tree->frames, numbers, got);
 		return -ENOMEM;
-	keep(space, newest, word, left, &number, 1);
+	}
+	keep(space, newest, word, left, numbers, got);
 	return 0;
 }
 
@@ -169,23 +171,58 @@ static void wake_unit(struct hf_native *space, size_t unit)
 			  1UL << space->tree->unit_shift);
 }
 
-static void resolve_protected(struct hf_native *space, size_t unit)
+/* With what nobody has stored to yet, where that can be done and no snapshot loses by it. */
+static bool resolve_word(struct hf_native *space, size_t word)
+{
+	uint64_t shared = hf_word_mask(space->tree, word) &
+			  ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+
+	if (!whole_word(space, word) || hf_preserve_or_fail(space, word, shared) ||
+	    make_exclusive(space, word, 0, HF_WORD_UNITS))
+		return false;
+	make_writable(space, word);
+	return true;
+}
+
+static const char *next_word(const struct hf_native *space, size_t word)
+{
+	return word + 1 < space->tree->nr_words ? hf_unit_addr(space, (word + 1) * HF_WORD_UNITS)
+						: NULL;
+}
+
+/* Returns whether the first store to the word has done all of it. */
+static bool resolve_protected(struct hf_native *space, size_t unit)
 {
 	size_t word = unit / HF_WORD_UNITS;
 	struct hf_futex *lock = hf_word_lock(space, word);
-	int err;
+	bool first, whole;
+	int err = 0;
 
 	hf_futex_lock(lock);
-	if (whole_word(space, word)) {
-		err = make_exclusive(space, word, 0, HF_WORD_UNITS);
-		if (!err)
-			make_writable(space, word);
-	} else {
+	first = !atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+	whole = resolve_word(space, word);
+	if (!whole)
 		err = make_exclusive(space, word, unit % HF_WORD_UNITS, 1);
-	}
 	hf_futex_unlock(lock);
 	if (err) /* nothing has woken the thread, which shall try again */
 		wake_unit(space, unit);
+	return first && whole;
+}
+
+const char *hf_resolve_ahead(struct hf_native *space, const char *addr)
+{
+	size_t word = ((size_t)(addr - space->window) >> space->tree->unit_shift) / HF_WORD_UNITS;
+	struct hf_futex *lock = hf_word_lock(space, word);
+	uint64_t exclusive;
+	bool go_on;
+
+	hf_gate_enter(&space->tree->gate);
+	hf_futex_lock(lock);
+	exclusive = atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+	go_on = exclusive ? full(space, space->exclusive, word) : resolve_word(space, word);
+	hf_futex_unlock(lock);
+	hf_gate_leave(&space->tree->gate);
+	return go_on ? next_word(space, word) : NULL;
 }
 
 /* Pages that are beside a missing one may be there, when a fault and a copy met. */
@@ -289,9 +326,10 @@ static void resolve_missing(struct hf_native *space, size_t unit)
 	wake_unit(space, unit); /* whoever else met it may be waiting still */
 }
 
-void hf_resolve_fault(struct hf_native *space, const char *addr)
+const char *hf_resolve_fault(struct hf_native *space, const char *addr)
 {
 	size_t unit = (size_t)(addr - space->window) >> space->tree->unit_shift;
+	bool whole = false;
 	uint64_t populated;
 
 	atomic_fetch_add_explicit(&space->tree->faults, 1, memory_order_relaxed);
@@ -301,6 +339,7 @@ void hf_resolve_fault(struct hf_native *space, const char *addr)
 	if (space->base && !(populated >> unit % HF_WORD_UNITS & 1))
 		resolve_missing(space, unit);
 	else
-		resolve_protected(space, unit);
+		whole = resolve_protected(space, unit);
 	hf_gate_leave(&space->tree->gate);
+	return whole ? next_word(space, unit / HF_WORD_UNITS) : NULL;
 }

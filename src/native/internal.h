@@ -186,23 +186,28 @@ struct hf_source hf_source_of(const struct hf_native_snapshot *snapshot, size_t 
 /* A copy that sanitizers do not follow: of bytes that may change meanwhile, and are then not used,
  * or that the kernel keeps from changing. */
 void hf_copy(void *dst, const void *src, size_t len);
-/* The same, of whole units, to where it is not read soon. */
+/* The same, of whole units, to where it is not read soon. Frames may be published after
+ * hf_copied_away(), which waits for all of this thread's. */
 void hf_copy_away(void *dst, const void *src, size_t len);
+void hf_copied_away(void);
 
-/* ---- fault.c: all but the last are called inside the gate, or by who closed it ---- */
+/* ---- fault.c: all but the last two are called inside the gate, or by who closed it ---- */
 
 /* Makes units [first, first + nr) of one word exclusive. */
 int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr);
 /* The word's lock is held: gives the newest snapshot frames for the units of `mask`. */
 void hf_preserve(struct hf_native *space, size_t word, uint64_t mask);
-/* The same for one unit; -ENOMEM, and nothing is lost. */
-int hf_preserve_or_fail(struct hf_native *space, size_t unit);
+/* The same for all of them, or -ENOMEM, and nothing is lost. */
+int hf_preserve_or_fail(struct hf_native *space, size_t word, uint64_t mask);
 /* Brings in the units of `mask` of one word of a child or a view. -ENODATA, -ENOMEM. */
 int hf_populate(struct hf_native *space, size_t word, uint64_t mask);
 /* Brings in the rest of what is begun: the program may have stored to the first part. */
 int hf_finish_populating(struct hf_native *space);
-/* One fault, from outside; the kernel tries again afterwards. */
-void hf_resolve_fault(struct hf_native *space, const char *addr);
+/* One fault, from outside; the kernel tries again afterwards. Returns the word's address to which
+ * stores are likely to come next, or NULL. */
+const char *hf_resolve_fault(struct hf_native *space, const char *addr);
+/* Does so much of that word as a store would have done. Returns the same. */
+const char *hf_resolve_ahead(struct hf_native *space, const char *addr);
 
 /* ---- density.c ---- */
 

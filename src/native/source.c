@@ -38,9 +38,15 @@ void hf_copy_away(void *dst, const void *src, size_t len)
 				 :
 				 : "r"((char *)dst + at), "r"((const char *)src + at)
 				 : "xmm0", "xmm1", "xmm2", "xmm3", "memory");
-	__asm__ volatile("sfence" : : : "memory"); /* before the frame is published */
 #else
 	hf_copy(dst, src, len);
+#endif
+}
+
+void hf_copied_away(void)
+{
+#ifdef __x86_64__
+	__asm__ volatile("sfence" : : : "memory");
 #endif
 }
 
