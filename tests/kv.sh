@@ -86,7 +86,7 @@ saved() { # waits for a save to end: STATUS
 check "--help" says 0 Usage: "$kv" --help
 check "--version" says 0 "kv 0." "$kv" --version
 check "a wrong size" says 2 "--memory '9X': expected a size" "$kv" --memory 9X
-check "wrong pages" says 2 "--pages '3k': expected auto, 4k, thp or hugetlb" "$kv" --pages 3k
+check "wrong pages" says 2 "--pages '3k': expected auto, 4k, thp, thp-4k or hugetlb" "$kv" --pages 3k
 check "a wrong method" says 2 "--save 'foo': expected native or fork" "$kv" --save foo
 check "--signal without a space" says 2 "of --save native only" "$kv" --save fork --signal
 check "nowhere to connect" says 2 "nobody could connect" "$kv" --port 0

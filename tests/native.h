@@ -30,15 +30,22 @@ static const struct way ways[] = {
 	{ "shared signal", HF_NATIVE_4K, HF_NATIVE_SHARED | HF_NATIVE_SIGNAL },
 	{ "thp", HF_NATIVE_THP, 0 },
 	{ "thp signal", HF_NATIVE_THP, HF_NATIVE_SIGNAL },
+	{ "thp 4k", HF_NATIVE_THP_4K, 0 },
+	{ "thp 4k signal", HF_NATIVE_THP_4K, HF_NATIVE_SIGNAL },
 	{ "hugetlb", HF_NATIVE_HUGETLB, 0 },
 	{ "hugetlb signal", HF_NATIVE_HUGETLB, HF_NATIVE_SIGNAL },
 };
 
 #define NR_WAYS (sizeof(ways) / sizeof(ways[0]))
 
+static inline bool way_is_thp(const struct way *way)
+{
+	return way->pages == HF_NATIVE_THP || way->pages == HF_NATIVE_THP_4K;
+}
+
 static inline size_t way_unit(const struct way *way)
 {
-	return way->pages == HF_NATIVE_4K ? PAGE : HUGE;
+	return way->pages == HF_NATIVE_4K || way->pages == HF_NATIVE_THP_4K ? PAGE : HUGE;
 }
 
 /* Machines without hardware do less of what is done many times. */
@@ -68,7 +75,7 @@ static inline struct hf_native *make_with(const struct way *way, size_t units, u
 	assert_int_equal(hf_native_probe(&support), 0);
 	if ((way->pages == HF_NATIVE_HUGETLB &&
 	     (support.hugetlb_free < config.size || !support.write_protect_shared)) ||
-	    (way->pages == HF_NATIVE_THP && !support.unpopulated) ||
+	    (way_is_thp(way) && !support.unpopulated) ||
 	    (way->flags & HF_NATIVE_SHARED && !support.write_protect_shared) ||
 	    (!(way->flags & HF_NATIVE_SIGNAL) && !support.kernel_faults))
 		return NULL;

@@ -33,7 +33,7 @@ same_verdicts() {
 		import collections, json, re, sys
 		cells = json.load(open(sys.argv[1]))
 		policy = {(c["scenario"], c["kind"]): c["verdict"] for c in cells if c["target"] == "holdfast"}
-		machine = re.compile("the default mode|userfaultfd|2 MiB units need|cannot be set|run as root|there is no swap"
+		machine = re.compile("the default mode|userfaultfd|THPs need|cannot be set|run as root|there is no swap"
 		                     "|did not move|gave no folio|has no folios of|shared zeropage|hugetlb pool|root sees|by root only"
 		                     "|/dev/fuse|io_uring|RLIMIT_MEMLOCK|a pipe cannot")
 		for target in "native", "native-signal":

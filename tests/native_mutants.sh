@@ -85,6 +85,8 @@ mutant "the descriptor is inherited by exec" userfault.c 'int flags = O_CLOEXEC 
 mutant "what is between two runs may be prepared" protect.c 'mask & hf_prepared(space, word)' '0'
 mutant "copies around take the frames of others" fault.c 'hf_preserve_or_fail(space, word, shared) ||' ''
 mutant "what comes next is done without an end" handler.c 'ahead->words--' '1'
+mutant "a THP is taken by pages" fault.c 'if (resolve_thp(space, word))' 'if (0)'
+mutant "a THP takes what is not promised" density.c 'return density == DENSE || (in_order &&' 'return 1 || (in_order &&'
 
 # What is done after a failure.
 mutant "a space that failed stays" space.c 'free_space(space);

@@ -308,7 +308,7 @@ static double now(void)
 
 static void run_way(const struct way *way, double share)
 {
-	size_t units = way->pages == HF_NATIVE_4K ? 512 : 8;
+	size_t units = way_unit(way) == PAGE ? 512 : 8;
 	struct soak s = { .way = way, .space = make(way, units) };
 	struct writer writers[NR_WRITERS];
 	struct kept kept[KEPT] = { { NULL, 0 } };

@@ -277,7 +277,7 @@ static void all_is_as_plain_copies_would_be(void **state)
 	(void)state;
 	srand(1);
 	for (size_t w = 0; w < NR_WAYS; w++) {
-		bool small = ways[w].pages == HF_NATIVE_4K;
+		bool small = way_unit(&ways[w]) == PAGE;
 
 		for (int seed = 0; seed < times(4); seed++)
 			run_model(&ways[w], small ? 150 : 5, times(small ? 1500 : 300));
@@ -336,7 +336,7 @@ static void check_order(const struct writer *writer, const struct hf_native_snap
 
 static void order_holds(const struct way *way, unsigned helpers)
 {
-	size_t units = way->pages == HF_NATIVE_4K ? 4096 : 24;
+	size_t units = way_unit(way) == PAGE ? 4096 : 24;
 	struct hf_native *space = make_with(way, units, helpers, 0);
 	struct writer writers[2] = { { .space = space }, { .space = space } };
 	struct hf_native_snapshot *kept[3] = { NULL };
@@ -599,9 +599,10 @@ static void dense_stores_are_copied_ahead(void **state)
 {
 	(void)state;
 	for (size_t w = 0; w < NR_WAYS; w++) {
-		uint64_t ahead = ways[w].flags & HF_NATIVE_SIGNAL ? 0 : 8 * 64, before, after;
 		struct hf_native *space =
-			ways[w].pages == HF_NATIVE_4K ? make(&ways[w], 128 * 64) : NULL;
+			way_unit(&ways[w]) == PAGE ? make(&ways[w], 128 * 64) : NULL;
+		uint64_t at_once = way_is_thp(&ways[w]) ? 512 : 64, before, after;
+		uint64_t ahead = ways[w].flags & HF_NATIVE_SIGNAL ? 0 : 512;
 		struct hf_native_snapshot *first, *s;
 
 		if (!space)
@@ -610,17 +611,74 @@ static void dense_stores_are_copied_ahead(void **state)
 		s = fill(space, 2); /* and by now it is known to be dense */
 		before = copied_by(space);
 		*word(space, WORD) = 3;
-		for (int i = 0; i < 10000 && copied_by(space) < before + 64 + ahead; i++)
+		for (int i = 0; i < 10000 && copied_by(space) < before + at_once + ahead; i++)
 			usleep(1000);
 		usleep(20000);
 		after = copied_by(space);
-		assert_int_equal(after - before, 64 + ahead);
+		assert_int_equal(after - before, at_once + ahead);
 		for (size_t at = 0; at < 16 * WORD; at += PAGE)
 			*word(space, at) = 4;
 		for (size_t at = 0; at < hf_native_size(space); at += PAGE)
 			assert_int_equal(get(s, at), 2);
 		assert_int_equal(hf_native_drop(first), 0);
 		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+/* Of the space's range, as the kernel tells. */
+static size_t huge_pages(struct hf_native *space)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	unsigned long from, to, kb, at = (unsigned long)hf_native_base(space);
+	bool inside = false;
+	char line[256];
+	size_t huge = 0;
+
+	assert_non_null(smaps);
+	while (fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			inside = at <= from && from < at + hf_native_size(space);
+		else if (inside && sscanf(line, "AnonHugePages: %lu kB", &kb) == 1)
+			huge += kb / 2048;
+	}
+	fclose(smaps);
+	return huge;
+}
+
+/* Two stores to one THP cost two pages, and split it; where all are written to they stay whole, but
+ * for the first and those that are samples. */
+static void thps_are_split_where_stores_are_few(void **state)
+{
+	(void)state;
+	for (size_t w = 0; w < NR_WAYS; w++) {
+		struct hf_native *space =
+			ways[w].pages == HF_NATIVE_THP_4K ? make(&ways[w], 128 * 64) : NULL;
+		struct hf_native_snapshot *s[4];
+		uint64_t copied;
+
+		if (!space)
+			continue;
+		s[0] = fill(space, 1);
+		if (huge_pages(space) < 16) {
+			print_message("%s: no THPs came\n", ways[w].name);
+		} else {
+			copied = copied_by(space);
+			*word(space, 0) = *word(space, 300 * PAGE) = 2;
+			assert_int_equal(copied_by(space) - copied, 2);
+			assert_int_equal(get(s[0], 0), 1);
+			assert_int_equal(get(s[0], 300 * PAGE), 1);
+			assert_int_equal(huge_pages(space), 15);
+			s[1] = snapshot(space);
+			s[2] = fill(space, 3);
+			s[3] = fill(space, 4);
+			assert_true(huge_pages(space) >= 12);
+			for (size_t at = 0; at < hf_native_size(space); at += PAGE)
+				assert_int_equal(get(s[2], at), 3);
+			for (int i = 1; i < 4; i++)
+				assert_int_equal(hf_native_drop(s[i]), 0);
+		}
+		assert_int_equal(hf_native_drop(s[0]), 0);
 		assert_int_equal(hf_native_destroy(space), 0);
 	}
 }
@@ -677,6 +735,7 @@ int main(void)
 		cmocka_unit_test(without_frames_the_writer_goes_on),
 		cmocka_unit_test(what_is_copied_around_takes_no_frame_from_others),
 		cmocka_unit_test(dense_stores_are_copied_ahead),
+		cmocka_unit_test(thps_are_split_where_stores_are_few),
 		cmocka_unit_test(bad_arguments_are_refused),
 	};
 

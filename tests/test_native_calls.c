@@ -472,7 +472,7 @@ static void calls_write_to_memory_never_touched(void **state)
 {
 	(void)state;
 	for (size_t w = 0; w < NR_WAYS; w++) {
-		bool small = ways[w].pages == HF_NATIVE_4K;
+		bool small = way_unit(&ways[w]) == PAGE;
 		struct hf_native *space = NULL;
 
 		for (size_t i = 0; i < NR_CALLS; i++) {
@@ -605,7 +605,7 @@ static void snapshots_may_be_taken_in_a_bracket(void **state)
 {
 	(void)state;
 	for (size_t w = 0; w < NR_WAYS; w++) {
-		struct hf_native *space = make(&ways[w], ways[w].pages == HF_NATIVE_4K ? 256 : 3);
+		struct hf_native *space = make(&ways[w], way_unit(&ways[w]) == PAGE ? 256 : 3);
 		struct snapper snapper = { .space = space };
 		char *to, record[LEN];
 		pthread_t thread;

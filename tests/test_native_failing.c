@@ -659,7 +659,7 @@ static int each_call(const struct way *way)
 	if (make_world(&w, way, NULL) || call_create(&w) || undo_other(&w) || end_world(&w))
 		return 1;
 	maps = lines_of("/proc/self/maps");
-	for (int lasting = 0; lasting < (way->pages == HF_NATIVE_4K ? 2 : 1); lasting++) {
+	for (int lasting = 0; lasting < (way_unit(way) == PAGE ? 2 : 1); lasting++) {
 		doing->lasting = lasting;
 		for (size_t i = 0; i < NR_CALLS; i++)
 			if (!(lasting && calls[i].flags & FAULTS) &&
@@ -860,7 +860,7 @@ static int under_threads(const struct way *way)
 		NEED(!pthread_create(&w[i].thread, NULL, write_in_turn, &w[i]));
 	}
 	failing_each(EACH);
-	err = rounds_under_threads(w, times(way->pages == HF_NATIVE_4K ? 300 : 30));
+	err = rounds_under_threads(w, times(way_unit(way) == PAGE ? 300 : 30));
 	NEED(failing_off());
 	if (!err)
 		err = rounds_under_threads(w, 10);
@@ -972,7 +972,7 @@ static void helpers_that_fail(void **state)
 	snprintf(doing->call, sizeof(doing->call), "snapshot with helpers");
 	for (size_t i = 0; i < 2 * NR_WAYS; i++) {
 		doing->lasting = i % 2;
-		if (ways[i / 2].pages == HF_NATIVE_4K && run(exists, &ways[i / 2]) == 0)
+		if (way_unit(&ways[i / 2]) == PAGE && run(exists, &ways[i / 2]) == 0)
 			run(with_helpers, &ways[i / 2]);
 	}
 }

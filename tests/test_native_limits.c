@@ -254,7 +254,7 @@ static int without_rights(const void *arg)
 	NEED(create(&ways[0], 4, &space) == -EPERM);
 	for (size_t w = 0; w < NR_WAYS; w++) {
 		if (!(ways[w].flags & HF_NATIVE_SIGNAL) || ways[w].pages == HF_NATIVE_HUGETLB ||
-		    (ways[w].pages == HF_NATIVE_THP && !support.unpopulated) ||
+		    (way_is_thp(&ways[w]) && !support.unpopulated) ||
 		    (ways[w].flags & HF_NATIVE_SHARED && !support.write_protect_shared))
 			continue;
 		if (all_works(&ways[w]))

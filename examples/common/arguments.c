@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const char units[] = "KMGT";
-static const char *const page_names[] = { "auto", "4k", "thp", "hugetlb" };
+static const char *const page_names[] = { "auto", "4k", "thp", "hugetlb", "thp-4k" };
 
 static bool digits(const char *text, char **end, unsigned long *out)
 {
@@ -57,7 +57,8 @@ bool take_pages(const char *option, const char *text, enum hf_native_pages *out)
 			*out = (enum hf_native_pages)i;
 			return true;
 		}
-	fprintf(stderr, "%s: %s '%s': expected auto, 4k, thp or hugetlb\n", program, option, text);
+	fprintf(stderr, "%s: %s '%s': expected auto, 4k, thp, thp-4k or hugetlb\n", program, option,
+		text);
 	return false;
 }
 

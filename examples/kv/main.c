@@ -18,7 +18,7 @@ static const char usage[] =
 	"  --bind ADDRESS   default 127.0.0.1; there are no passwords\n"
 	"  --unix PATH      a socket, also without TCP\n"
 	"  --memory SIZE    for all data, default 1G\n"
-	"  --pages KIND     auto (default), 4k, thp, hugetlb\n"
+	"  --pages KIND     auto (default), 4k, thp, thp-4k, hugetlb\n"
 	"  --save METHOD    native (default): BGSAVE takes a snapshot of a native space, and a\n"
 	"                   thread writes it; fork: plain memory, and a child writes\n"
 	"  --signal         faults are resolved in the thread that stores: faster, and without\n"

@@ -22,7 +22,7 @@ static const char usage[] =
 	"\n"
 	"  --size SIZE      of the data file, default 64M; the pool has a quarter of it\n"
 	"  --seconds N      how long at least, default 3; it goes on until a block is verified\n"
-	"  --pages KIND     auto (default), 4k, thp, hugetlb\n"
+	"  --pages KIND     auto (default), 4k, thp, thp-4k, hugetlb\n"
 	"  --signal         faults are resolved in the thread that stores\n"
 	"  --pin WHAT       pool (default): all frames are registered buffers; read: each frame "
 	"is\n"

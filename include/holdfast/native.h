@@ -62,6 +62,8 @@ enum hf_native_pages {
 	HF_NATIVE_4K,      /* anonymous, 4 KiB */
 	HF_NATIVE_THP,     /* anonymous, 2 MiB: fastest, if up to 512 pages may be copied for one */
 	HF_NATIVE_HUGETLB, /* 2 MiB of the pool (vm.nr_hugepages), reserved at once */
+	HF_NATIVE_THP_4K,  /* THPs, protected and copied by 4 KiB: the kernel splits one (and never
+			      moves it) where a store comes that no others are likely to follow */
 };
 
 #define HF_NATIVE_SIGNAL 0x1 /* faults are resolved in the faulting thread; see above */
@@ -82,7 +84,7 @@ struct hf_native_config {
 struct hf_native_support {
 	bool write_protect;        /* userfaultfd write-protects anonymous memory (Linux 5.7) */
 	bool write_protect_shared; /* and memfds and hugetlb (5.19) */
-	bool unpopulated;          /* and what is not there yet (6.4): HF_NATIVE_THP needs it */
+	bool unpopulated;          /* and what is not there yet (6.4): both THP modes need it */
 	bool pagemap_scan;         /* 6.7: without it, finding new pages is slower */
 	bool kernel_faults;        /* the default mode may be used */
 	bool thp;                  /* /sys/kernel/mm/transparent_hugepage has 2 MiB pages on */

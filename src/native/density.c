@@ -62,3 +62,13 @@ bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t no
 		return __builtin_popcountll(now) >= DENSE_FROM;
 	return density == DENSE || in_order || __builtin_popcountll(now) >= MANY;
 }
+
+bool hf_density_promises_all(const struct hf_native *space, size_t word, size_t end, bool in_order)
+{
+	size_t sample = word / REGION_WORDS * REGION_WORDS + SAMPLE;
+	enum density density = space->density[word / REGION_WORDS];
+
+	if (sample >= word && sample < end)
+		return false;
+	return density == DENSE || (in_order && density != SPARSE);
+}

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#define THP_WORDS 8
+
 static size_t lowest(uint64_t bits)
 {
 	return (size_t)__builtin_ctzll(bits);
@@ -184,6 +186,67 @@ static bool resolve_word(struct hf_native *space, size_t word)
 	return true;
 }
 
+static void lock_words(struct hf_native *space, size_t word, size_t end)
+{
+	for (; word < end; word++)
+		hf_futex_lock(hf_word_lock(space, word));
+}
+
+static void unlock_words(struct hf_native *space, size_t word, size_t end)
+{
+	for (; word < end; word++)
+		hf_futex_unlock(hf_word_lock(space, word));
+}
+
+/* All there, and nothing stored to since the newest snapshot: a THP still, if it was one. */
+static bool is_untouched(const struct hf_native *space, size_t word, size_t end)
+{
+	for (; word < end; word++) {
+		if (!full(space, space->populated, word) ||
+		    atomic_load_explicit(&space->exclusive[word], memory_order_relaxed))
+			return false;
+	}
+	return true;
+}
+
+static int make_words_exclusive(struct hf_native *space, size_t word, size_t end)
+{
+	size_t len = (end - word) * HF_WORD_UNITS << space->tree->unit_shift;
+	int err = 0;
+
+	for (size_t w = word; w < end && !err; w++)
+		err = hf_preserve_or_fail(space, w, ~0ULL);
+	if (err)
+		return err;
+	for (size_t w = word; w < end; w++)
+		atomic_store_explicit(&space->exclusive[w], ~0ULL, memory_order_relaxed);
+	err = hf_userfault_unprotect(space->tree->fd, hf_unit_addr(space, word * HF_WORD_UNITS),
+				     len);
+	if (err)
+		atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
+	return err;
+}
+
+/* A whole THP, which need not be split then: where stores go all over, or have done the one before
+ * it. No word's lock is held. */
+static bool resolve_thp(struct hf_native *space, size_t word)
+{
+	size_t first = word / THP_WORDS * THP_WORDS, end = first + THP_WORDS;
+	int err;
+
+	if (space->tree->pages != HF_NATIVE_THP_4K || end * HF_WORD_UNITS > space->tree->nr_units ||
+	    !is_untouched(space, first, end) ||
+	    !hf_density_promises_all(space, first, end,
+				     first && full(space, space->exclusive, first - 1) &&
+					     full(space, space->exclusive, first - THP_WORDS)))
+		return false;
+	lock_words(space, first, end);
+	err = make_words_exclusive(space, first,
+				   end); /* where others have begun, it has less to do */
+	unlock_words(space, first, end);
+	return !err;
+}
+
 static const char *next_word(const struct hf_native *space, size_t word)
 {
 	return word + 1 < space->tree->nr_words ? hf_unit_addr(space, (word + 1) * HF_WORD_UNITS)
@@ -198,6 +261,8 @@ static bool resolve_protected(struct hf_native *space, size_t unit)
 	bool first, whole;
 	int err = 0;
 
+	if (resolve_thp(space, word))
+		return true;
 	hf_futex_lock(lock);
 	first = !atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 	whole = resolve_word(space, word);
@@ -217,6 +282,7 @@ const char *hf_resolve_ahead(struct hf_native *space, const char *addr)
 	bool go_on;
 
 	hf_gate_enter(&space->tree->gate);
+	resolve_thp(space, word);
 	hf_futex_lock(lock);
 	exclusive = atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 	go_on = exclusive ? full(space, space->exclusive, word) : resolve_word(space, word);

@@ -216,11 +216,18 @@ size_t hf_density_bytes(const struct hf_tree *tree);
 void hf_density_observe(struct hf_native *space);
 /* Is a store to a word that has no more exclusive units than `now` the first of many? */
 bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t now, bool in_order);
+/* Of words of one region, none of them stored to: will stores come to all of them? */
+bool hf_density_promises_all(const struct hf_native *space, size_t word, size_t end, bool in_order);
 
 /* ---- handler.c ---- */
 
 int hf_handler_start(struct hf_tree *tree);
 void hf_handler_stop(struct hf_tree *tree);
+
+static inline bool hf_is_thp(const struct hf_tree *tree)
+{
+	return tree->pages == HF_NATIVE_THP || tree->pages == HF_NATIVE_THP_4K;
+}
 
 static inline struct hf_futex *hf_word_lock(struct hf_native *space, size_t word)
 {

@@ -60,9 +60,9 @@ static void find_remedy(struct hf_native_support *support, int kernel_faults)
 	else if (!support->kernel_faults)
 		text = "userfaultfd cannot be opened: look at ulimit -n";
 	else if (!support->write_protect_shared)
-		text = "memfds and hugetlb need Linux 5.19 or later, HF_NATIVE_THP Linux 6.4";
+		text = "memfds and hugetlb need Linux 5.19 or later, THPs Linux 6.4";
 	else if (!support->unpopulated)
-		text = "2 MiB units need Linux 6.4 or later";
+		text = "THPs need Linux 6.4 or later";
 	else if (!support->thp)
 		text = "no huge pages: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled "
 		       "(and inherit to hugepages-2048kB/enabled there)";

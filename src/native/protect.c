@@ -12,10 +12,10 @@
 
 #define SHARE_WORDS 128        /* what a thread takes at a time: 32 MiB of small pages */
 #define MUCH (SHARE_WORDS * 2) /* words: less is done sooner than others are awake */
-#define LONG_RUN 128 /* units: of shorter ones, threads interrupt each other more than they help */
-#define PROBES 16    /* calls that are measured */
-#define UNIT_NS 128  /* what a unit more costs a call, in short runs */
-#define NEAR 4       /* units, as long as nothing is measured */
+#define LONG_RUN 128           /* units: in shorter ones threads disturb each other too much */
+#define PROBES 16              /* calls that are measured */
+#define UNIT_NS 128            /* what a unit more costs a call, in short runs */
+#define NEAR 4                 /* units, as long as nothing is measured */
 #define NEAR_MAX 4096
 
 struct run {

@@ -37,7 +37,7 @@ static int map_hugetlb(struct hf_native *space, size_t size)
 static int map_anonymous(struct hf_native *space, size_t size)
 {
 	struct hf_tree *tree = space->tree;
-	bool huge = tree->pages == HF_NATIVE_THP && !space->base;
+	bool huge = hf_is_thp(tree) && !space->base;
 
 	space->window = hf_map_aligned((size + (1UL << 21) - 1) & ~((1UL << 21) - 1),
 				       space->view ? PROT_READ : PROT_READ | PROT_WRITE);

@@ -58,7 +58,7 @@ static void choose_pages(struct hf_tree *tree, const struct hf_native_config *co
 		tree->pages = HF_NATIVE_4K;
 	else if (config->pages == HF_NATIVE_AUTO)
 		tree->pages = support->thp && support->unpopulated ? HF_NATIVE_THP : HF_NATIVE_4K;
-	tree->unit_shift = tree->pages == HF_NATIVE_4K ? 12 : 21;
+	tree->unit_shift = tree->pages == HF_NATIVE_4K || tree->pages == HF_NATIVE_THP_4K ? 12 : 21;
 }
 
 static int check_config(const struct hf_native_config *config)
@@ -66,7 +66,7 @@ static int check_config(const struct hf_native_config *config)
 	if (!config->size || config->size > 1UL << 46 ||
 	    config->flags & ~(unsigned)(HF_NATIVE_SIGNAL | HF_NATIVE_SHARED))
 		return -EINVAL;
-	if ((unsigned)config->pages > HF_NATIVE_HUGETLB)
+	if ((unsigned)config->pages > HF_NATIVE_THP_4K)
 		return -EINVAL;
 	if (config->flags & HF_NATIVE_SHARED && config->pages > HF_NATIVE_4K)
 		return -EINVAL;
@@ -80,7 +80,7 @@ static int check_support(const struct hf_tree *tree, const struct hf_native_conf
 
 	if (!support->write_protect || (shared && !support->write_protect_shared))
 		return -EOPNOTSUPP;
-	return tree->pages == HF_NATIVE_THP && !support->unpopulated ? -EOPNOTSUPP : 0;
+	return hf_is_thp(tree) && !support->unpopulated ? -EOPNOTSUPP : 0;
 }
 
 static int open_userfault(struct hf_tree *tree, const struct hf_native_support *support)
