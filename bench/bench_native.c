@@ -67,6 +67,14 @@ static bool mode_wanted(const struct options *opt, size_t mode)
 	return false;
 }
 
+static bool any_wanted(const struct options *opt)
+{
+	for (size_t m = 0; m < NR_MODES; m++)
+		if (mode_wanted(opt, m))
+			return true;
+	return false;
+}
+
 static void show_progress(const struct options *opt, unsigned run, size_t mode)
 {
 	if (!isatty(STDERR_FILENO))
@@ -116,6 +124,11 @@ int main(int argc, char **argv)
 	int ret;
 
 	options_parse(argc, argv, &opt);
+	if (!any_wanted(&opt)) {
+		fprintf(stderr, "bench-native: --only '%s' is no row, as repeat-1/thp is\n",
+			opt.only);
+		return 2;
+	}
 	res = new_results(&opt);
 	catch_signals();
 	atexit(pool_restore);

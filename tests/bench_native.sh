@@ -9,7 +9,7 @@ every_row_is_there() {
 		import json, sys
 		data = json.load(open(sys.argv[1]))
 		modes = {m["name"]: m for m in data["modes"]}
-		assert len(modes) == 12, modes
+		assert len(modes) == 14, modes
 		assert not [m for m in modes.values() if "failed" in m], modes
 		rows = {(r["measure"], r["mode"]): r for r in data["rows"]}
 		assert len(rows) == len(data["rows"])
@@ -71,6 +71,7 @@ check "a size that is none" says 2 "--size '1X' is not understood" "$bench" --si
 check "too small a size" says 2 "--size '4K'" "$bench" --size 4K
 check "no runs" says 2 "--runs '0'" "$bench" --runs 0
 check "an argument too many" says 2 "argument 'x'" "$bench" x
+check "rows that there are not" says 2 "--only 'thp/first' is no row" "$bench" --only thp/first
 check "a file that cannot be written" says 1 "cannot write" "$bench" --quick --only first/fork-4k \
 	--json "$dir/none/native.json"
 done_testing

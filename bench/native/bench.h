@@ -94,7 +94,7 @@ struct mode {
 	unsigned stages;                /* a bit each; 0: all */
 };
 
-#define NR_MODES 12
+#define NR_MODES 14
 
 extern const struct mode modes[NR_MODES];
 
@@ -172,19 +172,23 @@ struct results {
 bool row_wanted(const struct options *opt, size_t mode, enum measure measure);
 bool stage_wanted(const struct options *opt, size_t mode, enum stage stage);
 struct summary summarize(const struct results *res, size_t mode, enum measure measure);
-/* Of the ratios to fork's figure of the same run. */
-struct summary summarize_ratio(const struct results *res, size_t mode, enum measure measure);
+/* Of the ratios to a fork's figure of the same run. */
+struct summary summarize_ratio(const struct results *res, size_t mode, size_t fork,
+			       enum measure measure);
 
 /* Runs one mode in a process of its own. False: interrupted. */
 bool worker_run(struct results *res, unsigned run, size_t mode);
 extern volatile int interrupted;
+
+#define TARGET_MODES 9
 
 struct target {
 	const char *what;
 	enum measure measure;
 	double limit, aim; /* 0: none */
 	bool best;         /* one of the modes is enough */
-	const char *modes[8];
+	const char *fork;  /* that it is a ratio to; NULL: the one on the mode's kind of pages */
+	const char *modes[TARGET_MODES + 1];
 };
 
 #define NR_TARGETS 12
@@ -199,7 +203,7 @@ struct verdict {
 	bool met;
 };
 
-#define MAX_VERDICTS (NR_TARGETS * 8)
+#define MAX_VERDICTS (NR_TARGETS * TARGET_MODES)
 
 /* Of all targets that were measured. Returns their number. */
 size_t judge(const struct results *res, struct verdict *verdicts);

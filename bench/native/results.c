@@ -60,15 +60,21 @@ bool row_wanted(const struct options *opt, size_t mode, enum measure measure)
 	return !fnmatch(pattern, name, 0);
 }
 
-/* A ratio needs fork's figure too. */
+/* A ratio needs fork's figure too; targets have hugetlb's to the one on THPs. */
+static bool is_compared(size_t mode, size_t other)
+{
+	if (!modes[other].is_fork)
+		return mode == other;
+	return mode_baseline(mode) == other ||
+	       (modes[mode].kind == KIND_HUGETLB && modes[other].kind == KIND_THP);
+}
+
 bool stage_wanted(const struct options *opt, size_t mode, enum stage stage)
 {
-	for (size_t m = mode; m < NR_MODES && mode_baseline(m) == mode_baseline(mode); m++) {
-		for (int i = 0; i < NR_MEASURES; i++)
+	for (size_t m = 0; m < NR_MODES; m++) {
+		for (int i = 0; is_compared(m, mode) && i < NR_MEASURES; i++)
 			if (measures[i].stage == stage && row_wanted(opt, m, i))
 				return true;
-		if (!modes[mode].is_fork)
-			break;
 	}
 	return false;
 }
@@ -100,14 +106,14 @@ struct summary summarize(const struct results *res, size_t mode, enum measure me
 	return summary_of(values, nr);
 }
 
-struct summary summarize_ratio(const struct results *res, size_t mode, enum measure measure)
+struct summary summarize_ratio(const struct results *res, size_t mode, size_t fork,
+			       enum measure measure)
 {
-	const double *fork = res->samples[mode_baseline(mode)][measure];
 	double values[MAX_RUNS];
 	unsigned nr = 0;
 
 	for (unsigned r = 0; r < res->runs; r++) {
-		double ratio = res->samples[mode][measure][r] / fork[r];
+		double ratio = res->samples[mode][measure][r] / res->samples[fork][measure][r];
 
 		if (!isnan(ratio))
 			values[nr++] = ratio;

@@ -29,8 +29,8 @@ static const struct plot plots[] = {
 };
 
 static const char *const colours[NR_MODES] = {
-	"#444444", "#1f77b4", "#7fb8e0", "#d62728", "#f09090", "#2ca02c",
-	"#888888", "#9467bd", "#c5a0e0", "#bbbbbb", "#ff7f0e", "#ffbb78",
+	"#444444", "#1f77b4", "#7fb8e0", "#d62728", "#f09090", "#2ca02c", "#888888",
+	"#9467bd", "#c5a0e0", "#8c564b", "#c49c94", "#bbbbbb", "#ff7f0e", "#ffbb78",
 };
 
 struct scale {
@@ -42,7 +42,8 @@ static struct summary value_of(const struct results *res, const struct plot *p, 
 {
 	if (p->ratio && modes[mode].is_fork)
 		return (struct summary){ 0 };
-	return p->ratio ? summarize_ratio(res, mode, m) : summarize(res, mode, m);
+	return p->ratio ? summarize_ratio(res, mode, mode_baseline(mode), m)
+			: summarize(res, mode, m);
 }
 
 static bool mode_shown(const struct results *res, const struct plot *p, size_t mode)
