@@ -10,6 +10,13 @@ struct found {
 	int any;
 };
 
+/* The gate is closed: nobody else does. */
+static void add(hf_bits *bits, uint64_t fresh)
+{
+	atomic_store_explicit(bits, atomic_load_explicit(bits, memory_order_relaxed) | fresh,
+			      memory_order_relaxed);
+}
+
 static void mark(struct found *found, size_t word, uint64_t mask)
 {
 	struct hf_native *space = found->space;
@@ -18,8 +25,8 @@ static void mark(struct found *found, size_t word, uint64_t mask)
 
 	if (!fresh)
 		return;
-	atomic_fetch_or_explicit(&space->populated[word], fresh, memory_order_relaxed);
-	atomic_fetch_or_explicit(&space->exclusive[word], fresh, memory_order_relaxed);
+	add(&space->populated[word], fresh);
+	add(&space->exclusive[word], fresh);
 	space->todo[word] |= fresh & ~hf_prepared(space, word);
 	found->any = 1;
 }

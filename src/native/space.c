@@ -3,6 +3,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -83,9 +84,14 @@ static int alloc_tables(struct hf_native *space)
 	space->todo = hf_zalloc(bytes);
 	space->pins = hf_zalloc(tree->nr_units * sizeof(space->pins[0]));
 	space->density = hf_zalloc(hf_density_bytes(tree));
-	if (!space->populated || !space->exclusive || !space->held || !space->begun)
+	if (!space->populated || !space->exclusive || !space->held || !space->begun ||
+	    !space->todo || !space->pins || !space->density)
 		return -ENOMEM;
-	return space->todo && space->pins && space->density ? 0 : -ENOMEM;
+	/* what the first snapshot needs not wait for */
+	memset((void *)space->populated, 0, bytes);
+	memset((void *)space->exclusive, 0, bytes);
+	memset(space->todo, 0, bytes);
+	return 0;
 }
 
 /* Where the kernel remembers protection without memory, or nothing tells what there is. */
