@@ -10,6 +10,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -17,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 
 #include "native_child.h"
 
@@ -178,6 +180,87 @@ static void memory_that_is_gone(void **state)
 			in_child(ways[w].flags & HF_NATIVE_SHARED ? with_a_shorter_memfd
 								  : with_a_unit_lost,
 				 &ways[w]);
+}
+
+/* ---- mappings ---- */
+
+static sigjmp_buf elsewhere;
+
+static void leave(int sig)
+{
+	siglongjmp(elsewhere, sig);
+}
+
+/* The signal that reading it ends with; 0: none. */
+static int signal_of(const uint64_t *p)
+{
+	int sig = sigsetjmp(elsewhere, 1);
+
+	if (!sig)
+		*(const volatile uint64_t *)p;
+	return sig;
+}
+
+/* Maps as many single pages as may be, no two of them alike. They go with the process. */
+static void use_up_mappings(void)
+{
+	int prot = PROT_READ;
+
+	while (mmap(NULL, PAGE, prot ^= PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+	       MAP_FAILED)
+		;
+}
+
+static bool is_before(int major, int minor)
+{
+	struct utsname name;
+	int a = 0, b = 0;
+
+	uname(&name);
+	return sscanf(name.release, "%d.%d", &a, &b) == 2 &&
+	       (a < major || (a == major && b < minor));
+}
+
+/* What is lost ends in a signal, even where no mapping is left; and never goes on for ever. */
+static int reading_what_is_lost(const void *arg)
+{
+	const struct way *way = arg;
+	struct hf_native_config config = {
+		.size = 8 * way_unit(way),
+		.pages = way->pages,
+		.flags = way->flags,
+		.pool_limit = 1,
+	};
+	struct hf_native *space, *child;
+	struct sigaction action = { .sa_handler = leave };
+	size_t unit = way_unit(way);
+
+	NEED(!sigaction(SIGBUS, &action, NULL) && !sigaction(SIGSEGV, &action, NULL));
+	NEED(!hf_native_create(&config, &space));
+	for (size_t u = 0; u < 8; u++)
+		*word(space, u * unit) = u + 1;
+	NEED(!hf_native_fork(space, &child));
+	for (size_t u = 0; u < 7; u++)
+		*word(space, u * unit) = u + 11;
+	NEED(!signal_of(word(child, 0)) && *word(child, 0) == 1);
+	NEED(signal_of(word(child, unit)));
+	if (is_before(6, 6))
+		return not_here("Linux 6.6 has what needs no mapping");
+	NEED(signal_of(word(child, unit)) == SIGBUS);
+	NEED(hf_native_prepare_read(word(child, 3 * unit), 8) == -ENODATA);
+	use_up_mappings();
+	for (size_t u = 1; u < 7; u++)
+		NEED(signal_of(word(child, u * unit)) == SIGBUS);
+	NEED(*word(child, 7 * unit) == 8);
+	return 0;
+}
+
+static void mappings_that_are_short(void **state)
+{
+	(void)state;
+	for (size_t w = 0; w < NR_WAYS; w++)
+		if (!(ways[w].flags & HF_NATIVE_SHARED) && way_exists(&ways[w]))
+			in_child(reading_what_is_lost, &ways[w]);
 }
 
 /* ---- descriptors ---- */
@@ -501,6 +584,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory_that_is_short),
 		cmocka_unit_test(memory_that_is_gone),
+		cmocka_unit_test(mappings_that_are_short),
 		cmocka_unit_test(descriptors_that_are_short),
 		cmocka_unit_test(no_rights_are_needed_in_signal_mode),
 		cmocka_unit_test(threads_that_are_short),

@@ -148,8 +148,8 @@ int hf_native_read(const struct hf_native_snapshot *snapshot, size_t offset, voi
  * The snapshot as a read-only range of memory, whose pages come when they are first read (each is
  * copied then: hf_native_read() of what is read once is cheaper). All callers share one range,
  * until as many unmaps. In signal mode a system call that reads from pages that have not come fails
- * with EFAULT: hf_native_prepare_read(). What is lost is not accessible (SIGSEGV). -ENOMEM,
- * -EOWNERDEAD; unmap: -EINVAL (not mapped).
+ * with EFAULT: hf_native_prepare_read(). What is lost is not accessible: SIGBUS, or SIGSEGV in the
+ * default mode before Linux 6.6. -ENOMEM, -EOWNERDEAD; unmap: -EINVAL (not mapped).
  */
 int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr);
 int hf_native_unmap(struct hf_native_snapshot *snapshot);

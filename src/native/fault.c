@@ -291,6 +291,17 @@ const char *hf_resolve_ahead(struct hf_native *space, const char *addr)
 	return go_on ? next_word(space, word) : NULL;
 }
 
+/* What is lost: whoever uses it gets a signal. In signal mode the handler sees to that. The second
+ * way needs mappings, of which there are 65530. */
+static int take_away(const struct hf_tree *tree, char *addr, size_t size)
+{
+	int err = tree->signal ? 0 : hf_userfault_poison(tree->fd, addr, size);
+
+	if (err)
+		err = mprotect(addr, size, PROT_NONE) ? -errno : 0;
+	return err ? err : -ENODATA;
+}
+
 /* Pages that are beside a missing one may be there, when a fault and a copy met. */
 static int fill(struct hf_native *space, size_t unit, const struct hf_source *source)
 {
@@ -299,7 +310,7 @@ static int fill(struct hf_native *space, size_t unit, const struct hf_source *so
 	size_t size = 1UL << tree->unit_shift;
 
 	if (source->kind == HF_SOURCE_LOST)
-		return mprotect(addr, size, PROT_NONE) ? -errno : -ENODATA;
+		return take_away(tree, addr, size);
 	if (source->kind == HF_SOURCE_ZERO)
 		return hf_userfault_zero(tree->fd, addr, size);
 	return hf_userfault_copy(tree->fd, addr, source->addr, size);
@@ -376,36 +387,40 @@ int hf_finish_populating(struct hf_native *space)
 	return err;
 }
 
-static void resolve_missing(struct hf_native *space, size_t unit)
+static int resolve_missing(struct hf_native *space, size_t unit)
 {
 	size_t word = unit / HF_WORD_UNITS;
 	struct hf_futex *lock = hf_word_lock(space, word);
-	uint64_t mask = 1ULL << unit % HF_WORD_UNITS, here;
+	uint64_t own = 1ULL << unit % HF_WORD_UNITS, mask = own, here;
+	int err;
 
 	hf_futex_lock(lock);
 	here = atomic_load_explicit(&space->populated[word], memory_order_relaxed);
 	if (space->tree->unit_shift == 12 &&
 	    (here & (here - 1) || in_order(space, space->populated, word)))
 		mask = ~0ULL; /* the third use in a word */
+	err = populate(space, word, own);
 	populate(space, word, mask);
 	hf_futex_unlock(lock);
 	wake_unit(space, unit); /* whoever else met it may be waiting still */
+	return err == -ENODATA ? err : 0;
 }
 
-const char *hf_resolve_fault(struct hf_native *space, const char *addr)
+int hf_resolve_fault(struct hf_native *space, const char *addr, const char **next)
 {
 	size_t unit = (size_t)(addr - space->window) >> space->tree->unit_shift;
-	bool whole = false;
 	uint64_t populated;
+	int err = 0;
 
+	*next = NULL;
 	atomic_fetch_add_explicit(&space->tree->faults, 1, memory_order_relaxed);
 	hf_gate_enter(&space->tree->gate);
 	populated =
 		atomic_load_explicit(&space->populated[unit / HF_WORD_UNITS], memory_order_relaxed);
 	if (space->base && !(populated >> unit % HF_WORD_UNITS & 1))
-		resolve_missing(space, unit);
-	else
-		whole = resolve_protected(space, unit);
+		err = resolve_missing(space, unit);
+	else if (resolve_protected(space, unit))
+		*next = next_word(space, unit / HF_WORD_UNITS);
 	hf_gate_leave(&space->tree->gate);
-	return whole ? next_word(space, unit / HF_WORD_UNITS) : NULL;
+	return err;
 }

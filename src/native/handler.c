@@ -30,7 +30,8 @@ static void resolve(const struct uffd_msg *msg, struct ahead *ahead)
 	space = hf_registry_enter(addr);
 	if (!space)
 		return;
-	*ahead = (struct ahead){ hf_resolve_fault(space, addr), AHEAD_WORDS };
+	hf_resolve_fault(space, addr, &ahead->addr);
+	ahead->words = AHEAD_WORDS;
 	hf_registry_leave();
 }
 

@@ -203,10 +203,10 @@ int hf_preserve_or_fail(struct hf_native *space, size_t word, uint64_t mask);
 int hf_populate(struct hf_native *space, size_t word, uint64_t mask);
 /* Brings in the rest of what is begun: the program may have stored to the first part. */
 int hf_finish_populating(struct hf_native *space);
-/* One fault, from outside; the kernel tries again afterwards. Returns the word's address to which
- * stores are likely to come next, or NULL. */
-const char *hf_resolve_fault(struct hf_native *space, const char *addr);
-/* Does so much of that word as a store would have done. Returns the same. */
+/* One fault, from outside; the kernel tries again afterwards. Sets *next to the word's address to
+ * which stores are likely to come next, or NULL. -ENODATA: it is lost. */
+int hf_resolve_fault(struct hf_native *space, const char *addr, const char **next);
+/* Does so much of that word as a store would have done. Returns where to go on, or NULL. */
 const char *hf_resolve_ahead(struct hf_native *space, const char *addr);
 
 /* ---- density.c ---- */

@@ -103,6 +103,7 @@ void hf_registry_leave(void)
 static bool resolve(const siginfo_t *info)
 {
 	struct hf_native *space;
+	const char *next;
 	int err = errno;
 	bool ours;
 
@@ -111,9 +112,7 @@ static bool resolve(const siginfo_t *info)
 	space = hf_registry_enter(info->si_addr);
 	if (!space)
 		return false;
-	ours = space->tree->signal;
-	if (ours)
-		hf_resolve_fault(space, info->si_addr);
+	ours = space->tree->signal && !hf_resolve_fault(space, info->si_addr, &next);
 	hf_registry_leave();
 	errno = err;
 	return ours;

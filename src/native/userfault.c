@@ -10,6 +10,15 @@
 #define PAGE 4096
 #define DEVICE_NEW _IO(0xAA, 0x00) /* USERFAULTFD_IOC_NEW, Linux 6.1 */
 
+/* As <linux/userfaultfd.h> has it since Linux 6.6. */
+struct poison {
+	struct uffdio_range range;
+	uint64_t mode;
+	int64_t updated;
+};
+
+#define POISON _IOWR(UFFDIO, 0x08, struct poison)
+
 static int open_by_device(int flags)
 {
 	int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
@@ -146,6 +155,24 @@ int hf_userfault_zero(int fd, void *addr, size_t len)
 		if (errno != EAGAIN && errno != EEXIST)
 			return -errno;
 		done += progress(errno, zero.zeropage);
+	}
+	return 0;
+}
+
+int hf_userfault_poison(int fd, void *addr, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		struct poison poison = {
+			.range = { .start = (uintptr_t)addr + done, .len = len - done },
+		};
+
+		if (ioctl(fd, POISON, &poison) == 0)
+			return 0;
+		if (errno != EAGAIN && errno != EEXIST)
+			return -errno;
+		done += progress(errno, poison.updated);
 	}
 	return 0;
 }

@@ -33,6 +33,9 @@ int hf_userfault_unprotect(int fd, void *addr, size_t len);
 /* Fills pages that are missing, from `src` or with zeros. */
 int hf_userfault_copy(int fd, void *addr, const void *src, size_t len);
 int hf_userfault_zero(int fd, void *addr, size_t len);
+/* Makes pages that are missing such as cannot be had: SIGBUS, or EFAULT. -EINVAL before Linux 6.6.
+ */
+int hf_userfault_poison(int fd, void *addr, size_t len);
 int hf_userfault_wake(int fd, void *addr, size_t len);
 
 /* How to find populated pages: an ioctl (Linux 6.7), by reading /proc/self/pagemap, or not. */
