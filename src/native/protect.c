@@ -14,7 +14,8 @@
 #define MUCH (SHARE_WORDS * 2) /* words: less is done sooner than others are awake */
 #define LONG_RUN 128           /* units: in shorter ones threads disturb each other too much */
 #define PROBES 16              /* calls that are measured */
-#define UNIT_NS 128            /* what a unit more costs a call, in short runs */
+#define GAP_NS 560             /* what units between two runs cost a call, and each of them */
+#define UNIT_NS 40
 #define NEAR 4                 /* units, as long as nothing is measured */
 #define NEAR_MAX 4096
 
@@ -27,15 +28,15 @@ struct protection {
 	struct hf_native *space;
 	struct run run; /* not protected yet */
 	size_t near;    /* units between two runs that become one */
-	size_t calls, units;
+	size_t calls;
 	uint64_t start;
 };
 
 /* After as many calls as tell what one costs here and now. */
 static void measure(struct protection *p)
 {
-	uint64_t ns = hf_now_ns() - p->start, units_ns = p->units * UNIT_NS;
-	size_t near = ns > units_ns ? (ns - units_ns) / (PROBES * UNIT_NS) : 0;
+	uint64_t ns = (hf_now_ns() - p->start) / PROBES;
+	size_t near = ns > GAP_NS ? (ns - GAP_NS) / UNIT_NS : 0;
 
 	p->near = near < NEAR ? NEAR : near > NEAR_MAX ? NEAR_MAX : near;
 }
@@ -52,7 +53,6 @@ static int protect_run(struct protection *p)
 	atomic_fetch_add_explicit(&tree->protected_units, nr, memory_order_relaxed);
 	err = hf_userfault_protect(tree->fd, hf_unit_addr(p->space, p->run.first),
 				   nr << tree->unit_shift);
-	p->units += nr;
 	if (++p->calls == PROBES)
 		measure(p);
 	return err;
