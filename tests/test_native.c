@@ -2,6 +2,7 @@
 /* Native spaces: one promise a test, each in every way that this machine can have one. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -383,6 +384,57 @@ static void a_snapshot_is_one_instant(void **state)
 	}
 }
 
+/* ---- two threads and one page ---- */
+
+struct meeting {
+	struct hf_native *space;
+	int rounds;
+	_Atomic int round, done;
+};
+
+static void *store_when_told(void *arg)
+{
+	struct meeting *m = arg;
+
+	for (int r = 1; r <= m->rounds; r++) {
+		while (atomic_load(&m->round) < r)
+			sched_yield();
+		__atomic_fetch_add(word(m->space, r % 2 * PAGE), 1, __ATOMIC_RELAXED);
+		atomic_fetch_add(&m->done, 1);
+	}
+	return NULL;
+}
+
+/* A fault that comes late, for the other one has been resolved meanwhile, does not wait for ever.
+ */
+static void threads_meet_at_a_page(void **state)
+{
+	(void)state;
+	EACH_WAY(space, 2)
+	{
+		bool file = ways[w_].flags == HF_NATIVE_SHARED; /* where it happens most */
+		struct meeting m = { .space = space, .rounds = times(file ? 10000 : 500) };
+		pthread_t threads[2];
+
+		*word(space, 0) = *word(space, PAGE) = 0;
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, store_when_told, &m), 0);
+		for (int r = 1; r <= m.rounds; r++) {
+			struct hf_native_snapshot *s = snapshot(space);
+
+			atomic_store(&m.round, r);
+			while (atomic_load(&m.done) < 2 * r)
+				sched_yield();
+			assert_int_equal(get(s, 0) + get(s, PAGE), 2 * (r - 1));
+			assert_int_equal(hf_native_drop(s), 0);
+		}
+		for (int i = 0; i < 2; i++)
+			pthread_join(threads[i], NULL);
+		assert_int_equal(*word(space, 0) + *word(space, PAGE), 2 * m.rounds);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
 /* ---- pins ---- */
 
 static void pins_count_and_hold(void **state)
@@ -602,11 +654,13 @@ static void dense_stores_are_copied_ahead(void **state)
 		struct hf_native *space =
 			way_unit(&ways[w]) == PAGE ? make(&ways[w], 128 * 64) : NULL;
 		uint64_t at_once = way_is_thp(&ways[w]) ? 512 : 64, before, after;
-		uint64_t ahead = ways[w].flags & HF_NATIVE_SIGNAL ? 0 : 512;
+		uint64_t ahead = way_is_thp(&ways[w]) ? 1024 : 22 * 64;
 		struct hf_native_snapshot *first, *s;
 
 		if (!space)
 			continue;
+		if (ways[w].flags & HF_NATIVE_SIGNAL)
+			ahead = 0;
 		first = fill(space, 1);
 		s = fill(space, 2); /* and by now it is known to be dense */
 		before = copied_by(space);
@@ -728,6 +782,7 @@ int main(void)
 		cmocka_unit_test(a_child_has_its_own_bytes),
 		cmocka_unit_test(all_is_as_plain_copies_would_be),
 		cmocka_unit_test(a_snapshot_is_one_instant),
+		cmocka_unit_test(threads_meet_at_a_page),
 		cmocka_unit_test(pins_count_and_hold),
 		cmocka_unit_test(a_reader_sees_what_is_written_later),
 		cmocka_unit_test(a_pin_count_that_is_full_is_refused),

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How much to copy around a store. A fault costs as much as some ten copies of 4 KiB, and a copy
- * that nobody needed costs memory, too. So one word of each region copies nothing around, and shows
- * at the next snapshot how densely its region was really written to; the region's other words go by
+ * that nobody needed costs memory, too. So some units of each region have nothing copied around,
+ * and show at the next snapshot how densely their region was really written to; the others go by
  * that until the snapshot after it.
  */
 #include "internal.h"
 
-#define REGION_WORDS 64 /* 16 MiB of 4 KiB pages */
-#define SAMPLE 32       /* the region's word that shows */
+#define REGION_WORDS 64                /* 16 MiB of 4 KiB pages */
+#define SAMPLE 32                      /* the region's word that shows, by these units */
+#define SAMPLE_UNITS (0xffffULL << 24) /* the word's others are below them, or above */
 
-/* Of 64 units. */
-#define DENSE_FROM 20
-#define SPARSE_BELOW 10
-#define MANY 7 /* faults of a word of which nothing is known, before the rest is copied */
+/* Of the 16. */
+#define DENSE_FROM 5
+#define SPARSE_BELOW 3
+
+/* Faults of a word before the rest is copied: where nothing is known, and where stores are few. */
+#define MANY 7
+#define VERY_MANY 20
 
 enum density { UNKNOWN, SPARSE, DENSE };
 
@@ -38,8 +42,9 @@ void hf_density_observe(struct hf_native *space)
 {
 	for (size_t word = SAMPLE; word < space->tree->nr_words; word += REGION_WORDS) {
 		unsigned char *density = &space->density[word / REGION_WORDS];
-		int n = __builtin_popcountll(
-			atomic_load_explicit(&space->exclusive[word], memory_order_relaxed));
+		uint64_t exclusive =
+			atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+		int n = __builtin_popcountll(exclusive & SAMPLE_UNITS);
 
 		if (n)
 			*density = n >= DENSE_FROM ? DENSE : n < SPARSE_BELOW ? SPARSE : UNKNOWN;
@@ -48,27 +53,53 @@ void hf_density_observe(struct hf_native *space)
 	}
 }
 
+/* The units that go by the same rule. */
+static uint64_t part_of(size_t unit)
+{
+	uint64_t bit = 1ULL << unit % HF_WORD_UNITS;
+
+	if (unit / HF_WORD_UNITS % REGION_WORDS != SAMPLE)
+		return ~0ULL;
+	if (bit & SAMPLE_UNITS)
+		return SAMPLE_UNITS;
+	return bit < SAMPLE_UNITS ? (SAMPLE_UNITS & -SAMPLE_UNITS) - 1
+				  : ~SAMPLE_UNITS & -(SAMPLE_UNITS & -SAMPLE_UNITS);
+}
+
 /*
  * Where nothing is known, it is copied after as many faults as cost what the copies do: that is
  * never more than twice what would have been best. What lies beside a word that is done counts only
  * there: else one such word would have all others done after it, and the samples, which then would
  * show that for ever.
  */
-bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t now, bool in_order)
+uint64_t hf_density_around(const struct hf_native *space, size_t unit, bool in_order)
 {
+	size_t word = unit / HF_WORD_UNITS;
 	enum density density = space->density[word / REGION_WORDS];
+	uint64_t now = atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+	uint64_t part = part_of(unit);
+	bool many;
 
-	if (word % REGION_WORDS == SAMPLE || density == SPARSE)
-		return __builtin_popcountll(now) >= DENSE_FROM;
-	return density == DENSE || in_order || __builtin_popcountll(now) >= MANY;
+	if (part == SAMPLE_UNITS)
+		many = __builtin_popcountll(now & part) >= DENSE_FROM;
+	else if (density == SPARSE)
+		many = __builtin_popcountll(now) >= VERY_MANY;
+	else
+		many = density == DENSE || in_order || __builtin_popcountll(now) >= MANY;
+	return many ? part : 0;
+}
+
+size_t hf_density_sample(size_t word)
+{
+	return word / REGION_WORDS * REGION_WORDS + SAMPLE;
 }
 
 bool hf_density_promises_all(const struct hf_native *space, size_t word, size_t end, bool in_order)
 {
-	size_t sample = word / REGION_WORDS * REGION_WORDS + SAMPLE;
+	size_t sample = hf_density_sample(word);
 	enum density density = space->density[word / REGION_WORDS];
 
-	if (sample >= word && sample < end)
+	if (word == end || (sample >= word && sample < end))
 		return false;
 	return density == DENSE || (in_order && density != SPARSE);
 }

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #define THP_WORDS 8
+#define AHEAD_WORDS 24 /* that are done, or looked at, behind a fault's: up to 4 MiB */
 
 static size_t lowest(uint64_t bits)
 {
@@ -38,12 +39,13 @@ static void keep(struct hf_native *space, struct hf_native_snapshot *newest, siz
 {
 	struct hf_tree *tree = space->tree;
 	size_t want = (size_t)__builtin_popcountll(units), i = 0;
+	struct hf_copies copies = { .nr = 0 };
 
 	for (uint64_t m = units; i < nr; m &= m - 1, i++)
-		hf_copy_away(hf_frames_addr(&tree->frames, numbers[i]),
+		hf_copy_away(&copies, hf_frames_addr(&tree->frames, numbers[i]),
 			     hf_unit_addr(space, word * HF_WORD_UNITS + lowest(m)),
 			     1UL << tree->unit_shift);
-	hf_copied_away();
+	hf_copied_away(&copies);
 	for (i = 0; units; units &= units - 1, i++)
 		atomic_store_explicit(&newest->frames[word * HF_WORD_UNITS + lowest(units)],
 				      i < nr ? HF_FRAME + numbers[i] : HF_FRAME_LOST,
@@ -156,15 +158,17 @@ static bool in_order(const struct hf_native *space, hf_bits *bits, size_t word)
 	       (word + 1 < space->tree->nr_words && full(space, bits, word + 1));
 }
 
-/* Whether to do the whole word: each 2 MiB is for itself. */
-static bool whole_word(const struct hf_native *space, size_t word)
+/* What to do with a unit, or 0: each 2 MiB is for itself. */
+static uint64_t around(const struct hf_native *space, size_t unit)
 {
-	uint64_t now = atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+	size_t word = unit / HF_WORD_UNITS;
+	uint64_t all = hf_word_mask(space->tree, word);
 
 	if (!atomic_load_explicit(&space->newest, memory_order_relaxed))
-		return true;
-	return space->tree->unit_shift == 12 &&
-	       hf_density_promises(space, word, now, in_order(space, space->exclusive, word));
+		return all;
+	if (space->tree->unit_shift != 12)
+		return 0;
+	return all & hf_density_around(space, unit, in_order(space, space->exclusive, word));
 }
 
 static void wake_unit(struct hf_native *space, size_t unit)
@@ -174,15 +178,18 @@ static void wake_unit(struct hf_native *space, size_t unit)
 }
 
 /* With what nobody has stored to yet, where that can be done and no snapshot loses by it. */
-static bool resolve_word(struct hf_native *space, size_t word)
+static bool resolve_around(struct hf_native *space, size_t unit)
 {
-	uint64_t shared = hf_word_mask(space->tree, word) &
-			  ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+	uint64_t mask = around(space, unit);
+	size_t word = unit / HF_WORD_UNITS;
+	uint64_t shared =
+		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
-	if (!whole_word(space, word) || hf_preserve_or_fail(space, word, shared) ||
-	    make_exclusive(space, word, 0, HF_WORD_UNITS))
+	if (!mask || hf_preserve_or_fail(space, word, shared) ||
+	    make_exclusive(space, word, lowest(mask), (size_t)__builtin_popcountll(mask)))
 		return false;
-	make_writable(space, word);
+	if (full(space, space->exclusive, word))
+		make_writable(space, word);
 	return true;
 }
 
@@ -224,71 +231,109 @@ static int make_words_exclusive(struct hf_native *space, size_t word, size_t end
 				     len);
 	if (err)
 		atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
+	for (size_t w = word; w < end && !err; w++)
+		make_writable(space, w);
 	return err;
 }
 
-/* A whole THP, which need not be split then: where stores go all over, or have done the one before
- * it. No word's lock is held. */
-static bool resolve_thp(struct hf_native *space, size_t word)
+/* Several words at once, if they are there, and stores are likely to come to all of them. No word's
+ * lock is held. Where others have begun meanwhile, there is less to do. */
+static bool resolve_words(struct hf_native *space, size_t word, size_t end, bool in_order)
 {
-	size_t first = word / THP_WORDS * THP_WORDS, end = first + THP_WORDS;
 	int err;
 
-	if (space->tree->pages != HF_NATIVE_THP_4K || end * HF_WORD_UNITS > space->tree->nr_units ||
-	    !is_untouched(space, first, end) ||
-	    !hf_density_promises_all(space, first, end,
-				     first && full(space, space->exclusive, first - 1) &&
-					     full(space, space->exclusive, first - THP_WORDS)))
+	if (end * HF_WORD_UNITS > space->tree->nr_units || !is_untouched(space, word, end) ||
+	    !hf_density_promises_all(space, word, end, in_order))
 		return false;
-	lock_words(space, first, end);
-	err = make_words_exclusive(space, first,
-				   end); /* where others have begun, it has less to do */
-	unlock_words(space, first, end);
+	lock_words(space, word, end);
+	err = make_words_exclusive(space, word, end);
+	unlock_words(space, word, end);
 	return !err;
 }
 
-static const char *next_word(const struct hf_native *space, size_t word)
+/* A whole THP, which need not be split then. */
+static bool resolve_thp(struct hf_native *space, size_t word)
 {
-	return word + 1 < space->tree->nr_words ? hf_unit_addr(space, (word + 1) * HF_WORD_UNITS)
-						: NULL;
+	size_t first = word / THP_WORDS * THP_WORDS;
+
+	return space->tree->pages == HF_NATIVE_THP_4K &&
+	       resolve_words(space, first, first + THP_WORDS,
+			     first && full(space, space->exclusive, first - 1) &&
+				     full(space, space->exclusive, first - THP_WORDS));
 }
 
-/* Returns whether the first store to the word has done all of it. */
+/* The word's lock is held. */
+static bool is_done(const struct hf_native *space, size_t unit)
+{
+	uint64_t exclusive =
+		atomic_load_explicit(&space->exclusive[unit / HF_WORD_UNITS], memory_order_relaxed);
+
+	return exclusive >> unit % HF_WORD_UNITS & 1 &&
+	       !atomic_load_explicit(&space->doubt, memory_order_relaxed);
+}
+
+static void expect_next(const struct hf_native *space, size_t word, struct hf_ahead *ahead)
+{
+	bool more = word < space->tree->nr_words && ahead->words;
+
+	ahead->addr = more ? hf_unit_addr(space, word * HF_WORD_UNITS) : NULL;
+}
+
+/* Returns whether there is nothing to do in its word any more, or was before its fault came here.
+ */
 static bool resolve_protected(struct hf_native *space, size_t unit)
 {
 	size_t word = unit / HF_WORD_UNITS;
 	struct hf_futex *lock = hf_word_lock(space, word);
-	bool first, whole;
+	bool done, whole;
 	int err = 0;
 
 	if (resolve_thp(space, word))
 		return true;
 	hf_futex_lock(lock);
-	first = !atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
-	whole = resolve_word(space, word);
-	if (!whole)
+	done = is_done(space, unit);
+	if (!done && !resolve_around(space, unit))
 		err = make_exclusive(space, word, unit % HF_WORD_UNITS, 1);
+	whole = full(space, space->exclusive, word);
 	hf_futex_unlock(lock);
-	if (err) /* nothing has woken the thread, which shall try again */
+	/* nothing has woken the thread, which shall try again: the kernel lets one wait for a page
+	 * that is not writable, protected or not, even if it came after the other's was resolved */
+	if (done || err)
 		wake_unit(space, unit);
-	return first && whole;
+	return whole;
 }
 
-const char *hf_resolve_ahead(struct hf_native *space, const char *addr)
+/* The end of what is done at once: of the THP, or what comes before the region's sample. */
+static size_t end_of_words(size_t word)
 {
-	size_t word = ((size_t)(addr - space->window) >> space->tree->unit_shift) / HF_WORD_UNITS;
-	struct hf_futex *lock = hf_word_lock(space, word);
-	uint64_t exclusive;
-	bool go_on;
+	size_t end = (word / THP_WORDS + 1) * THP_WORDS, sample = hf_density_sample(word);
+
+	return sample >= word && sample < end ? sample : end;
+}
+
+/* Returns how many words there is nothing to do in any more; 0: it is not likely to go on. */
+static size_t resolve_some(struct hf_native *space, size_t word, size_t most)
+{
+	size_t end = end_of_words(word);
+	bool in_order = word > 1 && full(space, space->exclusive, word - 1) &&
+			full(space, space->exclusive, word - 2);
+
+	if (full(space, space->exclusive, word))
+		return 1;
+	return end - word <= most && resolve_words(space, word, end, in_order) ? end - word : 0;
+}
+
+bool hf_resolve_ahead(struct hf_native *space, struct hf_ahead *ahead)
+{
+	size_t unit = (size_t)(ahead->addr - space->window) >> space->tree->unit_shift;
+	size_t word = unit / HF_WORD_UNITS, done;
 
 	hf_gate_enter(&space->tree->gate);
-	resolve_thp(space, word);
-	hf_futex_lock(lock);
-	exclusive = atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
-	go_on = exclusive ? full(space, space->exclusive, word) : resolve_word(space, word);
-	hf_futex_unlock(lock);
+	done = resolve_some(space, word, ahead->words);
 	hf_gate_leave(&space->tree->gate);
-	return go_on ? next_word(space, word) : NULL;
+	ahead->words -= done;
+	expect_next(space, done ? word + done : space->tree->nr_words, ahead);
+	return ahead->addr;
 }
 
 /* What is lost: whoever uses it gets a signal. In signal mode the handler sees to that. The second
@@ -406,21 +451,22 @@ static int resolve_missing(struct hf_native *space, size_t unit)
 	return err == -ENODATA ? err : 0;
 }
 
-int hf_resolve_fault(struct hf_native *space, const char *addr, const char **next)
+int hf_resolve_fault(struct hf_native *space, const char *addr, struct hf_ahead *ahead)
 {
 	size_t unit = (size_t)(addr - space->window) >> space->tree->unit_shift;
+	size_t word = unit / HF_WORD_UNITS;
 	uint64_t populated;
 	int err = 0;
 
-	*next = NULL;
 	atomic_fetch_add_explicit(&space->tree->faults, 1, memory_order_relaxed);
 	hf_gate_enter(&space->tree->gate);
-	populated =
-		atomic_load_explicit(&space->populated[unit / HF_WORD_UNITS], memory_order_relaxed);
+	populated = atomic_load_explicit(&space->populated[word], memory_order_relaxed);
+	ahead->words = 0;
 	if (space->base && !(populated >> unit % HF_WORD_UNITS & 1))
 		err = resolve_missing(space, unit);
 	else if (resolve_protected(space, unit))
-		*next = next_word(space, unit / HF_WORD_UNITS);
+		ahead->words = AHEAD_WORDS;
+	expect_next(space, word + 1, ahead);
 	hf_gate_leave(&space->tree->gate);
 	return err;
 }

@@ -12,15 +12,8 @@
 
 #define BATCH 32
 #define SPIN_NS 50000 /* how long it looks for another fault before it sleeps */
-#define AHEAD_WORDS 8 /* that are done behind the last fault's: 2 MiB */
 
-/* Where to go on. */
-struct ahead {
-	const char *addr; /* NULL: nowhere */
-	int words;
-};
-
-static void resolve(const struct uffd_msg *msg, struct ahead *ahead)
+static void resolve(const struct uffd_msg *msg, struct hf_ahead *ahead)
 {
 	const char *addr = (const char *)(uintptr_t)msg->arg.pagefault.address;
 	struct hf_native *space;
@@ -30,13 +23,12 @@ static void resolve(const struct uffd_msg *msg, struct ahead *ahead)
 	space = hf_registry_enter(addr);
 	if (!space)
 		return;
-	hf_resolve_fault(space, addr, &ahead->addr);
-	ahead->words = AHEAD_WORDS;
+	hf_resolve_fault(space, addr, ahead);
 	hf_registry_leave();
 }
 
 /* Whether there were any. */
-static bool resolve_batch(int fd, struct ahead *ahead)
+static bool resolve_batch(int fd, struct hf_ahead *ahead)
 {
 	struct uffd_msg msgs[BATCH];
 	ssize_t got = read(fd, msgs, sizeof(msgs));
@@ -46,16 +38,17 @@ static bool resolve_batch(int fd, struct ahead *ahead)
 	return got > 0;
 }
 
-/* Whether there was something to do. The space may have gone, and another come. */
-static bool go_ahead(struct ahead *ahead)
+/* Returns whether there is more. The space may have gone, and another come. */
+static bool go_ahead(struct hf_ahead *ahead)
 {
 	struct hf_native *space = ahead->addr ? hf_registry_enter(ahead->addr) : NULL;
+	bool more;
 
 	if (!space)
 		return false;
-	ahead->addr = ahead->words-- ? hf_resolve_ahead(space, ahead->addr) : NULL;
+	more = hf_resolve_ahead(space, ahead);
 	hf_registry_leave();
-	return ahead->addr;
+	return more;
 }
 
 static void *handle(void *arg)
@@ -64,7 +57,7 @@ static void *handle(void *arg)
 	struct pollfd fds[2] = { { .fd = tree->fd, .events = POLLIN },
 				 { .fd = tree->stop_fd, .events = POLLIN } };
 	long nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	struct ahead ahead = { NULL, 0 };
+	struct hf_ahead ahead = { NULL, 0 };
 	uint64_t until = 0;
 
 	for (;;) {

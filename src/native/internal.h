@@ -186,10 +186,20 @@ struct hf_source hf_source_of(const struct hf_native_snapshot *snapshot, size_t 
 /* A copy that sanitizers do not follow: of bytes that may change meanwhile, and are then not used,
  * or that the kernel keeps from changing. */
 void hf_copy(void *dst, const void *src, size_t len);
-/* The same, of whole units, to where it is not read soon. Frames may be published after
- * hf_copied_away(), which waits for all of this thread's. */
-void hf_copy_away(void *dst, const void *src, size_t len);
-void hf_copied_away(void);
+
+#define HF_COPIES 4
+
+/* Pages that are about to be copied. */
+struct hf_copies {
+	char *to[HF_COPIES];
+	const char *from[HF_COPIES];
+	unsigned nr;
+};
+
+/* As hf_copy(), of whole pages, to where they are not read soon; sooner or later, and before
+ * hf_copied_away() returns. Only then frames may be published. */
+void hf_copy_away(struct hf_copies *copies, char *to, const char *from, size_t len);
+void hf_copied_away(const struct hf_copies *copies);
 
 /* ---- fault.c: all but the last two are called inside the gate, or by who closed it ---- */
 
@@ -203,19 +213,27 @@ int hf_preserve_or_fail(struct hf_native *space, size_t word, uint64_t mask);
 int hf_populate(struct hf_native *space, size_t word, uint64_t mask);
 /* Brings in the rest of what is begun: the program may have stored to the first part. */
 int hf_finish_populating(struct hf_native *space);
-/* One fault, from outside; the kernel tries again afterwards. Sets *next to the word's address to
- * which stores are likely to come next, or NULL. -ENODATA: it is lost. */
-int hf_resolve_fault(struct hf_native *space, const char *addr, const char **next);
-/* Does so much of that word as a store would have done. Returns where to go on, or NULL. */
-const char *hf_resolve_ahead(struct hf_native *space, const char *addr);
+/* Where stores are likely to come next. */
+struct hf_ahead {
+	const char *addr; /* of a word; NULL: nowhere */
+	size_t words;     /* to do, or to look at, from there on */
+};
+
+/* One fault, from outside; the kernel tries again afterwards. -ENODATA: it is lost. */
+int hf_resolve_fault(struct hf_native *space, const char *addr, struct hf_ahead *ahead);
+/* Does some of that before stores come. Returns whether there is more. */
+bool hf_resolve_ahead(struct hf_native *space, struct hf_ahead *ahead);
 
 /* ---- density.c ---- */
 
 size_t hf_density_bytes(const struct hf_tree *tree);
 /* Before the exclusive marks of the last interval go. */
 void hf_density_observe(struct hf_native *space);
-/* Is a store to a word that has no more exclusive units than `now` the first of many? */
-bool hf_density_promises(const struct hf_native *space, size_t word, uint64_t now, bool in_order);
+/* The neighbours, in its word and with it, to which stores are likely to come soon after one to
+ * this unit; 0: none. */
+uint64_t hf_density_around(const struct hf_native *space, size_t unit, bool in_order);
+/* The word of its region that shows. */
+size_t hf_density_sample(size_t word);
 /* Of words of one region, none of them stored to: will stores come to all of them? */
 bool hf_density_promises_all(const struct hf_native *space, size_t word, size_t end, bool in_order);
 

@@ -16,7 +16,7 @@
 #define PROBES 16              /* calls that are measured */
 #define GAP_NS 560             /* what units between two runs cost a call, and each of them */
 #define UNIT_NS 40
-#define NEAR 4                 /* units, as long as nothing is measured */
+#define NEAR 4 /* units, as long as nothing is measured */
 #define NEAR_MAX 4096
 
 struct run {

@@ -103,7 +103,7 @@ void hf_registry_leave(void)
 static bool resolve(const siginfo_t *info)
 {
 	struct hf_native *space;
-	const char *next;
+	struct hf_ahead next;
 	int err = errno;
 	bool ours;
 
