@@ -31,11 +31,6 @@ static void fault_unlock(struct fault *f)
 	hf_mutex_unlock(f->mm->sys, &f->table->ptl);
 }
 
-static bool wants_own_page(const struct fault *f)
-{
-	return f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE);
-}
-
 uint64_t hf_own_flags(const struct hf_vma *vma, unsigned fault_flags, hf_pte old)
 {
 	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(vma->prot);
@@ -127,7 +122,7 @@ static int anonymous_fault(struct fault *f)
 	struct hf_system *sys = f->mm->sys;
 	struct hf_page *page = NULL;
 
-	if (wants_own_page(f)) {
+	if (hf_wants_own_page(f->flags)) {
 		page = alloc_folio(f);
 		if (!page)
 			return -HF_ENOMEM;
@@ -186,7 +181,7 @@ static int file_fault(struct fault *f)
 {
 	struct hf_system *sys = f->mm->sys;
 	uint64_t index = hf_file_index(f->vma, f->addr);
-	bool own = wants_own_page(f) && !is_shared(f);
+	bool own = hf_wants_own_page(f->flags) && !is_shared(f);
 	struct hf_page *page, *copy = NULL;
 	int err = hf_file_page(f->vma->file, index, &page);
 
@@ -558,7 +553,7 @@ static int fault_once(struct fault *f)
 		fault_unlock(f);
 		return -HF_EFAULT;
 	}
-	if (wants_own_page(f) && !hf_pte_write(f->pte))
+	if (hf_wants_own_page(f->flags) && !hf_pte_write(f->pte))
 		return wp_fault(f);
 	if (f->flags & HF_FAULT_FLAG_WRITE)
 		set |= HF_PTE_DIRTY | HF_PTE_SOFT_DIRTY;

@@ -116,11 +116,6 @@ struct huge_fault {
 	_Atomic uint64_t *pmdp;
 };
 
-static bool wants_own_page(const struct huge_fault *f)
-{
-	return f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE);
-}
-
 static struct hf_page *huge_zeropage(struct hf_system *sys)
 {
 	struct hf_page *head = hf_ld(&sys->huge_zeropage, acquire), *made;
@@ -150,7 +145,7 @@ static void map_new_folio(struct huge_fault *f, struct hf_page *head)
 	struct hf_system *sys = f->mm->sys;
 	hf_pte pmd;
 
-	if (wants_own_page(f)) {
+	if (hf_wants_own_page(f->flags)) {
 		if (sys->policy->has_mark)
 			hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
 		hf_folio_set_anon(head, f->vma, f->addr);
@@ -168,7 +163,7 @@ static int huge_anonymous_fault(struct huge_fault *f)
 {
 	struct hf_system *sys = f->mm->sys;
 	struct hf_table *leaf = hf_table_new(sys);
-	bool own = wants_own_page(f), mapped = false;
+	bool own = hf_wants_own_page(f->flags), mapped = false;
 	struct hf_page *head = NULL;
 
 	if (leaf)
@@ -266,7 +261,7 @@ static int huge_present_fault(struct huge_fault *f)
 	pmd = hf_ld(f->pmdp, relaxed);
 	if (!hf_pmd_huge(pmd)) {
 		ret = HF_HUGE_AGAIN;
-	} else if (wants_own_page(f) && !hf_pte_write(pmd)) {
+	} else if (hf_wants_own_page(f->flags) && !hf_pte_write(pmd)) {
 		if (hf_pte_special(pmd) || store_splits(f, pmd) || !try_reuse(f, pmd)) {
 			/* one small page will be copied, the others stay as they are */
 			if (hf_pmd_huge(hf_ld(f->pmdp, relaxed)))
@@ -306,7 +301,7 @@ int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 		return huge_anonymous_fault(&f);
 	if (!pmd || !hf_pmd_huge(pmd))
 		return HF_HUGE_LEAF;
-	if (hf_pte_special(pmd) && wants_own_page(&f) && !store_splits(&f, pmd) &&
+	if (hf_pte_special(pmd) && hf_wants_own_page(f.flags) && !store_splits(&f, pmd) &&
 	    f.mm->sys->policy->huge_zero_write_allocates && replace_huge_zero(&f, pmd))
 		return HF_HUGE_AGAIN;
 	return huge_present_fault(&f);

@@ -201,9 +201,7 @@ static int map_file_folio(struct hugetlb_fault *f)
 	hf_mutex_unlock(mm->sys, &f->table->ptl);
 	hf_page_put(mm->sys, head);
 	/* a write goes on to copy it */
-	return mapped && !(f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE))
-		       ? 0
-		       : HF_HUGE_AGAIN;
+	return mapped && !hf_wants_own_page(f->flags) ? 0 : HF_HUGE_AGAIN;
 }
 
 /* A copy of the folio, for whom the pool has a page that nobody has reserved. */
@@ -234,11 +232,6 @@ static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
 	return 0;
 }
 
-static bool wants_own_page(const struct hugetlb_fault *f)
-{
-	return f->flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE);
-}
-
 /* ptl held, and fault_lock for whom wants a page of his own. *old: what is not mapped any more. */
 static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 {
@@ -251,7 +244,7 @@ static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 	if (!hf_pte_present(f->pmd))
 		return HF_HUGE_AGAIN;
 	head = hf_pfn_page(mm->sys, hf_pte_pfn(f->pmd));
-	if (hf_pte_write(f->pmd) || !wants_own_page(f) ||
+	if (hf_pte_write(f->pmd) || !hf_wants_own_page(f->flags) ||
 	    (policy->has_mark && hf_page_exclusive(head))) {
 		hf_keep_page(f->vma, f->flags, f->pmdp);
 	} else if (hf_page_is_anon(head) && policy->hugetlb_reuse(mm, head)) {
@@ -276,14 +269,14 @@ static int present_fault(struct hugetlb_fault *f)
 	struct hf_page *old = NULL;
 	int ret;
 
-	if (wants_own_page(f))
+	if (hf_wants_own_page(f->flags))
 		hf_mutex_lock(sys, &sys->hugetlb.fault_lock);
 	hf_mutex_lock(sys, &f->table->ptl);
 	ret = present_locked(f, &old);
 	hf_mutex_unlock(sys, &f->table->ptl);
 	if (old)
 		hf_page_put(sys, old);
-	if (wants_own_page(f))
+	if (hf_wants_own_page(f->flags))
 		hf_mutex_unlock(sys, &sys->hugetlb.fault_lock);
 	return ret;
 }

@@ -655,6 +655,12 @@ int hf_populate_locked(struct hf_mm *mm, uint64_t start, uint64_t end, bool writ
 
 /* As hf_handle_mm_fault() after the VMA lookup; mmap_lock held. */
 int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags);
+/* Whether such a fault, in a private mapping, must leave a page that is the process's alone. */
+static inline bool hf_wants_own_page(unsigned fault_flags)
+{
+	return fault_flags & (HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_UNSHARE);
+}
+
 /* Entry flags that a VMA's protection asks for, WRITE excluded. */
 static inline uint64_t hf_prot_flags(unsigned prot)
 {
