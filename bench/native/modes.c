@@ -3,6 +3,7 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -124,14 +125,17 @@ static int create_space(struct subject *s)
 
 int subject_open(struct subject *s, const struct mode *mode, size_t size)
 {
+	uint32_t *order;
 	int ret;
 
 	*s = (struct subject){ .mode = mode, .size = size, .nr_pages = size / PAGE };
 	ret = mode->is_fork ? map_plain(s) : create_space(s);
 	if (ret)
 		return ret;
+	order = order_random(s->nr_pages, 3);
 	for (size_t i = 0; i < s->nr_pages; i++)
-		memset(s->base + i * PAGE, (int)i | 1, PAGE);
+		memset(s->base + order[i] * PAGE, (int)i | 1, PAGE);
+	free(order);
 	if (mode->kind == KIND_THP &&
 	    proc_field("/proc/self/smaps_rollup", "AnonHugePages") < s->size / 10 * 9)
 		return -ENODATA;

@@ -216,13 +216,23 @@ static bool is_untouched(const struct hf_native *space, size_t word, size_t end)
 	return true;
 }
 
+/* A snapshot does not wait for all of them. */
+static int preserve_words(struct hf_native *space, size_t word, size_t end)
+{
+	int err = 0;
+
+	for (; word < end && !err; word++)
+		err = hf_gate_is_closed(&space->tree->gate)
+			      ? -EAGAIN
+			      : hf_preserve_or_fail(space, word, ~0ULL);
+	return err;
+}
+
 static int make_words_exclusive(struct hf_native *space, size_t word, size_t end)
 {
 	size_t len = (end - word) * HF_WORD_UNITS << space->tree->unit_shift;
-	int err = 0;
+	int err = preserve_words(space, word, end);
 
-	for (size_t w = word; w < end && !err; w++)
-		err = hf_preserve_or_fail(space, w, ~0ULL);
 	if (err)
 		return err;
 	for (size_t w = word; w < end; w++)

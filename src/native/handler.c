@@ -51,6 +51,12 @@ static bool go_ahead(struct hf_ahead *ahead)
 	return more;
 }
 
+/* Not beside a snapshot, each of whose calls would interrupt this CPU. */
+static bool may_spin(const struct hf_tree *tree, uint64_t until)
+{
+	return until > hf_now_ns() && !hf_gate_is_closed(&tree->gate);
+}
+
 static void *handle(void *arg)
 {
 	struct hf_tree *tree = arg;
@@ -65,7 +71,7 @@ static void *handle(void *arg)
 			until = nr_cpus > 1 ? hf_now_ns() + SPIN_NS : 0;
 			continue;
 		}
-		if (go_ahead(&ahead) || until > hf_now_ns())
+		if (go_ahead(&ahead) || may_spin(tree, until))
 			continue;
 		if (poll(fds, 2, -1) > 0 && fds[1].revents)
 			return NULL;

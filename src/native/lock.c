@@ -68,6 +68,11 @@ void hf_gate_close(struct hf_gate *gate)
 	}
 }
 
+bool hf_gate_is_closed(const struct hf_gate *gate)
+{
+	return atomic_load_explicit(&gate->state, memory_order_relaxed) & HF_GATE_CLOSED;
+}
+
 void hf_gate_open(struct hf_gate *gate)
 {
 	atomic_store(&gate->state, 0);

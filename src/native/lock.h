@@ -8,6 +8,7 @@
 #define HF_NATIVE_LOCK_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct hf_futex {
@@ -29,6 +30,7 @@ void hf_gate_enter(struct hf_gate *gate);
 void hf_gate_leave(struct hf_gate *gate);
 void hf_gate_close(struct hf_gate *gate);
 void hf_gate_open(struct hf_gate *gate);
+bool hf_gate_is_closed(const struct hf_gate *gate);
 
 /* Sleeps while *word is `value`, and wakes at will. Wakes all that sleep. */
 void hf_futex_wait(_Atomic uint32_t *word, uint32_t value);

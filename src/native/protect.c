@@ -13,6 +13,7 @@
 #define SHARE_WORDS 128        /* what a thread takes at a time: 32 MiB of small pages */
 #define MUCH (SHARE_WORDS * 2) /* words: less is done sooner than others are awake */
 #define LONG_RUN 128           /* units: in shorter ones threads disturb each other too much */
+#define FIRST_PROBE 8          /* calls, before a thread that spins for faults has gone to sleep */
 #define PROBES 16              /* calls that are measured */
 #define GAP_NS 560             /* what units between two runs cost a call, and each of them */
 #define UNIT_NS 40
@@ -53,7 +54,9 @@ static int protect_run(struct protection *p)
 	atomic_fetch_add_explicit(&tree->protected_units, nr, memory_order_relaxed);
 	err = hf_userfault_protect(tree->fd, hf_unit_addr(p->space, p->run.first),
 				   nr << tree->unit_shift);
-	if (++p->calls == PROBES)
+	if (++p->calls == FIRST_PROBE)
+		p->start = hf_now_ns();
+	else if (p->calls == FIRST_PROBE + PROBES)
 		measure(p);
 	return err;
 }
@@ -90,7 +93,7 @@ static int extend(struct protection *p, size_t first, size_t nr)
 
 static int protect_words(struct hf_native *space, size_t word, size_t end)
 {
-	struct protection p = { .space = space, .near = NEAR, .start = hf_now_ns() };
+	struct protection p = { .space = space, .near = NEAR };
 	int err = 0;
 
 	for (; word < end && !err; word++) {
