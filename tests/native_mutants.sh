@@ -83,7 +83,10 @@ mutant "maps are inherited" space.c MADV_DONTFORK MADV_NORMAL
 mutant "a signal that was sent is lost" sigbus.c 'raise(sig);' ';'
 mutant "the descriptor is inherited by exec" userfault.c 'int flags = O_CLOEXEC |' 'int flags ='
 mutant "what is between two runs may be prepared" protect.c 'mask & hf_prepared(space, word)' '0'
-mutant "copies around take the frames of others" fault.c 'hf_preserve_or_fail(space, word, shared) ||' ''
+mutant "copies around take the frames of others" frames.c '(frames->limit + 1) / 2' 'frames->limit'
+mutant "words are done without their locks" fault.c '	for (; word < end; word++)
+		hf_futex_lock(hf_word_lock(space, word));' ';'
+mutant "a page is not copied" fault.c 'hf_copied_away(&copies);' ';'
 mutant "what comes next is done without an end" fault.c 'ahead->words -= done;' ';'
 mutant "a THP is taken by pages" fault.c 'if (resolve_thp(space, word))' 'if (0)'
 mutant "a THP takes what is not promised" density.c 'return density == DENSE || (in_order &&' 'return 1 || (in_order &&'
@@ -100,12 +103,11 @@ mutant "a thread that was not there leaves its descriptor" handler.c 'if (err) {
 mutant "a descriptor of no use stays open" userfault.c 'close(fd);
 	return -EOPNOTSUPP;' 'return -EOPNOTSUPP;' unclean
 mutant "pins that failed are counted" pin.c 'unpin_units(space, (struct range){ part.first, unit }, one);' ';' unclean
-mutant "a fault that failed is forgotten" fault.c 'if (done || err)' 'if (done)' unclean
-mutant "frames are published before their bytes are there" fault.c 'hf_copied_away(&copies);' ';'
+mutant "a fault that failed is forgotten" fault.c 'if (err || (done' 'if ((done' unclean
 mutant "a snapshot that failed leaves pins protected" snapshot.c 'release_held(space);
 	atomic' 'atomic' unclean
 mutant "what may be protected is not doubted" fault.c 'atomic_load_explicit(&space->doubt, memory_order_relaxed)' '0' unclean
 mutant "half a unit is taken for none" snapshot.c 'space->base ? hf_finish_populating(space) : 0' '0' unclean
-mutant "a pin of a snapshot takes its bytes" pin_snapshot.c 'err = hf_preserve_or_fail(' 'err = 0;
-		hf_preserve(' unclean
+mutant "a pin of a snapshot takes its bytes" pin_snapshot.c 'err = hf_preserve_or_fail(source->space, unit);' 'err = 0;
+		hf_preserve(source->space, unit / HF_WORD_UNITS, 1ULL << unit % HF_WORD_UNITS);' unclean
 done_testing

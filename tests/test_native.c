@@ -600,7 +600,8 @@ static void without_frames_the_writer_goes_on(void **state)
 	}
 }
 
-/* Stores enough for the rest of their word to be copied with them, if there were frames. */
+/* Stores enough for the rest of their words to be copied with them, and half of the pool would not
+ * do for that and for the others. */
 static void what_is_copied_around_takes_no_frame_from_others(void **state)
 {
 	(void)state;
@@ -610,15 +611,15 @@ static void what_is_copied_around_takes_no_frame_from_others(void **state)
 		struct hf_native_snapshot *s;
 
 		if (way_unit(&ways[w]) == PAGE)
-			space = make_with(&ways[w], 64, 0, 16 * PAGE);
+			space = make_with(&ways[w], 192, 0, 64 * PAGE);
 		if (!space)
 			continue;
-		for (size_t i = 0; i < 64; i++)
+		for (size_t i = 0; i < 192; i++)
 			*word(space, i * PAGE) = i + 1;
 		s = snapshot(space);
-		for (size_t i = 0; i < 16; i++)
-			*word(space, i * 4 * PAGE) = 0;
-		for (size_t i = 0; i < 64; i++)
+		for (size_t i = 0; i < 30; i++)
+			*word(space, (i / 10 * 64 + i) * PAGE) = 0;
+		for (size_t i = 0; i < 192; i++)
 			assert_int_equal(get(s, i * PAGE), i + 1);
 		hf_native_stats(space, &stats);
 		assert_int_equal(stats.lost, 0);
@@ -646,6 +647,32 @@ static struct hf_native_snapshot *fill(struct hf_native *space, uint64_t value)
 	return snapshot(space);
 }
 
+/* Waits for it, and for more. */
+static uint64_t copied_in_time(struct hf_native *space, uint64_t want)
+{
+	for (int i = 0; i < 10000 && copied_by(space) < want; i++)
+		usleep(1000);
+	usleep(20000);
+	return copied_by(space);
+}
+
+/* Nothing is copied after a snapshot for what was stored before it. */
+static void check_what_is_left(struct hf_native *space)
+{
+	for (int i = 0; i < 10; i++) {
+		struct hf_native_snapshot *s;
+		uint64_t before;
+
+		for (size_t at = 0; at < 64 * WORD; at += PAGE)
+			++*word(space, at);
+		s = snapshot(space);
+		before = copied_by(space);
+		usleep(5000);
+		assert_int_equal(copied_by(space), before);
+		assert_int_equal(hf_native_drop(s), 0);
+	}
+}
+
 /* The thread that resolves faults does what is likely to come next: as far as this, and rightly. */
 static void dense_stores_are_copied_ahead(void **state)
 {
@@ -653,8 +680,8 @@ static void dense_stores_are_copied_ahead(void **state)
 	for (size_t w = 0; w < NR_WAYS; w++) {
 		struct hf_native *space =
 			way_unit(&ways[w]) == PAGE ? make(&ways[w], 128 * 64) : NULL;
-		uint64_t at_once = way_is_thp(&ways[w]) ? 512 : 64, before, after;
-		uint64_t ahead = way_is_thp(&ways[w]) ? 1024 : 22 * 64;
+		uint64_t at_once = way_is_thp(&ways[w]) ? 8 : 2, before;
+		uint64_t ahead = way_is_thp(&ways[w]) ? 16 : 21;
 		struct hf_native_snapshot *first, *s;
 
 		if (!space)
@@ -664,19 +691,85 @@ static void dense_stores_are_copied_ahead(void **state)
 		first = fill(space, 1);
 		s = fill(space, 2); /* and by now it is known to be dense */
 		before = copied_by(space);
-		*word(space, WORD) = 3;
-		for (int i = 0; i < 10000 && copied_by(space) < before + at_once + ahead; i++)
-			usleep(1000);
-		usleep(20000);
-		after = copied_by(space);
-		assert_int_equal(after - before, at_once + ahead);
+		*word(space, WORD) = *word(space, 2 * WORD) = 3;
+		before += (at_once + ahead) * 64;
+		assert_int_equal(copied_in_time(space, before), before);
 		for (size_t at = 0; at < 16 * WORD; at += PAGE)
 			*word(space, at) = 4;
 		for (size_t at = 0; at < hf_native_size(space); at += PAGE)
 			assert_int_equal(get(s, at), 2);
+		check_what_is_left(space);
 		assert_int_equal(hf_native_drop(first), 0);
 		assert_int_equal(hf_native_drop(s), 0);
 		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+/* ---- two threads and much of the memory ---- */
+
+#define MANY_UNITS (130 * 64 + 17) /* regions, their samples, THPs, and a part of a word */
+
+struct halves {
+	struct hf_native *space;
+	pthread_barrier_t barrier;
+	int rounds;
+	_Atomic size_t next; /* half */
+};
+
+static void *store_to_half(void *arg)
+{
+	struct halves *h = arg;
+	size_t half = atomic_fetch_add(&h->next, 1);
+
+	for (int r = 1; r <= h->rounds; r++) {
+		pthread_barrier_wait(&h->barrier);
+		for (size_t i = half; i < MANY_UNITS; i += 2) {
+			size_t unit = r % 2 ? i : MANY_UNITS - 1 - i;
+
+			*word(h->space, unit * PAGE) = *word(h->space, unit * PAGE + 2048) = r;
+		}
+		pthread_barrier_wait(&h->barrier);
+	}
+	return NULL;
+}
+
+static int wrong_in(const struct hf_native_snapshot *s, uint64_t value)
+{
+	int wrong = 0;
+
+	for (size_t at = 0; at < MANY_UNITS * PAGE; at += PAGE)
+		wrong += get(s, at) != value || get(s, at + 2048) != value;
+	return wrong;
+}
+
+/* Of neighbours each thread has one, so that both do words and THPs at the same time. */
+static void threads_store_all_over(void **state)
+{
+	(void)state;
+	for (size_t w = 0; w < NR_WAYS; w++) {
+		struct halves h = { .rounds = times(16) };
+		pthread_t threads[2];
+
+		if (way_unit(&ways[w]) != PAGE || !(h.space = make(&ways[w], MANY_UNITS)))
+			continue;
+		for (size_t at = 0; at < MANY_UNITS * PAGE; at += PAGE)
+			*word(h.space, at) = 0;
+		pthread_barrier_init(&h.barrier, NULL, 3);
+		for (int i = 0; i < 2; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, store_to_half, &h), 0);
+		for (int r = 1; r <= h.rounds; r++) {
+			struct hf_native_snapshot *s = snapshot(h.space);
+
+			pthread_barrier_wait(&h.barrier);
+			assert_int_equal(wrong_in(s, (uint64_t)r - 1), 0);
+			pthread_barrier_wait(&h.barrier);
+			assert_int_equal(wrong_in(s, (uint64_t)r - 1), 0);
+			assert_int_equal(hf_native_drop(s), 0);
+		}
+		for (int i = 0; i < 2; i++)
+			pthread_join(threads[i], NULL);
+		pthread_barrier_destroy(&h.barrier);
+		assert_int_equal(hf_native_destroy(h.space), 0);
 	}
 }
 
@@ -790,6 +883,7 @@ int main(void)
 		cmocka_unit_test(without_frames_the_writer_goes_on),
 		cmocka_unit_test(what_is_copied_around_takes_no_frame_from_others),
 		cmocka_unit_test(dense_stores_are_copied_ahead),
+		cmocka_unit_test(threads_store_all_over),
 		cmocka_unit_test(thps_are_split_where_stores_are_few),
 		cmocka_unit_test(bad_arguments_are_refused),
 	};

@@ -616,7 +616,7 @@ static void snapshots_may_be_taken_in_a_bracket(void **state)
 		to = (char *)hf_native_base(space) + hf_native_unit(space);
 		assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 		assert_int_equal(pthread_create(&thread, NULL, take_snapshots, &snapper), 0);
-		for (; round < times(50) || atomic_load(&snapper.taken) < times(50); round++) {
+		for (; round < times(100) || atomic_load(&snapper.taken) < times(100); round++) {
 			assert_int_equal(hf_native_prepare_write(space, to, LEN), 0);
 			for (int i = 0; i < IN_BRACKET; i++) {
 				memset(record, ++value & 0xff, LEN);

@@ -3,6 +3,7 @@
  * the target says so. */
 #include "bench.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define SMALL "4k", "4k-signal", "memfd-signal"
@@ -34,8 +35,9 @@ static size_t mode_named(const char *name)
 {
 	size_t m = 0;
 
-	while (m < NR_MODES - 1 && strcmp(modes[m].name, name))
+	while (m < NR_MODES && strcmp(modes[m].name, name))
 		m++;
+	assert(m < NR_MODES);
 	return m;
 }
 

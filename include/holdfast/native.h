@@ -77,7 +77,8 @@ struct hf_native_config {
 	enum hf_native_pages pages; /* HF_NATIVE_AUTO */
 	unsigned flags;             /* HF_NATIVE_SIGNAL, HF_NATIVE_SHARED */
 	unsigned helpers;           /* threads that help to protect; 0: the caller alone */
-	size_t pool_limit;          /* bytes of frames for snapshots; 0: no limit */
+	size_t pool_limit; /* bytes of frames for snapshots, of which half is never copied to
+			      ahead of stores; 0: no limit */
 };
 
 /* What this kernel lets this process do. */
@@ -220,10 +221,10 @@ struct hf_native_stats {
 	uint64_t copied;       /* units that moved to a snapshot */
 	uint64_t copied_eager; /* of these, at the instant itself, for they were pinned */
 	uint64_t lost;         /* units that no frame was left for */
-	uint64_t protect_calls, protected_units;
-	uint64_t last_snapshot_ns;         /* for which stores waited */
-	uint64_t snapshots;                /* that exist, hidden ones of children included */
-	uint64_t frames_used, frames_free; /* bytes */
+	uint64_t protect_calls, protected_units; /* with what lay between runs */
+	uint64_t last_snapshot_ns;               /* for which stores waited */
+	uint64_t snapshots;                      /* that exist, hidden ones of children included */
+	uint64_t frames_used, frames_free;       /* bytes */
 };
 
 /* Counts of the space and its relatives together. */

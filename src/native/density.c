@@ -68,9 +68,8 @@ static uint64_t part_of(size_t unit)
 
 /*
  * Where nothing is known, it is copied after as many faults as cost what the copies do: that is
- * never more than twice what would have been best. What lies beside a word that is done counts only
- * there: else one such word would have all others done after it, and the samples, which then would
- * show that for ever.
+ * never more than twice what would have been best. What lies beside a word that is done does not
+ * count for samples, which then would show that for ever.
  */
 uint64_t hf_density_around(const struct hf_native *space, size_t unit, bool in_order)
 {

@@ -9,7 +9,10 @@
 #include <sys/mman.h>
 
 #define THP_WORDS 8
-#define AHEAD_WORDS 24 /* that are done, or looked at, behind a fault's: up to 4 MiB */
+
+_Static_assert(HF_WORD_LOCKS % THP_WORDS == 0, "the words of a THP have locks of their own");
+
+#define AHEAD_WORDS 24 /* that are done, or looked at, behind a fault's: up to 6 MiB */
 
 static size_t lowest(uint64_t bits)
 {
@@ -67,23 +70,37 @@ void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
 				   (size_t)__builtin_popcountll(left)));
 }
 
-int hf_preserve_or_fail(struct hf_native *space, size_t word, uint64_t mask)
+int hf_preserve_or_fail(struct hf_native *space, size_t unit)
+{
+	struct hf_native_snapshot *newest =
+		atomic_load_explicit(&space->newest, memory_order_relaxed);
+	size_t word = unit / HF_WORD_UNITS;
+	uint64_t left = newest ? unpreserved(newest, word, 1ULL << unit % HF_WORD_UNITS) : 0;
+	uint32_t number;
+
+	if (!left)
+		return 0;
+	if (!hf_frames_get(&space->tree->frames, &number, 1))
+		return -ENOMEM;
+	keep(space, newest, word, left, &number, 1);
+	return 0;
+}
+
+/* All of them, or none: nobody has stored to them yet. */
+static bool preserve_spare(struct hf_native *space, size_t word, uint64_t mask)
 {
 	struct hf_native_snapshot *newest =
 		atomic_load_explicit(&space->newest, memory_order_relaxed);
 	uint64_t left = newest ? unpreserved(newest, word, mask) : 0;
-	size_t want = (size_t)__builtin_popcountll(left), got;
+	size_t nr = (size_t)__builtin_popcountll(left);
 	uint32_t numbers[HF_WORD_UNITS];
 
 	if (!left)
-		return 0;
-	got = hf_frames_get(&space->tree->frames, numbers, want);
-	if (got < want) {
-		hf_frames_put(&space->tree->frames, numbers, got);
-		return -ENOMEM;
-	}
-	keep(space, newest, word, left, numbers, got);
-	return 0;
+		return true;
+	if (!hf_frames_get_spare(&space->tree->frames, numbers, nr))
+		return false;
+	keep(space, newest, word, left, numbers, nr);
+	return true;
 }
 
 static int unprotect(struct hf_native *space, size_t word, size_t first, size_t nr)
@@ -185,10 +202,10 @@ static bool resolve_around(struct hf_native *space, size_t unit)
 	uint64_t shared =
 		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
-	if (!mask || hf_preserve_or_fail(space, word, shared) ||
+	if (!mask || !preserve_spare(space, word, shared) ||
 	    make_exclusive(space, word, lowest(mask), (size_t)__builtin_popcountll(mask)))
 		return false;
-	if (full(space, space->exclusive, word))
+	if (mask == hf_word_mask(space->tree, word)) /* else some may be protected still */
 		make_writable(space, word);
 	return true;
 }
@@ -217,24 +234,22 @@ static bool is_untouched(const struct hf_native *space, size_t word, size_t end)
 }
 
 /* A snapshot does not wait for all of them. */
-static int preserve_words(struct hf_native *space, size_t word, size_t end)
+static bool preserve_words(struct hf_native *space, size_t word, size_t end)
 {
-	int err = 0;
-
-	for (; word < end && !err; word++)
-		err = hf_gate_is_closed(&space->tree->gate)
-			      ? -EAGAIN
-			      : hf_preserve_or_fail(space, word, ~0ULL);
-	return err;
+	while (word < end && !hf_gate_is_closed(&space->tree->gate) &&
+	       preserve_spare(space, word, ~0ULL))
+		word++;
+	return word == end;
 }
 
+/* Nothing, where it cannot do all. */
 static int make_words_exclusive(struct hf_native *space, size_t word, size_t end)
 {
 	size_t len = (end - word) * HF_WORD_UNITS << space->tree->unit_shift;
-	int err = preserve_words(space, word, end);
+	int err;
 
-	if (err)
-		return err;
+	if (!preserve_words(space, word, end))
+		return -EAGAIN;
 	for (size_t w = word; w < end; w++)
 		atomic_store_explicit(&space->exclusive[w], ~0ULL, memory_order_relaxed);
 	err = hf_userfault_unprotect(space->tree->fd, hf_unit_addr(space, word * HF_WORD_UNITS),
@@ -308,7 +323,7 @@ static bool resolve_protected(struct hf_native *space, size_t unit)
 	hf_futex_unlock(lock);
 	/* nothing has woken the thread, which shall try again: the kernel lets one wait for a page
 	 * that is not writable, protected or not, even if it came after the other's was resolved */
-	if (done || err)
+	if (err || (done && !space->tree->signal))
 		wake_unit(space, unit);
 	return whole;
 }
@@ -321,7 +336,8 @@ static size_t end_of_words(size_t word)
 	return sample >= word && sample < end ? sample : end;
 }
 
-/* Returns how many words there is nothing to do in any more; 0: it is not likely to go on. */
+/* Returns how many words there is nothing to do in any more; 0: it is not likely to go on. For that
+ * two words in front have to be done, in this interval. */
 static size_t resolve_some(struct hf_native *space, size_t word, size_t most)
 {
 	size_t end = end_of_words(word);
@@ -330,7 +346,9 @@ static size_t resolve_some(struct hf_native *space, size_t word, size_t most)
 
 	if (full(space, space->exclusive, word))
 		return 1;
-	return end - word <= most && resolve_words(space, word, end, in_order) ? end - word : 0;
+	if (!in_order || end - word > most)
+		return 0;
+	return resolve_words(space, word, end, true) ? end - word : 0;
 }
 
 bool hf_resolve_ahead(struct hf_native *space, struct hf_ahead *ahead)
@@ -348,11 +366,16 @@ bool hf_resolve_ahead(struct hf_native *space, struct hf_ahead *ahead)
 
 /* What is lost: whoever uses it gets a signal. In signal mode the handler sees to that. The second
  * way needs mappings, of which there are 65530. */
-static int take_away(const struct hf_tree *tree, char *addr, size_t size)
+static int take_away(const struct hf_native *space, size_t unit)
 {
+	const struct hf_tree *tree = space->tree;
+	char *addr = hf_unit_addr(space, unit);
+	size_t size = 1UL << tree->unit_shift;
+	uint64_t begun =
+		atomic_load_explicit(&space->begun[unit / HF_WORD_UNITS], memory_order_relaxed);
 	int err = tree->signal ? 0 : hf_userfault_poison(tree->fd, addr, size);
 
-	if (err)
+	if (err || begun >> unit % HF_WORD_UNITS & 1)
 		err = mprotect(addr, size, PROT_NONE) ? -errno : 0;
 	return err ? err : -ENODATA;
 }
@@ -365,7 +388,7 @@ static int fill(struct hf_native *space, size_t unit, const struct hf_source *so
 	size_t size = 1UL << tree->unit_shift;
 
 	if (source->kind == HF_SOURCE_LOST)
-		return take_away(tree, addr, size);
+		return take_away(space, unit);
 	if (source->kind == HF_SOURCE_ZERO)
 		return hf_userfault_zero(tree->fd, addr, size);
 	return hf_userfault_copy(tree->fd, addr, source->addr, size);
@@ -455,7 +478,7 @@ static int resolve_missing(struct hf_native *space, size_t unit)
 	    (here & (here - 1) || in_order(space, space->populated, word)))
 		mask = ~0ULL; /* the third use in a word */
 	err = populate(space, word, own);
-	populate(space, word, mask);
+	populate(space, word, mask & ~own);
 	hf_futex_unlock(lock);
 	wake_unit(space, unit); /* whoever else met it may be waiting still */
 	return err == -ENODATA ? err : 0;
@@ -474,7 +497,7 @@ int hf_resolve_fault(struct hf_native *space, const char *addr, struct hf_ahead 
 	ahead->words = 0;
 	if (space->base && !(populated >> unit % HF_WORD_UNITS & 1))
 		err = resolve_missing(space, unit);
-	else if (resolve_protected(space, unit))
+	else if (resolve_protected(space, unit) && space->tree->unit_shift == 12)
 		ahead->words = AHEAD_WORDS;
 	expect_next(space, word + 1, ahead);
 	hf_gate_leave(&space->tree->gate);

@@ -94,29 +94,56 @@ static bool grow(struct hf_frames *frames)
 	return true;
 }
 
-size_t hf_frames_get(struct hf_frames *frames, uint32_t *numbers, size_t nr)
+/* The frames' lock is held. */
+static size_t take(struct hf_frames *frames, uint32_t *numbers, size_t nr, size_t limit)
 {
 	size_t got = 0;
 
-	hf_futex_lock(&frames->lock);
 	while (got < nr) {
 		size_t used = frames->nr - frames->nr_free;
 
-		if (frames->limit && used >= frames->limit)
+		if (limit && used >= limit)
 			break;
 		if (!frames->nr_free && !grow(frames))
 			break;
 		numbers[got++] = frames->stack[--frames->nr_free];
 	}
+	return got;
+}
+
+/* The frames' lock is held. */
+static void give(struct hf_frames *frames, const uint32_t *numbers, size_t nr)
+{
+	for (size_t i = nr; i-- > 0;)
+		frames->stack[frames->nr_free++] = numbers[i];
+}
+
+size_t hf_frames_get(struct hf_frames *frames, uint32_t *numbers, size_t nr)
+{
+	size_t got;
+
+	hf_futex_lock(&frames->lock);
+	got = take(frames, numbers, nr, frames->limit);
 	hf_futex_unlock(&frames->lock);
 	return got;
+}
+
+bool hf_frames_get_spare(struct hf_frames *frames, uint32_t *numbers, size_t nr)
+{
+	size_t got;
+
+	hf_futex_lock(&frames->lock);
+	got = take(frames, numbers, nr, (frames->limit + 1) / 2);
+	if (got < nr)
+		give(frames, numbers, got);
+	hf_futex_unlock(&frames->lock);
+	return got == nr;
 }
 
 void hf_frames_put(struct hf_frames *frames, const uint32_t *numbers, size_t nr)
 {
 	hf_futex_lock(&frames->lock);
-	for (size_t i = nr; i-- > 0;)
-		frames->stack[frames->nr_free++] = numbers[i];
+	give(frames, numbers, nr);
 	hf_futex_unlock(&frames->lock);
 }
 

@@ -39,14 +39,14 @@ static bool resolve_batch(int fd, struct hf_ahead *ahead)
 }
 
 /* Returns whether there is more. The space may have gone, and another come. */
-static bool go_ahead(struct hf_ahead *ahead)
+static bool go_ahead(const struct hf_tree *tree, struct hf_ahead *ahead)
 {
 	struct hf_native *space = ahead->addr ? hf_registry_enter(ahead->addr) : NULL;
 	bool more;
 
 	if (!space)
 		return false;
-	more = hf_resolve_ahead(space, ahead);
+	more = space->tree == tree && hf_resolve_ahead(space, ahead);
 	hf_registry_leave();
 	return more;
 }
@@ -63,7 +63,7 @@ static void *handle(void *arg)
 	struct pollfd fds[2] = { { .fd = tree->fd, .events = POLLIN },
 				 { .fd = tree->stop_fd, .events = POLLIN } };
 	long nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	struct hf_ahead ahead = { NULL, 0 };
+	struct hf_ahead ahead = { .addr = NULL };
 	uint64_t until = 0;
 
 	for (;;) {
@@ -71,7 +71,7 @@ static void *handle(void *arg)
 			until = nr_cpus > 1 ? hf_now_ns() + SPIN_NS : 0;
 			continue;
 		}
-		if (go_ahead(&ahead) || may_spin(tree, until))
+		if (go_ahead(tree, &ahead) || may_spin(tree, until))
 			continue;
 		if (poll(fds, 2, -1) > 0 && fds[1].revents)
 			return NULL;

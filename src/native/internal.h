@@ -18,13 +18,14 @@
  * Before the live unit changes, the newest snapshot gets a frame. So:
  *   N1  exclusive, and populated when the newest snapshot was taken => the newest has its frame.
  *   N2  a frame that a snapshot's unit is found in stays it for as long as the snapshot exists:
- * when another is dropped it goes to the next older one, unless that has its own. N3  not exclusive
- * => the unit is protected, from before the instant on.
+ * when another is dropped it goes to the next older one, unless that has its own.
+ *   N3  not exclusive => the unit is protected, from before the instant on.
  *
  * Locks, in order: tree->lock (snapshot, fork, drop: who changes lists), the registry (sigbus.c;
  * never by who has closed a gate), tree->gate (faults and pins are inside; who needs the instant
- * closes it), a lock for each word (a child's before its base's), the frames' own. All signals are
- * blocked under any of them. hf_native_read() takes none: tree->generation tells it of drops.
+ * closes it), a lock for each word (several in order of the words; a child's before its base's),
+ * the frames' own. All signals are blocked under any of them. hf_native_read() takes none:
+ * tree->generation tells it of drops.
  */
 #ifndef HF_NATIVE_INTERNAL_H
 #define HF_NATIVE_INTERNAL_H
@@ -207,8 +208,8 @@ void hf_copied_away(const struct hf_copies *copies);
 int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr);
 /* The word's lock is held: gives the newest snapshot frames for the units of `mask`. */
 void hf_preserve(struct hf_native *space, size_t word, uint64_t mask);
-/* The same for all of them, or -ENOMEM, and nothing is lost. */
-int hf_preserve_or_fail(struct hf_native *space, size_t word, uint64_t mask);
+/* The same for one unit; -ENOMEM, and nothing is lost. */
+int hf_preserve_or_fail(struct hf_native *space, size_t unit);
 /* Brings in the units of `mask` of one word of a child or a view. -ENODATA, -ENOMEM. */
 int hf_populate(struct hf_native *space, size_t word, uint64_t mask);
 /* Brings in the rest of what is begun: the program may have stored to the first part. */

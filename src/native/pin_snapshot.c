@@ -15,8 +15,7 @@ static int unshared_source(struct hf_native_snapshot *snapshot, size_t unit,
 		int err;
 
 		hf_futex_lock(lock);
-		err = hf_preserve_or_fail(source->space, unit / HF_WORD_UNITS,
-					  1ULL << unit % HF_WORD_UNITS);
+		err = hf_preserve_or_fail(source->space, unit);
 		hf_futex_unlock(lock);
 		if (err)
 			return err;

@@ -2,9 +2,9 @@
 /*
  * Protecting what a snapshot shares: runs of units, a call each, by several threads if it is much.
  *
- * A call costs as much as some six pages more, and as some fifty where other threads run, for then
- * each one interrupts their CPUs. So runs that are near each other become one: what lies between is
- * protected already. How near, is measured by the first calls of each snapshot.
+ * A call costs as much as some pages more, and as hundreds where other threads run, for then each
+ * one interrupts their CPUs. So runs of small units that are near each other become one: what lies
+ * between is protected already. How near, the quickest of the first short calls tells.
  */
 #include "internal.h"
 
@@ -13,12 +13,12 @@
 #define SHARE_WORDS 128        /* what a thread takes at a time: 32 MiB of small pages */
 #define MUCH (SHARE_WORDS * 2) /* words: less is done sooner than others are awake */
 #define LONG_RUN 128           /* units: in shorter ones threads disturb each other too much */
-#define FIRST_PROBE 8          /* calls, before a thread that spins for faults has gone to sleep */
-#define PROBES 16              /* calls that are measured */
-#define GAP_NS 560             /* what units between two runs cost a call, and each of them */
-#define UNIT_NS 40
-#define NEAR 4 /* units, as long as nothing is measured */
-#define NEAR_MAX 4096
+#define PROBES 16              /* calls for short runs that are measured */
+#define SHORT_RUN 8            /* units */
+#define GAP_NS 560             /* what units between two runs cost a call more, */
+#define UNIT_NS 40             /* and each of them */
+#define NEAR 4                 /* units, as long as nothing is measured */
+#define NEAR_MAX 512
 
 struct run {
 	size_t first, end; /* units */
@@ -29,36 +29,45 @@ struct protection {
 	struct hf_native *space;
 	struct run run; /* not protected yet */
 	size_t near;    /* units between two runs that become one */
-	size_t calls;
-	uint64_t start;
+	unsigned probes;
+	uint64_t call_ns; /* the quickest call for a short run */
 };
 
-/* After as many calls as tell what one costs here and now. */
-static void measure(struct protection *p)
+static int protect_units(struct protection *p, size_t nr)
 {
-	uint64_t ns = (hf_now_ns() - p->start) / PROBES;
-	size_t near = ns > GAP_NS ? (ns - GAP_NS) / UNIT_NS : 0;
+	struct hf_tree *tree = p->space->tree;
 
+	atomic_fetch_add_explicit(&tree->protect_calls, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&tree->protected_units, nr, memory_order_relaxed);
+	return hf_userfault_protect(tree->fd, hf_unit_addr(p->space, p->run.first),
+				    nr << tree->unit_shift);
+}
+
+/* The quickest of the first short ones tells what a call costs here and now. */
+static int probe_units(struct protection *p, size_t nr)
+{
+	uint64_t start = hf_now_ns(), ns;
+	int err = protect_units(p, nr);
+	size_t near;
+
+	ns = hf_now_ns() - start;
+	p->call_ns = ns < p->call_ns ? ns : p->call_ns;
+	if (++p->probes < PROBES)
+		return err;
+	near = p->call_ns > GAP_NS ? (p->call_ns - GAP_NS) / UNIT_NS : 0;
 	p->near = near < NEAR ? NEAR : near > NEAR_MAX ? NEAR_MAX : near;
+	return err;
 }
 
 static int protect_run(struct protection *p)
 {
-	struct hf_tree *tree = p->space->tree;
 	size_t nr = p->run.end - p->run.first;
-	int err;
 
 	if (!nr)
 		return 0;
-	atomic_fetch_add_explicit(&tree->protect_calls, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&tree->protected_units, nr, memory_order_relaxed);
-	err = hf_userfault_protect(tree->fd, hf_unit_addr(p->space, p->run.first),
-				   nr << tree->unit_shift);
-	if (++p->calls == FIRST_PROBE)
-		p->start = hf_now_ns();
-	else if (p->calls == FIRST_PROBE + PROBES)
-		measure(p);
-	return err;
+	if (p->probes < PROBES && nr <= SHORT_RUN && p->space->tree->unit_shift == 12)
+		return probe_units(p, nr);
+	return protect_units(p, nr);
 }
 
 /* Whether [unit, end) is there, and none of it must stay writable. */
@@ -93,7 +102,8 @@ static int extend(struct protection *p, size_t first, size_t nr)
 
 static int protect_words(struct hf_native *space, size_t word, size_t end)
 {
-	struct protection p = { .space = space, .near = NEAR };
+	size_t near = space->tree->unit_shift == 12 ? NEAR : 0;
+	struct protection p = { .space = space, .near = near, .call_ns = UINT64_MAX };
 	int err = 0;
 
 	for (; word < end && !err; word++) {

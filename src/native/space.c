@@ -87,6 +87,8 @@ static int alloc_tables(struct hf_native *space)
 	if (!space->populated || !space->exclusive || !space->held || !space->begun ||
 	    !space->todo || !space->pins || !space->density)
 		return -ENOMEM;
+	if (space->base)
+		return 0;
 	/* what the first snapshot needs not wait for */
 	memset((void *)space->populated, 0, bytes);
 	memset((void *)space->exclusive, 0, bytes);
