@@ -9,10 +9,9 @@
 #include <sys/mman.h>
 
 #define THP_WORDS 8
+#define AHEAD_WORDS 24 /* that are done, or looked at, behind a fault's: up to 6 MiB */
 
 _Static_assert(HF_WORD_LOCKS % THP_WORDS == 0, "the words of a THP have locks of their own");
-
-#define AHEAD_WORDS 24 /* that are done, or looked at, behind a fault's: up to 6 MiB */
 
 static size_t lowest(uint64_t bits)
 {
@@ -304,8 +303,7 @@ static void expect_next(const struct hf_native *space, size_t word, struct hf_ah
 	ahead->addr = more ? hf_unit_addr(space, word * HF_WORD_UNITS) : NULL;
 }
 
-/* Returns whether there is nothing to do in its word any more, or was before its fault came here.
- */
+/* Returns whether there is nothing to do in its word any more. */
 static bool resolve_protected(struct hf_native *space, size_t unit)
 {
 	size_t word = unit / HF_WORD_UNITS;
