@@ -69,24 +69,8 @@ void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
 				   (size_t)__builtin_popcountll(left)));
 }
 
-int hf_preserve_or_fail(struct hf_native *space, size_t unit)
-{
-	struct hf_native_snapshot *newest =
-		atomic_load_explicit(&space->newest, memory_order_relaxed);
-	size_t word = unit / HF_WORD_UNITS;
-	uint64_t left = newest ? unpreserved(newest, word, 1ULL << unit % HF_WORD_UNITS) : 0;
-	uint32_t number;
-
-	if (!left)
-		return 0;
-	if (!hf_frames_get(&space->tree->frames, &number, 1))
-		return -ENOMEM;
-	keep(space, newest, word, left, &number, 1);
-	return 0;
-}
-
-/* All of them, or none: nobody has stored to them yet. */
-static bool preserve_spare(struct hf_native *space, size_t word, uint64_t mask)
+/* All of them, or none; `spare`: nobody has stored to them yet. */
+static bool preserve_all(struct hf_native *space, size_t word, uint64_t mask, bool spare)
 {
 	struct hf_native_snapshot *newest =
 		atomic_load_explicit(&space->newest, memory_order_relaxed);
@@ -96,20 +80,31 @@ static bool preserve_spare(struct hf_native *space, size_t word, uint64_t mask)
 
 	if (!left)
 		return true;
-	if (!hf_frames_get_spare(&space->tree->frames, numbers, nr))
+	if (!hf_frames_get_all(&space->tree->frames, numbers, nr, spare))
 		return false;
 	keep(space, newest, word, left, numbers, nr);
 	return true;
 }
 
+int hf_preserve_or_fail(struct hf_native *space, size_t unit)
+{
+	uint64_t bit = 1ULL << unit % HF_WORD_UNITS;
+
+	return preserve_all(space, unit / HF_WORD_UNITS, bit, false) ? 0 : -ENOMEM;
+}
+
+/* Units [first, first + nr) from the word's on; they may go beyond it. */
 static int unprotect(struct hf_native *space, size_t word, size_t first, size_t nr)
 {
 	struct hf_tree *tree = space->tree;
 	size_t unit = word * HF_WORD_UNITS + first;
 	size_t end = unit + nr < tree->nr_units ? unit + nr : tree->nr_units;
+	int err = hf_userfault_unprotect(tree->fd, hf_unit_addr(space, unit),
+					 (end - unit) << tree->unit_shift);
 
-	return hf_userfault_unprotect(tree->fd, hf_unit_addr(space, unit),
-				      (end - unit) << tree->unit_shift);
+	if (err)
+		atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
+	return err;
 }
 
 static bool full(const struct hf_native *space, hf_bits *bits, size_t word)
@@ -138,18 +133,13 @@ static void make_writable(struct hf_native *space, size_t word)
  * out, while a snapshot would not protect what is not exclusive. */
 static int make_exclusive(struct hf_native *space, size_t word, size_t first, size_t nr)
 {
-	int err;
-
 	uint64_t mask = hf_units_mask(first, nr) & hf_word_mask(space->tree, word);
 	uint64_t shared =
 		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
 	hf_preserve(space, word, shared);
 	atomic_fetch_or_explicit(&space->exclusive[word], mask, memory_order_relaxed);
-	err = unprotect(space, word, first, nr);
-	if (err)
-		atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
-	return err;
+	return unprotect(space, word, first, nr);
 }
 
 int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr)
@@ -201,7 +191,7 @@ static bool resolve_around(struct hf_native *space, size_t unit)
 	uint64_t shared =
 		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
-	if (!mask || !preserve_spare(space, word, shared) ||
+	if (!mask || !preserve_all(space, word, shared, true) ||
 	    make_exclusive(space, word, lowest(mask), (size_t)__builtin_popcountll(mask)))
 		return false;
 	if (mask == hf_word_mask(space->tree, word)) /* else some may be protected still */
@@ -236,7 +226,7 @@ static bool is_untouched(const struct hf_native *space, size_t word, size_t end)
 static bool preserve_words(struct hf_native *space, size_t word, size_t end)
 {
 	while (word < end && !hf_gate_is_closed(&space->tree->gate) &&
-	       preserve_spare(space, word, ~0ULL))
+	       preserve_all(space, word, ~0ULL, true))
 		word++;
 	return word == end;
 }
@@ -244,17 +234,13 @@ static bool preserve_words(struct hf_native *space, size_t word, size_t end)
 /* Nothing, where it cannot do all. */
 static int make_words_exclusive(struct hf_native *space, size_t word, size_t end)
 {
-	size_t len = (end - word) * HF_WORD_UNITS << space->tree->unit_shift;
 	int err;
 
 	if (!preserve_words(space, word, end))
 		return -EAGAIN;
 	for (size_t w = word; w < end; w++)
 		atomic_store_explicit(&space->exclusive[w], ~0ULL, memory_order_relaxed);
-	err = hf_userfault_unprotect(space->tree->fd, hf_unit_addr(space, word * HF_WORD_UNITS),
-				     len);
-	if (err)
-		atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
+	err = unprotect(space, word, 0, (end - word) * HF_WORD_UNITS);
 	for (size_t w = word; w < end && !err; w++)
 		make_writable(space, w);
 	return err;

@@ -128,12 +128,12 @@ size_t hf_frames_get(struct hf_frames *frames, uint32_t *numbers, size_t nr)
 	return got;
 }
 
-bool hf_frames_get_spare(struct hf_frames *frames, uint32_t *numbers, size_t nr)
+bool hf_frames_get_all(struct hf_frames *frames, uint32_t *numbers, size_t nr, bool spare)
 {
-	size_t got;
+	size_t limit = spare ? (frames->limit + 1) / 2 : frames->limit, got;
 
 	hf_futex_lock(&frames->lock);
-	got = take(frames, numbers, nr, (frames->limit + 1) / 2);
+	got = take(frames, numbers, nr, limit);
 	if (got < nr)
 		give(frames, numbers, got);
 	hf_futex_unlock(&frames->lock);

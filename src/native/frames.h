@@ -33,8 +33,8 @@ int hf_frames_init(struct hf_frames *frames, unsigned unit_shift, size_t limit_b
 void hf_frames_destroy(struct hf_frames *frames);
 /* Gives up to `nr` frames; returns how many, fewer when there is no more memory. */
 size_t hf_frames_get(struct hf_frames *frames, uint32_t *numbers, size_t nr);
-/* Gives all, or none: of a limited pool one half is for those that cannot do without. */
-bool hf_frames_get_spare(struct hf_frames *frames, uint32_t *numbers, size_t nr);
+/* Gives all, or none. `spare`: of a limited pool one half is left to who cannot do without. */
+bool hf_frames_get_all(struct hf_frames *frames, uint32_t *numbers, size_t nr, bool spare);
 void hf_frames_put(struct hf_frames *frames, const uint32_t *numbers, size_t nr);
 char *hf_frames_addr(const struct hf_frames *frames, uint32_t number);
 /* Gives the memory of free frames back to the system. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The thread that resolves faults of the default mode, the kernel's included. While no fault waits
- * it goes on where stores come in order or all over: the program then runs beside the copying.
+ * it goes on where stores come in order: the program then runs beside the copying.
  */
 #include "internal.h"
 

@@ -10,14 +10,7 @@
 #define PAGE 4096
 #define DEVICE_NEW _IO(0xAA, 0x00) /* USERFAULTFD_IOC_NEW, Linux 6.1 */
 
-/* As <linux/userfaultfd.h> has it since Linux 6.6. */
-struct poison {
-	struct uffdio_range range;
-	uint64_t mode;
-	int64_t updated;
-};
-
-#define POISON _IOWR(UFFDIO, 0x08, struct poison)
+#define POISON _IOWR(UFFDIO, 0x08, struct uffdio_zeropage) /* UFFDIO_POISON, Linux 6.6 */
 
 static int open_by_device(int flags)
 {
@@ -141,40 +134,33 @@ int hf_userfault_copy(int fd, void *addr, const void *src, size_t len)
 	return 0;
 }
 
-int hf_userfault_zero(int fd, void *addr, size_t len)
+/* What UFFDIO_ZEROPAGE does, or a request of the same form. */
+static int fill_missing(int fd, unsigned long request, void *addr, size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		struct uffdio_zeropage zero = {
+		struct uffdio_zeropage fill = {
 			.range = { .start = (uintptr_t)addr + done, .len = len - done },
 		};
 
-		if (ioctl(fd, UFFDIO_ZEROPAGE, &zero) == 0)
+		if (ioctl(fd, request, &fill) == 0)
 			return 0;
 		if (errno != EAGAIN && errno != EEXIST)
 			return -errno;
-		done += progress(errno, zero.zeropage);
+		done += progress(errno, fill.zeropage);
 	}
 	return 0;
 }
 
+int hf_userfault_zero(int fd, void *addr, size_t len)
+{
+	return fill_missing(fd, UFFDIO_ZEROPAGE, addr, len);
+}
+
 int hf_userfault_poison(int fd, void *addr, size_t len)
 {
-	size_t done = 0;
-
-	while (done < len) {
-		struct poison poison = {
-			.range = { .start = (uintptr_t)addr + done, .len = len - done },
-		};
-
-		if (ioctl(fd, POISON, &poison) == 0)
-			return 0;
-		if (errno != EAGAIN && errno != EEXIST)
-			return -errno;
-		done += progress(errno, poison.updated);
-	}
-	return 0;
+	return fill_missing(fd, POISON, addr, len);
 }
 
 int hf_userfault_wake(int fd, void *addr, size_t len)
