@@ -172,9 +172,10 @@ struct results {
 bool row_wanted(const struct options *opt, size_t mode, enum measure measure);
 bool stage_wanted(const struct options *opt, size_t mode, enum stage stage);
 struct summary summarize(const struct results *res, size_t mode, enum measure measure);
-/* Of the ratios to a fork's figure of the same run. */
-struct summary summarize_ratio(const struct results *res, size_t mode, size_t fork,
-			       enum measure measure);
+/* Of the ratios to fork's figure of the same run: to the mode's baseline, or to another fork. */
+struct summary summarize_ratio(const struct results *res, size_t mode, enum measure measure);
+struct summary summarize_ratio_to(const struct results *res, size_t fork, size_t mode,
+				  enum measure measure);
 
 /* Runs one mode in a process of its own. False: interrupted. */
 bool worker_run(struct results *res, unsigned run, size_t mode);

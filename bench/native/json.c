@@ -24,8 +24,7 @@ static json_t *samples_json(const struct results *res, size_t mode, enum measure
 
 static json_t *row_json(const struct results *res, size_t mode, enum measure m)
 {
-	struct summary s = summarize(res, mode, m),
-		       ratio = summarize_ratio(res, mode, mode_baseline(mode), m);
+	struct summary s = summarize(res, mode, m), ratio = summarize_ratio(res, mode, m);
 	json_t *row = json_pack("{s:s, s:s, s:s}", "measure", measures[m].id, "mode",
 				modes[mode].name, "unit", measures[m].unit);
 

@@ -56,8 +56,7 @@ static void print_targets(const struct results *res, FILE *out)
 
 static void print_cell(const struct results *res, size_t mode, enum measure m, FILE *out)
 {
-	struct summary s = summarize(res, mode, m);
-	struct summary ratio = summarize_ratio(res, mode, mode_baseline(mode), m);
+	struct summary s = summarize(res, mode, m), ratio = summarize_ratio(res, mode, m);
 	char text[64], f[24], r[24];
 
 	if (!s.nr)

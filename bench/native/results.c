@@ -106,8 +106,8 @@ struct summary summarize(const struct results *res, size_t mode, enum measure me
 	return summary_of(values, nr);
 }
 
-struct summary summarize_ratio(const struct results *res, size_t mode, size_t fork,
-			       enum measure measure)
+struct summary summarize_ratio_to(const struct results *res, size_t fork, size_t mode,
+				  enum measure measure)
 {
 	double values[MAX_RUNS];
 	unsigned nr = 0;
@@ -119,4 +119,9 @@ struct summary summarize_ratio(const struct results *res, size_t mode, size_t fo
 			values[nr++] = ratio;
 	}
 	return summary_of(values, nr);
+}
+
+struct summary summarize_ratio(const struct results *res, size_t mode, enum measure measure)
+{
+	return summarize_ratio_to(res, mode_baseline(mode), mode, measure);
 }

@@ -42,8 +42,7 @@ static struct summary value_of(const struct results *res, const struct plot *p, 
 {
 	if (p->ratio && modes[mode].is_fork)
 		return (struct summary){ 0 };
-	return p->ratio ? summarize_ratio(res, mode, mode_baseline(mode), m)
-			: summarize(res, mode, m);
+	return p->ratio ? summarize_ratio(res, mode, m) : summarize(res, mode, m);
 }
 
 static bool mode_shown(const struct results *res, const struct plot *p, size_t mode)

@@ -71,9 +71,9 @@ size_t judge(const struct results *res, struct verdict *verdicts)
 			struct verdict v = { .target = t, .mode = t->modes[j] };
 			size_t mode = mode_named(v.mode);
 
-			v.ratio = summarize_ratio(
-				res, mode, t->fork ? mode_named(t->fork) : mode_baseline(mode),
-				t->measure);
+			v.ratio = t->fork ? summarize_ratio_to(res, mode_named(t->fork), mode,
+							       t->measure)
+					  : summarize_ratio(res, mode, t->measure);
 			v.met = met(t, v.ratio.median);
 			if (v.ratio.nr && row_wanted(res->opt, mode, t->measure))
 				nr = add(verdicts, nr, &v);
