@@ -74,15 +74,22 @@ static inline bool way_exists(const struct way *way)
 }
 
 /* As make_with(), for children: the error. */
-static inline int create(const struct way *way, size_t units, struct hf_native **space)
+static inline int create_with(const struct way *way, size_t units, size_t pool_limit,
+			      struct hf_native **space)
 {
 	struct hf_native_config config = {
 		.size = units * way_unit(way),
 		.pages = way->pages,
 		.flags = way->flags,
+		.pool_limit = pool_limit,
 	};
 
 	return hf_native_create(&config, space);
+}
+
+static inline int create(const struct way *way, size_t units, struct hf_native **space)
+{
+	return create_with(way, units, 0, space);
 }
 
 static inline uint64_t peek(const struct hf_native_snapshot *s, size_t offset)
