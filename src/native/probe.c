@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the kernel offers, and what to do for what it does not. */
+#include "pagemap.h"
 #include "userfault.h"
 
 #include <holdfast/native.h>
@@ -8,7 +9,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
+
+#define THP_DISABLE_EXCEPT_ADVISED 2 /* PR_THP_DISABLE_EXCEPT_ADVISED */
 
 static size_t read_file(const char *path, char *buf, size_t size)
 {
@@ -33,12 +37,21 @@ static size_t hugetlb_free(void)
 	return free_pages > reserved ? (free_pages - reserved) << 21 : 0;
 }
 
+/* The process may have them off, but for what asks for them (Linux 6.18). */
+static bool thp_disabled(void)
+{
+	int disabled = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0);
+
+	return disabled > 0 && !(disabled & THP_DISABLE_EXCEPT_ADVISED);
+}
+
 /* Of all sizes, and since Linux 6.8 of this one. */
 static bool thp_enabled(void)
 {
 	char all[64], size[64];
 
-	if (!read_file("/sys/kernel/mm/transparent_hugepage/enabled", all, sizeof(all)))
+	if (thp_disabled() ||
+	    !read_file("/sys/kernel/mm/transparent_hugepage/enabled", all, sizeof(all)))
 		return false;
 	if (read_file("/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled", size,
 		      sizeof(size)) &&
@@ -71,10 +84,19 @@ static void find_remedy(struct hf_native_support *support, int kernel_faults)
 	snprintf(support->remedy, sizeof(support->remedy), "%s", text);
 }
 
+static bool can_scan(void)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	bool can = fd >= 0 && hf_pagemap_can_scan(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return can;
+}
+
 int hf_native_probe(struct hf_native_support *support)
 {
 	int64_t features = hf_userfault_features();
-	struct hf_pagemap map;
 	int fd;
 
 	memset(support, 0, sizeof(*support));
@@ -90,9 +112,7 @@ int hf_native_probe(struct hf_native_support *support)
 	support->unpopulated = features & HF_UFFD_WP_UNPOPULATED;
 	support->thp = thp_enabled();
 	support->hugetlb_free = hugetlb_free();
-	hf_pagemap_open(&map);
-	support->pagemap_scan = map.scan;
-	hf_pagemap_close(&map);
+	support->pagemap_scan = can_scan();
 	fd = hf_userfault_open(false, 0);
 	support->kernel_faults = fd >= 0;
 	if (fd >= 0)
