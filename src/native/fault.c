@@ -34,29 +34,79 @@ static uint64_t unpreserved(const struct hf_native_snapshot *newest, size_t word
 	return left;
 }
 
+/* Whether the program can read from the first of them to the last. */
+static bool is_readable(const struct hf_native *space, size_t word, uint64_t units)
+{
+	struct hf_tree *tree = space->tree;
+	char *addr = hf_unit_addr(space, word * HF_WORD_UNITS + lowest(units));
+	size_t nr = 64 - (size_t)__builtin_clzll(units) - lowest(units);
+
+	return hf_pagemap_is_readable(&tree->files, addr, nr << tree->unit_shift);
+}
+
+static uint64_t still_protected(struct hf_native *space, size_t word, uint64_t units,
+				enum hf_known known)
+{
+	if (known == HF_KNOWN_HELD || !units)
+		return units;
+	return hf_still_protected(space, word, units);
+}
+
+/* Copies units to their frames. Returns those that are the snapshot's bytes: the program may have
+ * given some back, or put them where nobody can read. It is looked at before, since a child's
+ * page that is missing would come by a fault, and after. */
+static uint64_t copy_units(struct hf_native *space, size_t word, uint64_t units,
+			   const uint32_t *numbers, enum hf_known known)
+{
+	struct hf_tree *tree = space->tree;
+	struct hf_copies copies = { .nr = 0 };
+	bool stored = known == HF_KNOWN_STORED;
+	uint64_t good = stored ? units : still_protected(space, word, units, known);
+	bool readable = stored || (good && is_readable(space, word, good));
+
+	for (uint64_t m = units; m; m &= m - 1, numbers++) {
+		const char *from = hf_unit_addr(space, word * HF_WORD_UNITS + lowest(m));
+		char *to = hf_frames_addr(&tree->frames, *numbers);
+
+		if (!(good & m & -m))
+			continue;
+		if (readable)
+			hf_copy_away(&copies, to, from, 1UL << tree->unit_shift);
+		else if (hf_copy_by_call(to, from, 1UL << tree->unit_shift))
+			good &= ~(m & -m);
+	}
+	hf_copied_away(&copies);
+	return stored ? good : still_protected(space, word, good, known);
+}
+
 /* As many of the units as there are frames; the others are lost. All are copied before the first is
  * published: what waits for copies past the caches costs a quarter of a page's copy. */
 static void keep(struct hf_native *space, struct hf_native_snapshot *newest, size_t word,
-		 uint64_t units, const uint32_t *numbers, size_t nr)
+		 uint64_t units, const uint32_t *numbers, size_t nr, enum hf_known known)
 {
 	struct hf_tree *tree = space->tree;
-	size_t want = (size_t)__builtin_popcountll(units), i = 0;
-	struct hf_copies copies = { .nr = 0 };
+	uint64_t framed = 0, good;
 
-	for (uint64_t m = units; i < nr; m &= m - 1, i++)
-		hf_copy_away(&copies, hf_frames_addr(&tree->frames, numbers[i]),
-			     hf_unit_addr(space, word * HF_WORD_UNITS + lowest(m)),
-			     1UL << tree->unit_shift);
-	hf_copied_away(&copies);
-	for (i = 0; units; units &= units - 1, i++)
+	for (size_t i = 0; i < nr; i++)
+		framed |= (units & ~framed) & -(units & ~framed);
+	good = copy_units(space, word, framed, numbers, known);
+	atomic_fetch_add_explicit(&tree->copied, (uint64_t)__builtin_popcountll(good),
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&tree->lost, (uint64_t)__builtin_popcountll(units & ~good),
+				  memory_order_relaxed);
+	for (; units; units &= units - 1) {
+		bool kept = good & units & -units;
+
 		atomic_store_explicit(&newest->frames[word * HF_WORD_UNITS + lowest(units)],
-				      i < nr ? HF_FRAME + numbers[i] : HF_FRAME_LOST,
+				      kept ? HF_FRAME + *numbers : HF_FRAME_LOST,
 				      memory_order_release);
-	atomic_fetch_add_explicit(&tree->copied, nr, memory_order_relaxed);
-	atomic_fetch_add_explicit(&tree->lost, want - nr, memory_order_relaxed);
+		if (!kept && framed & units & -units)
+			hf_frames_put(&tree->frames, numbers, 1);
+		numbers += (framed & units & -units) != 0;
+	}
 }
 
-void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
+void hf_preserve(struct hf_native *space, size_t word, uint64_t mask, enum hf_known known)
 {
 	struct hf_native_snapshot *newest =
 		atomic_load_explicit(&space->newest, memory_order_relaxed);
@@ -66,7 +116,8 @@ void hf_preserve(struct hf_native *space, size_t word, uint64_t mask)
 	if (left)
 		keep(space, newest, word, left, numbers,
 		     hf_frames_get(&space->tree->frames, numbers,
-				   (size_t)__builtin_popcountll(left)));
+				   (size_t)__builtin_popcountll(left)),
+		     known);
 }
 
 /* All of them, or none; `spare`: nobody has stored to them yet. */
@@ -82,7 +133,7 @@ static bool preserve_all(struct hf_native *space, size_t word, uint64_t mask, bo
 		return true;
 	if (!hf_frames_get_all(&space->tree->frames, numbers, nr, spare))
 		return false;
-	keep(space, newest, word, left, numbers, nr);
+	keep(space, newest, word, left, numbers, nr, HF_KNOWN_NOTHING);
 	return true;
 }
 
@@ -99,7 +150,7 @@ static int unprotect(struct hf_native *space, size_t word, size_t first, size_t 
 	struct hf_tree *tree = space->tree;
 	size_t unit = word * HF_WORD_UNITS + first;
 	size_t end = unit + nr < tree->nr_units ? unit + nr : tree->nr_units;
-	int err = hf_userfault_unprotect(tree->fd, hf_unit_addr(space, unit),
+	int err = hf_userfault_unprotect(&tree->files, hf_unit_addr(space, unit),
 					 (end - unit) << tree->unit_shift);
 
 	if (err)
@@ -131,13 +182,14 @@ static void make_writable(struct hf_native *space, size_t word)
 
 /* The word's lock is held. The marks come even if the protection stays: a store then finds that
  * out, while a snapshot would not protect what is not exclusive. */
-static int make_exclusive(struct hf_native *space, size_t word, size_t first, size_t nr)
+static int make_exclusive(struct hf_native *space, size_t word, size_t first, size_t nr,
+			  enum hf_known known)
 {
 	uint64_t mask = hf_units_mask(first, nr) & hf_word_mask(space->tree, word);
 	uint64_t shared =
 		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
-	hf_preserve(space, word, shared);
+	hf_preserve(space, word, shared, known);
 	atomic_fetch_or_explicit(&space->exclusive[word], mask, memory_order_relaxed);
 	return unprotect(space, word, first, nr);
 }
@@ -152,7 +204,7 @@ int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr)
 	hf_futex_lock(lock);
 	if (mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed) ||
 	    atomic_load_explicit(&space->doubt, memory_order_relaxed))
-		err = make_exclusive(space, word, first % HF_WORD_UNITS, nr);
+		err = make_exclusive(space, word, first % HF_WORD_UNITS, nr, HF_KNOWN_NOTHING);
 	hf_futex_unlock(lock);
 	return err;
 }
@@ -179,7 +231,7 @@ static uint64_t around(const struct hf_native *space, size_t unit)
 
 static void wake_unit(struct hf_native *space, size_t unit)
 {
-	hf_userfault_wake(space->tree->fd, hf_unit_addr(space, unit),
+	hf_userfault_wake(&space->tree->files, hf_unit_addr(space, unit),
 			  1UL << space->tree->unit_shift);
 }
 
@@ -192,7 +244,8 @@ static bool resolve_around(struct hf_native *space, size_t unit)
 		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
 	if (!mask || !preserve_all(space, word, shared, true) ||
-	    make_exclusive(space, word, lowest(mask), (size_t)__builtin_popcountll(mask)))
+	    make_exclusive(space, word, lowest(mask), (size_t)__builtin_popcountll(mask),
+			   HF_KNOWN_NOTHING))
 		return false;
 	if (mask == hf_word_mask(space->tree, word)) /* else some may be protected still */
 		make_writable(space, word);
@@ -289,27 +342,44 @@ static void expect_next(const struct hf_native *space, size_t word, struct hf_ah
 	ahead->addr = more ? hf_unit_addr(space, word * HF_WORD_UNITS) : NULL;
 }
 
-/* Returns whether there is nothing to do in its word any more. */
-static bool resolve_protected(struct hf_native *space, size_t unit)
+/* A fault at a page of a space of its own is a store that was kept from it. A child's may be
+ * missing; and so may a part of 2 MiB. */
+static enum hf_known known_by_fault(const struct hf_native *space)
+{
+	return space->base || space->tree->unit_shift != 12 ? HF_KNOWN_NOTHING : HF_KNOWN_STORED;
+}
+
+/* The word's lock is held. The program has given back what was there: it is zeros, as elsewhere. */
+static void bring_zeros(struct hf_native *space, size_t unit)
+{
+	hf_userfault_zero(&space->tree->files, hf_unit_addr(space, unit),
+			  1UL << space->tree->unit_shift);
+}
+
+/* *whole: there is nothing to do in its word any more. */
+static int resolve_protected(struct hf_native *space, size_t unit, bool *whole)
 {
 	size_t word = unit / HF_WORD_UNITS;
 	struct hf_futex *lock = hf_word_lock(space, word);
-	bool done, whole;
+	bool done;
 	int err = 0;
 
-	if (resolve_thp(space, word))
-		return true;
+	*whole = resolve_thp(space, word);
+	if (*whole)
+		return 0;
 	hf_futex_lock(lock);
 	done = is_done(space, unit);
 	if (!done && !resolve_around(space, unit))
-		err = make_exclusive(space, word, unit % HF_WORD_UNITS, 1);
-	whole = full(space, space->exclusive, word);
+		err = make_exclusive(space, word, unit % HF_WORD_UNITS, 1, known_by_fault(space));
+	if (done && space->base)
+		bring_zeros(space, unit);
+	*whole = full(space, space->exclusive, word);
 	hf_futex_unlock(lock);
 	/* nothing has woken the thread, which shall try again: the kernel lets one wait for a page
 	 * that is not writable, protected or not, even if it came after the other's was resolved */
 	if (err || (done && !space->tree->signal))
 		wake_unit(space, unit);
-	return whole;
+	return err;
 }
 
 /* The end of what is done at once: of the THP, or what comes before the region's sample. */
@@ -350,14 +420,14 @@ bool hf_resolve_ahead(struct hf_native *space, struct hf_ahead *ahead)
 
 /* What is lost: whoever uses it gets a signal. In signal mode the handler sees to that. The second
  * way needs mappings, of which there are 65530. */
-static int take_away(const struct hf_native *space, size_t unit)
+static int take_away(struct hf_native *space, size_t unit)
 {
-	const struct hf_tree *tree = space->tree;
+	struct hf_tree *tree = space->tree;
 	char *addr = hf_unit_addr(space, unit);
 	size_t size = 1UL << tree->unit_shift;
 	uint64_t begun =
 		atomic_load_explicit(&space->begun[unit / HF_WORD_UNITS], memory_order_relaxed);
-	int err = tree->signal ? 0 : hf_userfault_poison(tree->fd, addr, size);
+	int err = tree->signal ? 0 : hf_userfault_poison(&tree->files, addr, size);
 
 	if (err || begun >> unit % HF_WORD_UNITS & 1)
 		err = mprotect(addr, size, PROT_NONE) ? -errno : 0;
@@ -370,12 +440,14 @@ static int fill(struct hf_native *space, size_t unit, const struct hf_source *so
 	struct hf_tree *tree = space->tree;
 	char *addr = hf_unit_addr(space, unit);
 	size_t size = 1UL << tree->unit_shift;
+	int err;
 
 	if (source->kind == HF_SOURCE_LOST)
 		return take_away(space, unit);
 	if (source->kind == HF_SOURCE_ZERO)
-		return hf_userfault_zero(tree->fd, addr, size);
-	return hf_userfault_copy(tree->fd, addr, source->addr, size);
+		return hf_userfault_zero(&tree->files, addr, size);
+	err = hf_userfault_copy(&tree->files, addr, source->addr, size);
+	return err == -EFAULT ? take_away(space, unit) : err; /* nobody can read it */
 }
 
 /* The live unit of an ancestor stays what it is under that word's lock. */
@@ -390,6 +462,8 @@ static int fill_from_base(struct hf_native *space, size_t unit)
 	lock = hf_word_lock(source.space, unit / HF_WORD_UNITS);
 	hf_futex_lock(lock);
 	source = hf_source_of(space->base, unit);
+	if (source.kind == HF_SOURCE_LIVE && !hf_all_protected(source.space, unit, unit + 1))
+		source.kind = HF_SOURCE_LOST;
 	err = fill(space, unit, &source);
 	hf_futex_unlock(lock);
 	return err;
@@ -465,7 +539,14 @@ static int resolve_missing(struct hf_native *space, size_t unit)
 	populate(space, word, mask & ~own);
 	hf_futex_unlock(lock);
 	wake_unit(space, unit); /* whoever else met it may be waiting still */
-	return err == -ENODATA ? err : 0;
+	return err;
+}
+
+/* The kernel will not do it the next time, either: a filter denies the call. Of other errors the
+ * thread that tries again finds out. */
+static bool is_final(int err)
+{
+	return err == -ENODATA || err == -EPERM || err == -EACCES || err == -ENOSYS;
 }
 
 int hf_resolve_fault(struct hf_native *space, const char *addr, struct hf_ahead *ahead)
@@ -473,7 +554,8 @@ int hf_resolve_fault(struct hf_native *space, const char *addr, struct hf_ahead 
 	size_t unit = (size_t)(addr - space->window) >> space->tree->unit_shift;
 	size_t word = unit / HF_WORD_UNITS;
 	uint64_t populated;
-	int err = 0;
+	bool whole = false;
+	int err;
 
 	atomic_fetch_add_explicit(&space->tree->faults, 1, memory_order_relaxed);
 	hf_gate_enter(&space->tree->gate);
@@ -481,9 +563,11 @@ int hf_resolve_fault(struct hf_native *space, const char *addr, struct hf_ahead 
 	ahead->words = 0;
 	if (space->base && !(populated >> unit % HF_WORD_UNITS & 1))
 		err = resolve_missing(space, unit);
-	else if (resolve_protected(space, unit) && space->tree->unit_shift == 12)
+	else
+		err = resolve_protected(space, unit, &whole);
+	if (whole && space->tree->unit_shift == 12)
 		ahead->words = AHEAD_WORDS;
 	expect_next(space, word + 1, ahead);
 	hf_gate_leave(&space->tree->gate);
-	return err;
+	return is_final(err) ? err : 0;
 }

@@ -167,13 +167,27 @@ static size_t end_of_run(const struct hf_frames *frames, size_t i)
 	return i;
 }
 
-void hf_frames_trim(struct hf_frames *frames)
+static int give_back(char *addr, size_t len)
 {
+#ifdef MADV_DONTNEED_LOCKED
+	if (!madvise(addr, len, MADV_DONTNEED_LOCKED))
+		return 0;
+#endif
+	if (!madvise(addr, len, MADV_DONTNEED))
+		return 0;
+	return errno == EINVAL ? -EBUSY : -errno;
+}
+
+int hf_frames_trim(struct hf_frames *frames)
+{
+	int err = 0;
+
 	hf_futex_lock(&frames->lock);
-	for (size_t i = 0, end; i < frames->nr_free; i = end) {
+	for (size_t i = 0, end; i < frames->nr_free && !err; i = end) {
 		end = end_of_run(frames, i);
-		madvise(hf_frames_addr(frames, frames->stack[end - 1]),
-			(end - i) << frames->unit_shift, MADV_DONTNEED);
+		err = give_back(hf_frames_addr(frames, frames->stack[end - 1]),
+				(end - i) << frames->unit_shift);
 	}
 	hf_futex_unlock(&frames->lock);
+	return err;
 }

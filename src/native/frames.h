@@ -37,7 +37,8 @@ size_t hf_frames_get(struct hf_frames *frames, uint32_t *numbers, size_t nr);
 bool hf_frames_get_all(struct hf_frames *frames, uint32_t *numbers, size_t nr, bool spare);
 void hf_frames_put(struct hf_frames *frames, const uint32_t *numbers, size_t nr);
 char *hf_frames_addr(const struct hf_frames *frames, uint32_t number);
-/* Gives the memory of free frames back to the system. */
-void hf_frames_trim(struct hf_frames *frames);
+/* Gives the memory of free frames back to the system. -EBUSY: it is locked (mlockall()), and the
+ * kernel is older than 5.18. */
+int hf_frames_trim(struct hf_frames *frames);
 
 #endif

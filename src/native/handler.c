@@ -17,14 +17,17 @@ static void resolve(const struct uffd_msg *msg, struct hf_ahead *ahead)
 {
 	const char *addr = (const char *)(uintptr_t)msg->arg.pagefault.address;
 	struct hf_native *space;
+	int err;
 
 	if (msg->event != UFFD_EVENT_PAGEFAULT)
 		return;
 	space = hf_registry_enter(addr);
 	if (!space)
 		return;
-	hf_resolve_fault(space, addr, ahead);
+	err = hf_resolve_fault(space, addr, ahead);
 	hf_registry_leave();
+	if (err && err != -ENODATA)
+		kill(getpid(), SIGBUS); /* the thread would wait for ever */
 }
 
 /* Whether there were any. */
@@ -60,14 +63,15 @@ static bool may_spin(const struct hf_tree *tree, uint64_t until)
 static void *handle(void *arg)
 {
 	struct hf_tree *tree = arg;
-	struct pollfd fds[2] = { { .fd = tree->fd, .events = POLLIN },
+	int fd = tree->files.fd[HF_FILE_USERFAULT];
+	struct pollfd fds[2] = { { .fd = fd, .events = POLLIN },
 				 { .fd = tree->stop_fd, .events = POLLIN } };
 	long nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct hf_ahead ahead = { .addr = NULL };
 	uint64_t until = 0;
 
 	for (;;) {
-		if (resolve_batch(tree->fd, &ahead)) {
+		if (resolve_batch(fd, &ahead)) {
 			until = nr_cpus > 1 ? hf_now_ns() + SPIN_NS : 0;
 			continue;
 		}
@@ -78,33 +82,40 @@ static void *handle(void *arg)
 	}
 }
 
-int hf_handler_start(struct hf_tree *tree)
+/* In the keeper's table alone, which ends with it. */
+static long make_stop(void *arg)
 {
-	sigset_t old;
-	int err;
+	struct hf_tree *tree = arg;
 
 	tree->stop_fd = eventfd(0, EFD_CLOEXEC);
-	if (tree->stop_fd < 0)
-		return -errno;
-	hf_signals_block(&old);
-	err = pthread_create(&tree->handler, NULL, handle, tree);
-	hf_tree_leave(&old);
-	if (err) {
-		close(tree->stop_fd);
-		tree->stop_fd = -1;
-	}
-	return -err;
+	return tree->stop_fd < 0 ? -errno : 0;
+}
+
+static long stop(void *arg)
+{
+	const struct hf_tree *tree = arg;
+	uint64_t one = 1;
+
+	while (write(tree->stop_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+	return 0;
+}
+
+int hf_handler_start(struct hf_tree *tree)
+{
+	int err = (int)hf_files_call(&tree->files, make_stop, tree);
+
+	if (err)
+		return err;
+	err = hf_files_thread(&tree->files, &tree->handler, handle, tree);
+	tree->handling = !err;
+	return err;
 }
 
 void hf_handler_stop(struct hf_tree *tree)
 {
-	uint64_t one = 1;
-
-	if (tree->stop_fd < 0)
+	if (!tree->handling)
 		return;
-	while (write(tree->stop_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	hf_files_call(&tree->files, stop, tree);
 	pthread_join(tree->handler, NULL);
-	close(tree->stop_fd);
-	tree->stop_fd = -1;
 }

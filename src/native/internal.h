@@ -24,14 +24,18 @@
  * Locks, in order: tree->lock (snapshot, fork, drop: who changes lists), the registry (sigbus.c;
  * never by who has closed a gate), tree->gate (faults and pins are inside; who needs the instant
  * closes it), a lock for each word (several in order of the words; a child's before its base's),
- * the frames' own. All signals are blocked under any of them. hf_native_read() takes none:
+ * the frames' own, that of calls by the keeper. All signals are blocked under any of them.
+ * hf_native_read() takes none:
  * tree->generation tells it of drops.
  */
 #ifndef HF_NATIVE_INTERNAL_H
 #define HF_NATIVE_INTERNAL_H
 
+#include "check.h"
+#include "files.h"
 #include "frames.h"
 #include "lock.h"
+#include "pagemap.h"
 #include "userfault.h"
 
 #include <holdfast/native.h>
@@ -56,10 +60,11 @@ struct hf_native {
 	int memfd;                       /* or -1 */
 	struct hf_native_snapshot *base; /* what missing units are; NULL: zeros */
 	_Atomic(struct hf_native_snapshot *) newest;
-	unsigned refs;      /* the owner, snapshots; under tree->lock */
-	bool owned, view;   /* not destroyed; the range of hf_native_map() */
-	bool all_populated; /* nothing can come that is not known of */
-	_Atomic bool doubt; /* a call has failed: what is exclusive may be protected */
+	unsigned refs;           /* the owner, snapshots; under tree->lock */
+	bool owned, view;        /* not destroyed; the range of hf_native_map() */
+	bool all_populated;      /* nothing can come that is not known of */
+	_Atomic bool doubt;      /* a call has failed: what is exclusive may be protected */
+	_Atomic bool distrusted; /* protection was taken away once: see check.h */
 	hf_bits *populated, *exclusive, *held, *begun;
 	uint8_t *density;         /* of a region of words: see density.c */
 	uint64_t *todo;           /* for who takes a snapshot: what is to be protected */
@@ -97,15 +102,15 @@ struct hf_tree {
 	unsigned unit_shift;
 	enum hf_native_pages pages;
 	bool signal, unpopulated; /* faults by SIGBUS; WP_UNPOPULATED works */
-	int fd;                   /* userfaultfd */
-	struct hf_pagemap pagemap;
+	struct hf_files files;
 	struct hf_frames frames;
 	struct hf_native *spaces;
 	struct hf_native_snapshot *free_snapshots;
 	char *zeros;         /* a unit of them */
 	_Atomic char *alive; /* 0 in a process that fork() made */
 	pthread_t handler;
-	int stop_fd;
+	bool handling;
+	int stop_fd; /* the keeper's */
 	struct hf_helpers helpers;
 	_Atomic uint64_t faults, copied, copied_eager, lost, protect_calls, protected_units,
 		last_snapshot_ns, nr_snapshots;
@@ -115,11 +120,17 @@ struct hf_tree {
 /* ---- tree.c ---- */
 
 uint64_t hf_now_ns(void); /* monotonic */
-/* Until hf_tree_leave(). */
-void hf_signals_block(sigset_t *old);
-/* Blocks all signals. -EOWNERDEAD after fork(): they are not. */
-int hf_tree_enter(struct hf_tree *tree, sigset_t *old);
-void hf_tree_leave(const sigset_t *old);
+/* What a thread may be disturbed by, before. */
+struct hf_undisturbed {
+	sigset_t signals;
+	int cancel;
+};
+
+/* No signal is handled by this thread, and nobody cancels it, until hf_leave(). */
+void hf_enter(struct hf_undisturbed *old);
+void hf_leave(const struct hf_undisturbed *old);
+/* As hf_enter(), for a call from outside. -EOWNERDEAD after fork(): then nothing is blocked. */
+int hf_tree_enter(struct hf_tree *tree, struct hf_undisturbed *old);
 int hf_tree_create(const struct hf_native_config *config, struct hf_tree **out);
 /* All of it; no space is left. */
 void hf_tree_destroy(struct hf_tree *tree);
@@ -167,7 +178,7 @@ int hf_find_populated(struct hf_native *space);
 
 /* ---- protect.c ---- */
 
-int hf_helpers_start(struct hf_helpers *helpers, unsigned nr);
+int hf_helpers_start(struct hf_tree *tree, unsigned nr);
 void hf_helpers_stop(struct hf_helpers *helpers);
 /* Protects what is in space->todo. */
 int hf_protect(struct hf_native *space);
@@ -184,6 +195,9 @@ struct hf_source {
 
 /* Where a unit of a snapshot is. Inside the gate, or with the generation checked. */
 struct hf_source hf_source_of(const struct hf_native_snapshot *snapshot, size_t unit);
+/* The same beside drops: what it gives stays good, for a frame by N2, and for a live unit until the
+ * next look. */
+struct hf_source hf_stable_source(const struct hf_native_snapshot *snapshot, size_t unit);
 /* A copy that sanitizers do not follow: of bytes that may change meanwhile, and are then not used,
  * or that the kernel keeps from changing. */
 void hf_copy(void *dst, const void *src, size_t len);
@@ -206,8 +220,15 @@ void hf_copied_away(const struct hf_copies *copies);
 
 /* Makes units [first, first + nr) of one word exclusive. */
 int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr);
+/* What is known of units that are to be copied. */
+enum hf_known {
+	HF_KNOWN_NOTHING, /* whether they are protected still has to be looked at */
+	HF_KNOWN_STORED,  /* a store was kept from them right now: they are, and can be read */
+	HF_KNOWN_HELD,    /* the gate is closed, and they need no protection */
+};
+
 /* The word's lock is held: gives the newest snapshot frames for the units of `mask`. */
-void hf_preserve(struct hf_native *space, size_t word, uint64_t mask);
+void hf_preserve(struct hf_native *space, size_t word, uint64_t mask, enum hf_known known);
 /* The same for one unit; -ENOMEM, and nothing is lost. */
 int hf_preserve_or_fail(struct hf_native *space, size_t unit);
 /* Brings in the units of `mask` of one word of a child or a view. -ENODATA, -ENOMEM. */
@@ -220,7 +241,8 @@ struct hf_ahead {
 	size_t words;     /* to do, or to look at, from there on */
 };
 
-/* One fault, from outside; the kernel tries again afterwards. -ENODATA: it is lost. */
+/* One fault, from outside; the kernel tries again afterwards. -ENODATA: it is lost. -EPERM,
+ * -EACCES, -ENOSYS: nothing can be done, ever. */
 int hf_resolve_fault(struct hf_native *space, const char *addr, struct hf_ahead *ahead);
 /* Does some of that before stores come. Returns whether there is more. */
 bool hf_resolve_ahead(struct hf_native *space, struct hf_ahead *ahead);

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* Which pages of a range are there: by PAGEMAP_SCAN, or by reading an entry a page. */
+#include "pagemap.h"
+
 #include "userfault.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define PAGE 4096
+#define IS_WRITTEN (1ULL << 1) /* not protected */
 #define IS_PRESENT (1ULL << 3)
 #define IS_SWAPPED (1ULL << 4)
+#define ENTRY_PROTECTED (1ULL << 57)
 #define ENTRY_SWAPPED (1ULL << 62)
 #define ENTRY_PRESENT (1ULL << 63)
 
-/* As <linux/fs.h> has them since Linux 6.7. */
+/* As <linux/fs.h> has them since Linux 6.7 and 6.11. */
 struct region {
 	uint64_t start, end, categories;
 };
@@ -23,98 +27,221 @@ struct scan {
 	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
 };
 
-#define SCAN _IOWR('f', 16, struct scan)
+struct query {
+	uint64_t size, flags, addr, start, end, vma_flags, page_size, offset, inode;
+	uint32_t dev_major, dev_minor, name_size, build_id_size;
+	uint64_t name, build_id;
+};
 
-/* Asks for pages that are neither, for what matches costs the kernel four times what does not, and
- * in memory that is looked at again and again little is missing. */
-static int scan_once(int fd, uint64_t start, uint64_t end, struct region *regions, size_t nr,
-		     uint64_t *walk_end)
+#define SCAN _IOWR('f', 16, struct scan)
+#define QUERY _IOWR('f', 17, struct query)
+#define VMA_READABLE 1
+
+/* A run that may go on. */
+struct run {
+	char *start, *end;
+	void (*found)(void *arg, char *addr, size_t len);
+	void *arg;
+};
+
+static void end_run(struct run *run)
 {
-	struct scan scan = {
-		.size = sizeof(scan),
+	if (run->end > run->start)
+		run->found(run->arg, run->start, (size_t)(run->end - run->start));
+	run->start = run->end = NULL;
+}
+
+static void add(struct run *run, uint64_t start, uint64_t end)
+{
+	if ((uintptr_t)run->end != start) {
+		end_run(run);
+		run->start = (char *)(uintptr_t)start;
+	}
+	run->end = (char *)(uintptr_t)end;
+}
+
+/* ---- by PAGEMAP_SCAN ---- */
+
+static struct scan scan_of(uint64_t start, uint64_t end, struct region *regions, size_t nr)
+{
+	return (struct scan){
+		.size = sizeof(struct scan),
 		.start = start,
 		.end = end,
 		.vec = (uintptr_t)regions,
 		.vec_len = nr,
-		.category_inverted = IS_PRESENT | IS_SWAPPED,
-		.category_mask = IS_PRESENT | IS_SWAPPED,
-		.return_mask = IS_PRESENT,
 	};
-	int n = ioctl(fd, SCAN, &scan);
-
-	*walk_end = scan.walk_end;
-	return n < 0 ? -errno : n;
 }
 
-void hf_pagemap_open(struct hf_pagemap *map)
+bool hf_pagemap_can_scan(int fd)
 {
+	uint64_t here = (uintptr_t)&fd & ~(uint64_t)(PAGE - 1);
 	struct region region;
-	uint64_t end;
-	char here;
+	struct scan scan = scan_of(here, here + PAGE, &region, 1);
 
-	map->scan = false;
-	map->fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (map->fd < 0)
-		return;
-	end = (uintptr_t)&here & ~(uint64_t)(PAGE - 1);
-	map->scan = scan_once(map->fd, end, end + PAGE, &region, 1, &end) >= 0;
+	scan.category_mask = scan.return_mask = IS_PRESENT;
+	return ioctl(fd, SCAN, &scan) >= 0;
 }
 
-void hf_pagemap_close(struct hf_pagemap *map)
-{
-	if (map->fd >= 0)
-		close(map->fd);
-	map->fd = -1;
-}
-
-static int walk_by_scan(const struct hf_pagemap *map, uint64_t start, uint64_t end,
-			void (*found)(void *arg, char *addr, size_t len), void *arg)
+/* What matches costs the kernel four times what does not. In memory that is looked at again and
+ * again little is missing: asked for are pages that are neither there nor swapped out. */
+static int scan_populated(struct hf_files *files, uint64_t start, uint64_t end, struct run *run)
 {
 	struct region missing[64];
-	uint64_t walked;
 
 	while (start < end) {
-		int n = scan_once(map->fd, start, end, missing, 64, &walked);
+		struct scan scan = scan_of(start, end, missing, 64);
+		int n;
 
+		scan.category_inverted = scan.category_mask = IS_PRESENT | IS_SWAPPED;
+		scan.return_mask = IS_PRESENT;
+		n = (int)hf_files_ioctl(files, HF_FILE_PAGEMAP, SCAN, &scan);
 		if (n < 0)
 			return n;
 		for (int i = 0; i < n; i++) {
 			if (missing[i].start > start)
-				found(arg, (char *)(uintptr_t)start, missing[i].start - start);
+				add(run, start, missing[i].start);
 			start = missing[i].end;
 		}
-		if (walked > start)
-			found(arg, (char *)(uintptr_t)start, walked - start);
-		start = walked;
+		if (scan.walk_end > start)
+			add(run, start, scan.walk_end);
+		start = scan.walk_end;
 	}
 	return 0;
 }
 
-static int walk_by_entry(const struct hf_pagemap *map, uint64_t start, uint64_t end,
-			 void (*found)(void *arg, char *addr, size_t len), void *arg)
+static int scan_protected(struct hf_files *files, uint64_t start, uint64_t end, struct run *run)
+{
+	struct region regions[64];
+
+	while (start < end) {
+		struct scan scan = scan_of(start, end, regions, 64);
+		int n;
+
+		scan.category_inverted = scan.category_mask = scan.return_mask = IS_WRITTEN;
+		scan.category_anyof_mask = IS_PRESENT | IS_SWAPPED;
+		n = (int)hf_files_ioctl(files, HF_FILE_PAGEMAP, SCAN, &scan);
+		if (n < 0)
+			return n;
+		for (int i = 0; i < n; i++)
+			add(run, regions[i].start, regions[i].end);
+		start = scan.walk_end;
+	}
+	return 0;
+}
+
+/* ---- by entries ---- */
+
+static bool matches(enum hf_pages which, uint64_t entry)
+{
+	bool populated = entry & (ENTRY_PRESENT | ENTRY_SWAPPED);
+
+	return populated && (which == HF_PAGES_POPULATED || entry & ENTRY_PROTECTED);
+}
+
+static int read_entries(struct hf_files *files, enum hf_pages which, uint64_t start, uint64_t end,
+			struct run *run)
 {
 	uint64_t entries[512];
 
 	while (start < end) {
 		size_t want = (end - start) / PAGE < 512 ? (end - start) / PAGE : 512;
-		ssize_t got = pread(map->fd, entries, want * sizeof(entries[0]),
-				    (off_t)(start / PAGE * sizeof(entries[0])));
+		long got =
+			hf_files_pread(files, HF_FILE_PAGEMAP, entries, want * sizeof(entries[0]),
+				       start / PAGE * sizeof(entries[0]));
 
 		if (got <= 0)
-			return got ? -errno : -EIO;
+			return got ? (int)got : -EIO;
 		for (size_t i = 0; i < (size_t)got / sizeof(entries[0]); i++) {
-			if (entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED))
-				found(arg, (char *)(uintptr_t)(start + i * PAGE), PAGE);
+			if (matches(which, entries[i]))
+				add(run, start + i * PAGE, start + (i + 1) * PAGE);
 		}
 		start += (size_t)got / sizeof(entries[0]) * PAGE;
 	}
 	return 0;
 }
 
-int hf_pagemap_walk(const struct hf_pagemap *map, char *addr, size_t len,
+int hf_pagemap_walk(struct hf_files *files, enum hf_pages which, char *addr, size_t len,
 		    void (*found)(void *arg, char *addr, size_t len), void *arg)
 {
-	uint64_t start = (uintptr_t)addr;
+	struct run run = { .found = found, .arg = arg };
+	uint64_t start = (uintptr_t)addr, end = start + len;
+	int err;
 
-	return (map->scan ? walk_by_scan : walk_by_entry)(map, start, start + len, found, arg);
+	if (!files->scan)
+		err = read_entries(files, which, start, end, &run);
+	else if (which == HF_PAGES_POPULATED)
+		err = scan_populated(files, start, end, &run);
+	else
+		err = scan_protected(files, start, end, &run);
+	end_run(&run);
+	return err;
+}
+
+/* ---- what works here ---- */
+
+/* Protects a page and looks: old kernels do not tell. */
+static bool tells_of_protection(struct hf_files *files, char *page)
+{
+	uint64_t entry = 0;
+
+	return files->fd[HF_FILE_PAGEMAP] >= 0 &&
+	       !hf_userfault_register(files, page, PAGE, false) &&
+	       !hf_userfault_protect(files, page, PAGE) &&
+	       hf_files_pread(files, HF_FILE_PAGEMAP, &entry, sizeof(entry),
+			      (uintptr_t)page / PAGE * sizeof(entry)) == sizeof(entry) &&
+	       entry & ENTRY_PROTECTED;
+}
+
+static bool can_populate(char *page)
+{
+#ifdef MADV_POPULATE_READ
+	return !madvise(page, PAGE, MADV_POPULATE_READ);
+#else
+	return false;
+#endif
+}
+
+static bool query(struct hf_files *files, char *addr, struct query *query)
+{
+	*query = (struct query){ .size = sizeof(*query), .addr = (uintptr_t)addr };
+	return hf_files_ioctl(files, HF_FILE_MAPS, QUERY, query) >= 0;
+}
+
+int hf_pagemap_probe(struct hf_files *files)
+{
+	char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct query q;
+
+	if (page == MAP_FAILED)
+		return -ENOMEM;
+	*(volatile char *)page = 1;
+	files->scan =
+		files->fd[HF_FILE_PAGEMAP] >= 0 && hf_pagemap_can_scan(files->fd[HF_FILE_PAGEMAP]);
+	files->tells = tells_of_protection(files, page);
+	files->query = files->fd[HF_FILE_MAPS] >= 0 && query(files, page, &q);
+	files->populate = can_populate(page);
+	munmap(page, PAGE);
+	return 0;
+}
+
+bool hf_pagemap_is_readable(struct hf_files *files, char *addr, size_t len)
+{
+	struct query q;
+
+	while (files->query && query(files, addr, &q)) {
+		if (!(q.vma_flags & VMA_READABLE))
+			return false;
+		if (q.end - (uintptr_t)addr >= len)
+			return true;
+		len -= q.end - (uintptr_t)addr;
+		addr = (char *)(uintptr_t)q.end;
+	}
+	if (files->query)
+		return false;
+#ifdef MADV_POPULATE_READ
+	if (files->populate)
+		return !madvise(addr, len, MADV_POPULATE_READ);
+#endif
+	return true;
 }

@@ -230,7 +230,7 @@ static void undo_pins(struct hf_native *space, struct range range, uint64_t one)
 static int pin_range(struct hf_native *space, void *addr, size_t len, uint64_t one)
 {
 	struct range range;
-	sigset_t old;
+	struct hf_undisturbed old;
 	int err = hf_tree_enter(space->tree, &old);
 
 	if (err)
@@ -246,7 +246,7 @@ static int pin_range(struct hf_native *space, void *addr, size_t len, uint64_t o
 		if (err)
 			undo_pins(space, range, one);
 	}
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	return err;
 }
 
@@ -262,7 +262,7 @@ static bool all_pinned(struct hf_native *space, struct range range, uint64_t one
 static int unpin_range(struct hf_native *space, void *addr, size_t len, uint64_t one)
 {
 	struct range range;
-	sigset_t old;
+	struct hf_undisturbed old;
 	int err = hf_tree_enter(space->tree, &old);
 
 	if (err)
@@ -275,7 +275,7 @@ static int unpin_range(struct hf_native *space, void *addr, size_t len, uint64_t
 		unpin_units(space, range, one);
 		hf_gate_leave(&space->tree->gate);
 	}
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	return err;
 }
 
@@ -345,14 +345,14 @@ int hf_native_prepare_read(const void *addr, size_t len)
 {
 	struct hf_native *space;
 	int err = -EINVAL;
-	sigset_t old;
+	struct hf_undisturbed old;
 
-	hf_signals_block(&old);
+	hf_enter(&old);
 	space = hf_registry_enter(addr);
 	if (space) {
 		err = prepare_read(space, addr, len);
 		hf_registry_leave();
 	}
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	return err;
 }

@@ -55,7 +55,7 @@ int hf_native_pin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, s
 			   struct iovec *iov, int nr_iov)
 {
 	struct hf_tree *tree = snapshot->space->tree;
-	sigset_t old;
+	struct hf_undisturbed old;
 	int n;
 
 	if (!len || nr_iov <= 0 || offset > tree->size || len > tree->size - offset)
@@ -68,7 +68,7 @@ int hf_native_pin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, s
 	if (n > 0)
 		atomic_fetch_add(&snapshot->nr_pins, (uint64_t)n);
 	hf_gate_leave(&tree->gate);
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	return n;
 }
 

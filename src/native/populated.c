@@ -74,10 +74,10 @@ int hf_find_populated(struct hf_native *space)
 			word++;
 
 		size_t unit = first * HF_WORD_UNITS, end = word * HF_WORD_UNITS;
-		int err = hf_pagemap_walk(&tree->pagemap, hf_unit_addr(space, unit),
-					  ((end < tree->nr_units ? end : tree->nr_units) - unit)
-						  << tree->unit_shift,
-					  mark_range, &found);
+		int err = hf_pagemap_walk(
+			&tree->files, HF_PAGES_POPULATED, hf_unit_addr(space, unit),
+			((end < tree->nr_units ? end : tree->nr_units) - unit) << tree->unit_shift,
+			mark_range, &found);
 
 		if (err)
 			return err;

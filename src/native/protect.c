@@ -3,8 +3,8 @@
  * Protecting what a snapshot shares: runs of units, a call each, by several threads if it is much.
  *
  * A call costs as much as some pages more, and as hundreds where other threads run, for then each
- * one interrupts their CPUs. So runs of small units that are near each other become one: what lies
- * between is protected already. How near, the quickest of the first short calls tells.
+ * one interrupts their CPUs. So there runs of small units that are near each other become one: what
+ * lies between is protected already. How near, the quickest of the first short calls tells.
  */
 #include "internal.h"
 
@@ -15,9 +15,8 @@
 #define LONG_RUN 128           /* units: in shorter ones threads disturb each other too much */
 #define PROBES 16              /* calls for short runs that are measured */
 #define SHORT_RUN 8            /* units */
-#define GAP_NS 560             /* what units between two runs cost a call more, */
+#define GAP_NS 1400            /* what units between two runs cost a call more, looked at, */
 #define UNIT_NS 40             /* and each of them */
-#define NEAR 4                 /* units, as long as nothing is measured */
 #define NEAR_MAX 512
 
 struct run {
@@ -39,7 +38,7 @@ static int protect_units(struct protection *p, size_t nr)
 
 	atomic_fetch_add_explicit(&tree->protect_calls, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&tree->protected_units, nr, memory_order_relaxed);
-	return hf_userfault_protect(tree->fd, hf_unit_addr(p->space, p->run.first),
+	return hf_userfault_protect(&tree->files, hf_unit_addr(p->space, p->run.first),
 				    nr << tree->unit_shift);
 }
 
@@ -55,7 +54,7 @@ static int probe_units(struct protection *p, size_t nr)
 	if (++p->probes < PROBES)
 		return err;
 	near = p->call_ns > GAP_NS ? (p->call_ns - GAP_NS) / UNIT_NS : 0;
-	p->near = near < NEAR ? NEAR : near > NEAR_MAX ? NEAR_MAX : near;
+	p->near = near > NEAR_MAX ? NEAR_MAX : near;
 	return err;
 }
 
@@ -70,9 +69,12 @@ static int protect_run(struct protection *p)
 	return protect_units(p, nr);
 }
 
-/* Whether [unit, end) is there, and none of it must stay writable. */
-static bool may_protect(const struct hf_native *space, size_t unit, size_t end)
+/* Whether [unit, end) is there, none of it must stay writable, and it is protected: what is not has
+ * changed unseen, and must not look as if it had not. */
+static bool may_protect(struct hf_native *space, size_t unit, size_t end)
 {
+	if (unit < end && !hf_all_protected(space, unit, end))
+		return false;
 	while (unit < end) {
 		size_t word = unit / HF_WORD_UNITS, next = (word + 1) * HF_WORD_UNITS;
 		size_t nr = (next < end ? next : end) - unit;
@@ -102,8 +104,7 @@ static int extend(struct protection *p, size_t first, size_t nr)
 
 static int protect_words(struct hf_native *space, size_t word, size_t end)
 {
-	size_t near = space->tree->unit_shift == 12 ? NEAR : 0;
-	struct protection p = { .space = space, .near = near, .call_ns = UINT64_MAX };
+	struct protection p = { .space = space, .call_ns = UINT64_MAX };
 	int err = 0;
 
 	for (; word < end && !err; word++) {
@@ -201,9 +202,9 @@ int hf_protect(struct hf_native *space)
 	return protect_words(space, 0, space->tree->nr_words);
 }
 
-int hf_helpers_start(struct hf_helpers *helpers, unsigned nr)
+int hf_helpers_start(struct hf_tree *tree, unsigned nr)
 {
-	sigset_t old;
+	struct hf_helpers *helpers = &tree->helpers;
 	int err = 0;
 
 	if (!nr)
@@ -212,13 +213,11 @@ int hf_helpers_start(struct hf_helpers *helpers, unsigned nr)
 	if (!helpers->threads)
 		return -ENOMEM;
 	helpers->room = nr;
-	hf_signals_block(&old);
 	while (helpers->nr < nr && !err) {
-		err = pthread_create(&helpers->threads[helpers->nr], NULL, help, helpers);
+		err = hf_files_thread(&tree->files, &helpers->threads[helpers->nr], help, helpers);
 		helpers->nr += !err;
 	}
-	hf_tree_leave(&old);
-	return -err;
+	return err;
 }
 
 void hf_helpers_stop(struct hf_helpers *helpers)

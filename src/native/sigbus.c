@@ -112,6 +112,7 @@ static bool resolve(const siginfo_t *info)
 	space = hf_registry_enter(info->si_addr);
 	if (!space)
 		return false;
+	hf_files_look(&space->tree->files);
 	ours = space->tree->signal && !hf_resolve_fault(space, info->si_addr, &next);
 	hf_registry_leave();
 	errno = err;
@@ -120,12 +121,12 @@ static bool resolve(const siginfo_t *info)
 
 bool hf_native_handle_sigbus(const siginfo_t *info)
 {
-	sigset_t old;
+	struct hf_undisturbed old;
 	bool ours;
 
-	hf_signals_block(&old);
+	hf_enter(&old);
 	ours = resolve(info);
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	return ours;
 }
 

@@ -116,7 +116,7 @@ static int copy_held(struct hf_native *space)
 		uint64_t held = atomic_load_explicit(&space->held[word], memory_order_relaxed) &
 				atomic_load_explicit(&space->populated[word], memory_order_relaxed);
 
-		hf_preserve(space, word, held);
+		hf_preserve(space, word, held, HF_KNOWN_HELD);
 		for (; held; held &= held - 1) {
 			size_t unit = word * HF_WORD_UNITS + (size_t)__builtin_ctzll(held);
 			int err = hf_make_exclusive(space, unit, 1);
@@ -177,9 +177,12 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 
 	if (!s)
 		return -ENOMEM;
+	hf_do_not_merge(space);
 	hf_gate_close(&tree->gate);
 	start = hf_now_ns();
 	err = space->base ? hf_finish_populating(space) : 0;
+	if (!err)
+		err = hf_find_unprotected(space);
 	if (!err)
 		err = protect_all(space);
 	if (err) {
@@ -267,7 +270,7 @@ int hf_native_snapshot(struct hf_native *space, struct hf_native_snapshot **out)
 {
 	struct hf_tree *tree = space->tree;
 	struct hf_native_snapshot *s;
-	sigset_t old;
+	struct hf_undisturbed old;
 	int err = hf_tree_enter(tree, &old);
 
 	if (err)
@@ -275,7 +278,7 @@ int hf_native_snapshot(struct hf_native *space, struct hf_native_snapshot **out)
 	hf_futex_lock(&tree->lock);
 	err = hf_snapshot_take(space, &s);
 	hf_futex_unlock(&tree->lock);
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	if (!err)
 		*out = s; /* which may be in the space */
 	return err;
@@ -285,7 +288,7 @@ int hf_native_drop(struct hf_native_snapshot *snapshot)
 {
 	struct hf_native *space = snapshot->space;
 	struct hf_tree *tree = space->tree;
-	sigset_t old;
+	struct hf_undisturbed old;
 	int err = hf_tree_enter(tree, &old);
 
 	if (err)
@@ -301,6 +304,6 @@ int hf_native_drop(struct hf_native_snapshot *snapshot)
 	hf_futex_unlock(&tree->lock);
 	if (!err)
 		hf_space_put(space);
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	return err;
 }

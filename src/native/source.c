@@ -113,9 +113,7 @@ struct hf_source hf_source_of(const struct hf_native_snapshot *snapshot, size_t 
 				   .space = space };
 }
 
-/* As hf_source_of(), beside drops: what it gives stays good, for a frame by N2, and for a live unit
- * until the next look. */
-static struct hf_source stable_source(const struct hf_native_snapshot *snapshot, size_t unit)
+struct hf_source hf_stable_source(const struct hf_native_snapshot *snapshot, size_t unit)
 {
 	struct hf_tree *tree = snapshot->space->tree;
 
@@ -134,51 +132,136 @@ static struct hf_source stable_source(const struct hf_native_snapshot *snapshot,
 	}
 }
 
-static int read_unit(const struct hf_native_snapshot *snapshot, size_t unit, size_t offset,
-		     char *buf, size_t len)
-{
-	struct hf_source source = stable_source(snapshot, unit);
+/* A piece of a word's units. */
+struct piece {
+	const struct hf_native_snapshot *snapshot;
+	size_t first, nr; /* units */
+	size_t within;    /* the first one, bytes */
+	size_t len;
+};
 
-	if (source.kind == HF_SOURCE_LIVE) {
-		hf_copy(buf, source.addr + offset, len);
-		/* Whoever changes it has left a frame before. */
-		atomic_thread_fence(memory_order_acquire);
-		source = stable_source(snapshot, unit);
-		if (source.kind == HF_SOURCE_LIVE)
-			return 0;
+static struct piece piece_at(const struct hf_native_snapshot *snapshot, size_t offset, size_t len)
+{
+	unsigned shift = snapshot->space->tree->unit_shift;
+	size_t word_size = (size_t)HF_WORD_UNITS << shift;
+	size_t left = shift == 12 ? word_size - offset % word_size
+				  : (1UL << shift) - offset % (1UL << shift);
+	struct piece p = { .snapshot = snapshot, .first = offset >> shift };
+
+	p.within = offset - (p.first << shift);
+	p.len = len < left ? len : left;
+	p.nr = ((p.within + p.len - 1) >> shift) + 1;
+	return p;
+}
+
+/* How much of the piece is live memory of one space: at least the first unit, which is. */
+static void cut_to_live(struct piece *p, const struct hf_native *live)
+{
+	unsigned shift = live->tree->unit_shift;
+	size_t nr = 1;
+
+	while (nr < p->nr) {
+		struct hf_source source = hf_stable_source(p->snapshot, p->first + nr);
+
+		if (source.kind != HF_SOURCE_LIVE || source.space != live)
+			break;
+		nr++;
 	}
-	switch (source.kind) {
-	case HF_SOURCE_LOST:
+	if (nr < p->nr) {
+		p->nr = nr;
+		p->len = (nr << shift) - p->within;
+	}
+}
+
+static int read_stable(const struct hf_source *source, size_t offset, char *buf, size_t len)
+{
+	if (source->kind == HF_SOURCE_LOST)
 		return -ENODATA;
-	case HF_SOURCE_ZERO:
+	if (source->kind == HF_SOURCE_ZERO)
 		memset(buf, 0, len);
+	else
+		hf_copy(buf, source->addr + offset, len);
+	return 0;
+}
+
+/* One unit again, whose live bytes have been copied: whoever changes it has left a frame before. */
+static int settle(const struct piece *p, size_t i, uint64_t protected, int copied, char *buf)
+{
+	struct hf_source source = hf_stable_source(p->snapshot, p->first + i);
+	size_t size = 1UL << p->snapshot->space->tree->unit_shift;
+	size_t start = i ? i * size - p->within : 0;
+	size_t end = (i + 1) * size - p->within;
+
+	if (source.kind != HF_SOURCE_LIVE)
+		return read_stable(&source, i ? 0 : p->within, buf + start,
+				   (end < p->len ? end : p->len) - start);
+	if (!(protected >> (p->first + i) % HF_WORD_UNITS & 1))
+		return -ENODATA;
+	return copied;
+}
+
+/* The buffer may be protected itself, which in signal mode a call does not write to. */
+static int copy_live(char *buf, const char *from, size_t len)
+{
+	char page[HF_PAGE_SIZE];
+	int err = hf_copy_by_call(buf, from, len);
+
+	if (!err)
 		return 0;
-	default:
-		hf_copy(buf, source.addr + offset, len);
-		return 0;
+	for (size_t at = 0, n; at < len; at += n) {
+		n = len - at < sizeof(page) ? len - at : sizeof(page);
+		err = hf_copy_by_call(page, from + at, n);
+		if (err)
+			return err;
+		hf_copy(buf + at, page, n);
 	}
+	return 0;
+}
+
+static int read_live(struct piece *p, struct hf_native *live, char *buf)
+{
+	size_t word = p->first / HF_WORD_UNITS, bit = p->first % HF_WORD_UNITS;
+	uint64_t protected;
+	int copied, err = 0;
+
+	cut_to_live(p, live);
+	hf_files_look(&live->tree->files);
+	copied = copy_live(buf, hf_unit_addr(live, p->first) + p->within, p->len);
+	protected = hf_still_protected(live, word, hf_units_mask(bit, p->nr));
+	for (size_t i = 0; i < p->nr && !err; i++)
+		err = settle(p, i, protected, copied, buf);
+	return err;
+}
+
+static int read_piece(struct piece *p, char *buf)
+{
+	unsigned shift = p->snapshot->space->tree->unit_shift;
+	struct hf_source source = hf_stable_source(p->snapshot, p->first);
+
+	if (source.kind == HF_SOURCE_LIVE)
+		return read_live(p, source.space, buf);
+	if (p->nr > 1)
+		p->len = (1UL << shift) - p->within;
+	return read_stable(&source, p->within, buf, p->len);
 }
 
 int hf_native_read(const struct hf_native_snapshot *snapshot, size_t offset, void *buf, size_t len)
 {
 	struct hf_tree *tree = snapshot->space->tree;
-	size_t unit_size = 1UL << tree->unit_shift;
 	char *to = buf;
+	int err = 0;
 
 	if (!atomic_load_explicit(tree->alive, memory_order_relaxed))
 		return -EOWNERDEAD;
 	if (offset > tree->size || len > tree->size - offset)
 		return -EINVAL;
-	while (len) {
-		size_t within = offset & (unit_size - 1);
-		size_t n = len < unit_size - within ? len : unit_size - within;
-		int err = read_unit(snapshot, offset >> tree->unit_shift, within, to, n);
+	while (len && !err) {
+		struct piece p = piece_at(snapshot, offset, len);
 
-		if (err)
-			return err;
-		offset += n;
-		to += n;
-		len -= n;
+		err = read_piece(&p, to);
+		offset += p.len;
+		to += p.len;
+		len -= p.len;
 	}
-	return 0;
+	return err;
 }

@@ -3,19 +3,37 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+/* mmap() says -EAGAIN for what mlockall() would lock beyond RLIMIT_MEMLOCK. */
+static int no_map(void)
+{
+	return errno == EAGAIN ? -ENOMEM : -errno;
+}
 
 static int map_shared(struct hf_native *space, size_t size)
 {
-	space->memfd = memfd_create("holdfast", MFD_CLOEXEC);
+	struct rlimit limit;
+
+	/* the kernel would send a signal */
+	if (!getrlimit(RLIMIT_FSIZE, &limit) && size > limit.rlim_cur)
+		return -EFBIG;
+	space->memfd = memfd_create("holdfast", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (space->memfd < 0)
 		return -errno;
+	hf_files_mark(&space->tree->files, space->memfd);
 	if (ftruncate(space->memfd, (off_t)size))
 		return -errno;
 	space->window = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, space->memfd, 0);
 	if (space->window == MAP_FAILED)
+		return no_map();
+	/* what changes the file other than by this map is seen by nobody */
+	if (fcntl(space->memfd, F_ADD_SEALS,
+		  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL))
 		return -errno;
 	/* a child's stores would reach snapshots: nothing protects its map */
 	return madvise(space->window, size, MADV_DONTFORK) ? -errno : 0;
@@ -27,21 +45,22 @@ static int map_hugetlb(struct hf_native *space, size_t size)
 
 	space->window = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
 	if (space->window == MAP_FAILED)
-		return -errno;
+		return no_map();
 	/* the kernel takes pages away from a child when the pool is empty; and before Linux 6.4 it
 	 * leaves them protected there, where nobody resolves faults */
 	return madvise(space->window, size, MADV_DONTFORK) ? -errno : 0;
 }
 
 /* What comes page by page from a base is made of small pages, and has no meaning in a process that
- * does not bring them. */
+ * does not bring them. It must be missing when it is registered: where mlockall() brings in all
+ * that is mapped, it brings no pages that nobody may use. */
 static int map_anonymous(struct hf_native *space, size_t size)
 {
 	struct hf_tree *tree = space->tree;
 	bool huge = hf_is_thp(tree) && !space->base;
 
 	space->window = hf_map_aligned((size + (1UL << 21) - 1) & ~((1UL << 21) - 1),
-				       space->view ? PROT_READ : PROT_READ | PROT_WRITE);
+				       space->base ? PROT_NONE : PROT_READ | PROT_WRITE);
 	if (!space->window) {
 		space->window = MAP_FAILED;
 		return -ENOMEM;
@@ -49,9 +68,19 @@ static int map_anonymous(struct hf_native *space, size_t size)
 	if (madvise(space->window, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) &&
 	    errno != EINVAL) /* a kernel without THP */
 		return -errno;
-	if (space->base && madvise(space->window, size, MADV_DONTFORK))
+	if (!space->base)
+		return 0;
+	if (madvise(space->window, size, MADV_DONTFORK))
 		return -errno;
-	return 0;
+	return munlock(space->window, size) ? -errno : 0; /* else mprotect() would bring it in */
+}
+
+/* After it was registered: a child, or a view, can be used. */
+static int open_window(const struct hf_native *space)
+{
+	int prot = space->view ? PROT_READ : PROT_READ | PROT_WRITE;
+
+	return space->base && mprotect(space->window, space->tree->size, prot) ? -errno : 0;
 }
 
 static size_t mapped_size(const struct hf_native *space)
@@ -115,8 +144,7 @@ static void free_space(struct hf_native *space)
 
 	if (space->window != MAP_FAILED)
 		munmap(space->window, mapped_size(space));
-	if (space->memfd >= 0)
-		close(space->memfd);
+	hf_files_close(&tree->files, space->memfd);
 	hf_zfree(space->populated, bytes);
 	hf_zfree(space->exclusive, bytes);
 	hf_zfree(space->held, bytes);
@@ -144,10 +172,13 @@ int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool 
 	if (!err)
 		err = map_window(space, shared);
 	if (!err)
-		err = hf_userfault_register(tree->fd, space->window, tree->size, base);
+		err = hf_userfault_register(&tree->files, space->window, tree->size, base);
+	if (!err)
+		err = open_window(space);
 	if (!err && base)
 		space->all_populated = true; /* what comes, comes through us */
-	else if (!err && (shared || tree->pages == HF_NATIVE_HUGETLB || tree->pagemap.fd < 0))
+	else if (!err && (shared || tree->pages == HF_NATIVE_HUGETLB ||
+			  tree->files.fd[HF_FILE_PAGEMAP] < 0))
 		take_as_populated(space);
 	if (!err)
 		err = hf_registry_add(space);
@@ -202,25 +233,25 @@ int hf_native_create(const struct hf_native_config *config, struct hf_native **o
 {
 	struct hf_native *space;
 	struct hf_tree *tree;
-	sigset_t old;
-	int err = hf_tree_create(config, &tree);
+	struct hf_undisturbed old;
+	int err;
 
-	if (err)
-		return err;
-	hf_signals_block(&old);
-	err = hf_space_create(tree, NULL, false, config->flags & HF_NATIVE_SHARED, &space);
-	hf_tree_leave(&old);
-	if (err) {
-		hf_tree_destroy(tree);
-		return err;
+	hf_enter(&old);
+	err = hf_tree_create(config, &tree);
+	if (!err) {
+		err = hf_space_create(tree, NULL, false, config->flags & HF_NATIVE_SHARED, &space);
+		if (err)
+			hf_tree_destroy(tree);
 	}
-	*out = space;
-	return 0;
+	hf_leave(&old);
+	if (!err)
+		*out = space;
+	return err;
 }
 
 int hf_native_destroy(struct hf_native *space)
 {
-	sigset_t old;
+	struct hf_undisturbed old;
 	int err = hf_tree_enter(space->tree, &old);
 
 	if (err)
@@ -232,7 +263,7 @@ int hf_native_destroy(struct hf_native *space)
 		space->owned = false;
 		hf_space_put(space);
 	}
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	return err;
 }
 
@@ -257,7 +288,7 @@ int hf_native_fork(struct hf_native *space, struct hf_native **child)
 {
 	struct hf_tree *tree = space->tree;
 	struct hf_native *made;
-	sigset_t old;
+	struct hf_undisturbed old;
 	int err = hf_tree_enter(tree, &old);
 
 	if (err)
@@ -265,7 +296,7 @@ int hf_native_fork(struct hf_native *space, struct hf_native **child)
 	hf_futex_lock(&tree->lock);
 	err = space->memfd >= 0 ? -EOPNOTSUPP : fork_locked(space, &made);
 	hf_futex_unlock(&tree->lock);
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	if (!err)
 		*child = made;
 	return err;
@@ -287,7 +318,7 @@ int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr)
 {
 	struct hf_tree *tree = snapshot->space->tree;
 	const void *window = NULL;
-	sigset_t old;
+	struct hf_undisturbed old;
 	int err = hf_tree_enter(tree, &old);
 
 	if (err)
@@ -297,7 +328,7 @@ int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr)
 	if (!err)
 		window = snapshot->view->window;
 	hf_futex_unlock(&tree->lock);
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	if (!err)
 		*addr = window;
 	return err;
@@ -306,7 +337,7 @@ int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr)
 int hf_native_unmap(struct hf_native_snapshot *snapshot)
 {
 	struct hf_tree *tree = snapshot->space->tree;
-	sigset_t old;
+	struct hf_undisturbed old;
 	int err = hf_tree_enter(tree, &old);
 
 	if (err)
@@ -317,7 +348,7 @@ int hf_native_unmap(struct hf_native_snapshot *snapshot)
 	else if (--snapshot->view_users == 0)
 		remove_space(snapshot->view);
 	hf_futex_unlock(&tree->lock);
-	hf_tree_leave(&old);
+	hf_leave(&old);
 	return err;
 }
 

@@ -29,25 +29,30 @@ uint64_t hf_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-void hf_signals_block(sigset_t *old)
+void hf_enter(struct hf_undisturbed *old)
 {
 	sigset_t all;
 
 	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, old);
+	pthread_sigmask(SIG_SETMASK, &all, &old->signals);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old->cancel);
 }
 
-int hf_tree_enter(struct hf_tree *tree, sigset_t *old)
+void hf_leave(const struct hf_undisturbed *old)
+{
+	int disabled;
+
+	pthread_setcancelstate(old->cancel, &disabled);
+	pthread_sigmask(SIG_SETMASK, &old->signals, NULL);
+}
+
+int hf_tree_enter(struct hf_tree *tree, struct hf_undisturbed *old)
 {
 	if (!atomic_load_explicit(tree->alive, memory_order_relaxed))
 		return -EOWNERDEAD;
-	hf_signals_block(old);
+	hf_enter(old);
+	hf_files_look(&tree->files);
 	return 0;
-}
-
-void hf_tree_leave(const sigset_t *old)
-{
-	pthread_sigmask(SIG_SETMASK, old, NULL);
 }
 
 static void choose_pages(struct hf_tree *tree, const struct hf_native_config *config,
@@ -83,9 +88,11 @@ static int check_support(const struct hf_tree *tree, const struct hf_native_conf
 	return hf_is_thp(tree) && !support->unpopulated ? -EOPNOTSUPP : 0;
 }
 
-static int open_userfault(struct hf_tree *tree, const struct hf_native_support *support)
+static int start_files(struct hf_tree *tree, const struct hf_native_support *support,
+		       unsigned helpers)
 {
 	uint64_t features = HF_UFFD_WP;
+	int err;
 
 	if (tree->signal)
 		features |= HF_UFFD_SIGBUS;
@@ -94,8 +101,8 @@ static int open_userfault(struct hf_tree *tree, const struct hf_native_support *
 	if (support->write_protect_shared)
 		features |= HF_UFFD_WP_HUGETLBFS_SHMEM;
 	tree->unpopulated = support->unpopulated;
-	tree->fd = hf_userfault_open(tree->signal, features);
-	return tree->fd < 0 ? tree->fd : 0;
+	err = hf_files_start(&tree->files, tree->signal, features, helpers + 1);
+	return err ? err : hf_pagemap_probe(&tree->files);
 }
 
 /* A byte that fork() takes away. */
@@ -114,7 +121,7 @@ static int fill_tree(struct hf_tree *tree, const struct hf_native_config *config
 		     const struct hf_native_support *support)
 {
 	size_t unit = 1UL << tree->unit_shift;
-	int err = open_userfault(tree, support);
+	int err = start_files(tree, support, config->helpers);
 
 	tree->size = (config->size + unit - 1) & ~(unit - 1);
 	tree->nr_units = tree->size >> tree->unit_shift;
@@ -129,11 +136,10 @@ static int fill_tree(struct hf_tree *tree, const struct hf_native_config *config
 	}
 	if (!err)
 		err = hf_snapshot_reserve(tree);
-	hf_pagemap_open(&tree->pagemap);
-	if (!err && tree->pagemap.fd < 0 && !tree->unpopulated)
+	if (!err && tree->files.fd[HF_FILE_PAGEMAP] < 0 && !tree->unpopulated)
 		err = -EOPNOTSUPP;
 	if (!err)
-		err = hf_helpers_start(&tree->helpers, config->helpers);
+		err = hf_helpers_start(tree, config->helpers);
 	if (!err)
 		err = tree->signal ? hf_sigbus_install() : hf_handler_start(tree);
 	return err;
@@ -152,7 +158,8 @@ int hf_tree_create(const struct hf_native_config *config, struct hf_tree **out)
 	tree = hf_zalloc(sizeof(*tree));
 	if (!tree)
 		return -ENOMEM;
-	tree->fd = tree->pagemap.fd = tree->stop_fd = -1;
+	for (int i = 0; i < HF_FILES; i++)
+		tree->files.fd[i] = -1;
 	tree->signal = config->flags & HF_NATIVE_SIGNAL;
 	choose_pages(tree, config, &support);
 	err = check_support(tree, config, &support);
@@ -179,9 +186,7 @@ void hf_tree_destroy(struct hf_tree *tree)
 	hf_frames_destroy(&tree->frames);
 	hf_zfree(tree->zeros, 1UL << tree->unit_shift);
 	hf_zfree((void *)tree->alive, 1);
-	hf_pagemap_close(&tree->pagemap);
-	if (tree->fd >= 0)
-		close(tree->fd);
+	hf_files_stop(&tree->files);
 	hf_zfree(tree, sizeof(*tree));
 }
 
@@ -211,12 +216,12 @@ void hf_native_stats(const struct hf_native *space, struct hf_native_stats *stat
 
 int hf_native_trim(struct hf_native *space)
 {
-	sigset_t old;
+	struct hf_undisturbed old;
 	int err = hf_tree_enter(space->tree, &old);
 
 	if (err)
 		return err;
-	hf_frames_trim(&space->tree->frames);
-	hf_tree_leave(&old);
-	return 0;
+	err = hf_frames_trim(&space->tree->frames);
+	hf_leave(&old);
+	return err;
 }

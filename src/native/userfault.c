@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "userfault.h"
 
+#include "files.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -72,38 +74,43 @@ int64_t hf_userfault_features(void)
 	return err ? err : (int64_t)(api.features & INT64_MAX);
 }
 
-int hf_userfault_register(int fd, void *addr, size_t len, bool missing)
+static int call(struct hf_files *files, unsigned long request, void *arg)
+{
+	return (int)hf_files_ioctl(files, HF_FILE_USERFAULT, request, arg);
+}
+
+int hf_userfault_register(struct hf_files *files, void *addr, size_t len, bool missing)
 {
 	struct uffdio_register reg = {
 		.range = { .start = (uintptr_t)addr, .len = len },
 		.mode = UFFDIO_REGISTER_MODE_WP | (missing ? UFFDIO_REGISTER_MODE_MISSING : 0),
 	};
 
-	return ioctl(fd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+	return call(files, UFFDIO_REGISTER, &reg);
 }
 
-static int writeprotect(int fd, void *addr, size_t len, uint64_t mode)
+static int writeprotect(struct hf_files *files, void *addr, size_t len, uint64_t mode)
 {
 	struct uffdio_writeprotect wp = {
 		.range = { .start = (uintptr_t)addr, .len = len },
 		.mode = mode,
 	};
+	int err;
 
-	while (ioctl(fd, UFFDIO_WRITEPROTECT, &wp)) {
-		if (errno != EAGAIN) /* that is a mapping that changes elsewhere */
-			return -errno;
-	}
-	return 0;
+	do /* again where a mapping changes elsewhere */
+		err = call(files, UFFDIO_WRITEPROTECT, &wp);
+	while (err == -EAGAIN);
+	return err == -ENOENT ? -EFAULT : err; /* a part is not registered: not what we mapped */
 }
 
-int hf_userfault_protect(int fd, void *addr, size_t len)
+int hf_userfault_protect(struct hf_files *files, void *addr, size_t len)
 {
-	return writeprotect(fd, addr, len, UFFDIO_WRITEPROTECT_MODE_WP);
+	return writeprotect(files, addr, len, UFFDIO_WRITEPROTECT_MODE_WP);
 }
 
-int hf_userfault_unprotect(int fd, void *addr, size_t len)
+int hf_userfault_unprotect(struct hf_files *files, void *addr, size_t len)
 {
-	return writeprotect(fd, addr, len, 0);
+	return writeprotect(files, addr, len, 0);
 }
 
 /* Bytes behind which to go on. A page that is there came from an attempt that ended half-way. */
@@ -111,10 +118,10 @@ static size_t progress(int err, int64_t bytes)
 {
 	if (bytes > 0)
 		return (size_t)bytes;
-	return err == EEXIST ? PAGE : 0;
+	return err == -EEXIST ? PAGE : 0;
 }
 
-int hf_userfault_copy(int fd, void *addr, const void *src, size_t len)
+int hf_userfault_copy(struct hf_files *files, void *addr, const void *src, size_t len)
 {
 	size_t done = 0;
 
@@ -124,18 +131,17 @@ int hf_userfault_copy(int fd, void *addr, const void *src, size_t len)
 			.src = (uintptr_t)src + done,
 			.len = len - done,
 		};
+		int err = call(files, UFFDIO_COPY, &copy);
 
-		if (ioctl(fd, UFFDIO_COPY, &copy) == 0)
-			return 0;
-		if (errno != EAGAIN && errno != EEXIST)
-			return -errno;
-		done += progress(errno, copy.copy);
+		if (err != -EAGAIN && err != -EEXIST)
+			return err;
+		done += progress(err, copy.copy);
 	}
 	return 0;
 }
 
 /* What UFFDIO_ZEROPAGE does, or a request of the same form. */
-static int fill_missing(int fd, unsigned long request, void *addr, size_t len)
+static int fill_missing(struct hf_files *files, unsigned long request, void *addr, size_t len)
 {
 	size_t done = 0;
 
@@ -143,29 +149,28 @@ static int fill_missing(int fd, unsigned long request, void *addr, size_t len)
 		struct uffdio_zeropage fill = {
 			.range = { .start = (uintptr_t)addr + done, .len = len - done },
 		};
+		int err = call(files, request, &fill);
 
-		if (ioctl(fd, request, &fill) == 0)
-			return 0;
-		if (errno != EAGAIN && errno != EEXIST)
-			return -errno;
-		done += progress(errno, fill.zeropage);
+		if (err != -EAGAIN && err != -EEXIST)
+			return err;
+		done += progress(err, fill.zeropage);
 	}
 	return 0;
 }
 
-int hf_userfault_zero(int fd, void *addr, size_t len)
+int hf_userfault_zero(struct hf_files *files, void *addr, size_t len)
 {
-	return fill_missing(fd, UFFDIO_ZEROPAGE, addr, len);
+	return fill_missing(files, UFFDIO_ZEROPAGE, addr, len);
 }
 
-int hf_userfault_poison(int fd, void *addr, size_t len)
+int hf_userfault_poison(struct hf_files *files, void *addr, size_t len)
 {
-	return fill_missing(fd, POISON, addr, len);
+	return fill_missing(files, POISON, addr, len);
 }
 
-int hf_userfault_wake(int fd, void *addr, size_t len)
+int hf_userfault_wake(struct hf_files *files, void *addr, size_t len)
 {
 	struct uffdio_range range = { .start = (uintptr_t)addr, .len = len };
 
-	return ioctl(fd, UFFDIO_WAKE, &range) ? -errno : 0;
+	return call(files, UFFDIO_WAKE, &range);
 }

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+
+#include "internal.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef PR_GET_MEMORY_MERGE
+#define PR_GET_MEMORY_MERGE 68
+#endif
+
+/* Bits of whole units, from a word on. */
+struct found {
+	const struct hf_native *space;
+	size_t word;
+	uint64_t *bits;
+};
+
+static void add_run(void *arg, char *addr, size_t len)
+{
+	struct found *found = arg;
+	unsigned shift = found->space->tree->unit_shift;
+	size_t start = (size_t)(addr - found->space->window);
+	size_t unit = (start + (1UL << shift) - 1) >> shift, end = (start + len) >> shift;
+
+	while (unit < end) {
+		size_t bit = unit % HF_WORD_UNITS, nr = HF_WORD_UNITS - bit;
+
+		nr = nr < end - unit ? nr : end - unit;
+		found->bits[unit / HF_WORD_UNITS - found->word] |= hf_units_mask(bit, nr);
+		unit += nr;
+	}
+}
+
+/* Entries of huge pages of the pool tell since Linux 6.7, as PAGEMAP_SCAN does. */
+static bool can_tell(const struct hf_tree *tree)
+{
+	return tree->files.tells && (tree->pages != HF_NATIVE_HUGETLB || tree->files.scan);
+}
+
+/* Sets the bits of those of words [word, end) that are protected. */
+static int find_protected(struct hf_native *space, size_t word, size_t end, uint64_t *bits)
+{
+	struct hf_tree *tree = space->tree;
+	struct found found = { space, word, bits };
+	size_t first = word * HF_WORD_UNITS, last = end * HF_WORD_UNITS;
+
+	last = last < tree->nr_units ? last : tree->nr_units;
+	return hf_pagemap_walk(&tree->files, HF_PAGES_PROTECTED, hf_unit_addr(space, first),
+			       (last - first) << tree->unit_shift, add_run, &found);
+}
+
+static void distrust(struct hf_native *space)
+{
+	atomic_store_explicit(&space->distrusted, true, memory_order_relaxed);
+}
+
+uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask)
+{
+	struct hf_tree *tree = space->tree;
+	size_t low = (size_t)__builtin_ctzll(mask), nr = 64 - (size_t)__builtin_clzll(mask) - low;
+	struct found found = { space, word, &(uint64_t){ 0 } };
+
+	if (!can_tell(tree) || hf_pagemap_walk(&tree->files, HF_PAGES_PROTECTED,
+					       hf_unit_addr(space, word * HF_WORD_UNITS + low),
+					       nr << tree->unit_shift, add_run, &found))
+		return mask;
+	if (mask & ~*found.bits)
+		distrust(space);
+	return mask & *found.bits;
+}
+
+/* The newest snapshot has lost them. */
+static void lose(struct hf_native *space, size_t word, uint64_t units)
+{
+	struct hf_native_snapshot *newest =
+		atomic_load_explicit(&space->newest, memory_order_relaxed);
+
+	atomic_fetch_or_explicit(&space->exclusive[word], units, memory_order_relaxed);
+	for (units &= newest ? newest->populated[word] : 0; units; units &= units - 1) {
+		_Atomic uint32_t *frame =
+			&newest->frames[word * HF_WORD_UNITS + (size_t)__builtin_ctzll(units)];
+
+		if (atomic_load_explicit(frame, memory_order_relaxed) != HF_FRAME_NONE)
+			continue;
+		atomic_store_explicit(frame, HF_FRAME_LOST, memory_order_release);
+		atomic_fetch_add_explicit(&space->tree->lost, 1, memory_order_relaxed);
+	}
+}
+
+/* Pages of 2 MiB are few. */
+static bool is_worth_a_look(const struct hf_native *space)
+{
+	return space->tree->unit_shift != 12 ||
+	       atomic_load_explicit(&space->distrusted, memory_order_relaxed);
+}
+
+int hf_find_unprotected(struct hf_native *space)
+{
+	size_t nr_words = space->tree->nr_words;
+	int err;
+
+	if (!can_tell(space->tree) || !is_worth_a_look(space) ||
+	    !atomic_load_explicit(&space->newest, memory_order_relaxed))
+		return 0;
+	for (size_t word = 0; word < nr_words; word++)
+		space->todo[word] = 0;
+	err = find_protected(space, 0, nr_words, space->todo);
+	for (size_t word = 0; word < nr_words && !err; word++) {
+		uint64_t shared =
+			atomic_load_explicit(&space->populated[word], memory_order_relaxed) &
+			~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+
+		if (shared & ~space->todo[word])
+			lose(space, word, shared & ~space->todo[word]);
+	}
+	return err;
+}
+
+bool hf_all_protected(struct hf_native *space, size_t first, size_t end)
+{
+	while (first < end) {
+		size_t word = first / HF_WORD_UNITS, next = (word + 1) * HF_WORD_UNITS;
+		size_t nr = (next < end ? next : end) - first;
+		uint64_t mask = hf_units_mask(first % HF_WORD_UNITS, nr);
+
+		if (hf_still_protected(space, word, mask) != mask)
+			return false;
+		first += nr;
+	}
+	return true;
+}
+
+void hf_do_not_merge(struct hf_native *space)
+{
+#ifdef MADV_UNMERGEABLE
+	if (prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) <= 0)
+		return;
+	madvise(space->window, space->tree->size, MADV_UNMERGEABLE);
+	distrust(space);
+#else
+	(void)space;
+#endif
+}
+
+int hf_copy_by_call(void *dst, const void *src, size_t len)
+{
+	struct iovec to = { dst, len }, from = { (void *)src, len };
+	ssize_t got = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+
+	if (got < 0 && (errno == ENOSYS || errno == EPERM)) { /* not built in, or a filter */
+		hf_copy(dst, src, len);
+		return 0;
+	}
+	return got == (ssize_t)len ? 0 : -EFAULT;
+}
