@@ -24,9 +24,18 @@
  *    after it. What has been pinned for writing needs neither, unless a snapshot is taken
  *    meanwhile; devices and registered buffers never do. And no thread that writes to the space may
  *    have SIGBUS blocked: the kernel would end the program.
- *  - Do not madvise(MADV_DONTNEED), mremap() or mprotect() the range, nor make its memfd shorter,
- *    nor give it to KSM (MADV_MERGEABLE, PR_SET_MEMORY_MERGE): merging takes the protection away
- *    unseen.
+ *  - What takes the range's pages away from it, or their protection, does so unseen: MADV_DONTNEED,
+ *    _FREE and _GUARD_INSTALL, munmap(), mremap(), mmap() over it, KSM (MADV_MERGEABLE,
+ *    PR_SET_MEMORY_MERGE). The snapshots that share such a unit have lost it, and say so: -ENODATA
+ *    or -EFAULT, never other bytes. So may the next one, once; later ones have what is there. To be
+ *    found it needs Linux 5.14, hugetlb 6.7: do none of it on older kernels. Nor do any of it while
+ *    a snapshot is being taken. What is mprotect()ed is not lost, but where it cannot be read:
+ *    -EFAULT; before Linux 5.14 do not make a part unreadable.
+ *  - A program may close the library's descriptors, put files of its own there, lower its limits,
+ *    drop its rights, lock its memory: docs/native.md has a table. What its filters (seccomp) deny
+ *    to the caller a thread of the library does, if it started before. A filter for all threads has
+ *    to allow ioctl, fcntl, futex, read, poll, mmap, munmap, mprotect and madvise: else snapshots
+ *    fail with -EPERM, -EACCES or -ENOSYS, and a store to what is protected ends in SIGBUS.
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except
@@ -88,7 +97,8 @@ struct hf_native_support {
 	bool unpopulated;          /* and what is not there yet (6.4): both THP modes need it */
 	bool pagemap_scan;         /* 6.7: without it, finding new pages is slower */
 	bool kernel_faults;        /* the default mode may be used */
-	bool thp;                  /* /sys/kernel/mm/transparent_hugepage has 2 MiB pages on */
+	bool thp;                  /* /sys/kernel/mm/transparent_hugepage has 2 MiB pages on, and
+				      the process has not switched them off (prctl) */
 	size_t hugetlb_free;       /* bytes of the pool of 2 MiB pages that are free */
 	char remedy[256]; /* what to do for the default mode, or for what is missing; may be
 			     empty */
@@ -99,14 +109,17 @@ struct hf_native_support {
 int hf_native_probe(struct hf_native_support *support);
 
 /*
- * A space of zeros. It may start a thread (default mode) and install a SIGBUS handler
- * (HF_NATIVE_SIGNAL), which hands on what is not the library's; a program that installs its own
- * afterwards calls hf_native_handle_sigbus() from it.
+ * A space of zeros. It starts a thread that keeps its descriptors, in the default mode one that
+ * resolves faults, and may install a SIGBUS handler (HF_NATIVE_SIGNAL), which hands on what is not
+ * the library's; a program that installs its own afterwards calls hf_native_handle_sigbus() from
+ * it.
  *
  * -EINVAL: size 0, unknown flags or pages, SHARED with other than 4 KiB or AUTO. -EPERM: the
- * default mode is not allowed. -EOPNOTSUPP: the kernel cannot protect such memory. -ENOMEM: no
- * memory, or the hugetlb pool has not enough. -EAGAIN: no thread. -ENOSYS: no userfaultfd. For the
- * last five hf_native_probe() has the remedy. -EMFILE: no descriptor left.
+ * default mode is not allowed, or a filter denies close_range() and unshare(). -EOPNOTSUPP: the
+ * kernel cannot protect such memory. -ENOMEM: no memory (RLIMIT_AS, RLIMIT_DATA, what mlockall()
+ * would lock beyond RLIMIT_MEMLOCK), or the hugetlb pool has not enough. -EAGAIN: no thread.
+ * -ENOSYS: no userfaultfd. For the last five hf_native_probe() has the remedy. -EMFILE: no
+ * descriptor left. -EFBIG: SHARED, and RLIMIT_FSIZE is less than the size.
  */
 int hf_native_create(const struct hf_native_config *config, struct hf_native **out);
 
@@ -120,13 +133,13 @@ int hf_native_destroy(struct hf_native *space);
 void *hf_native_base(const struct hf_native *space); /* NULL never; aligned to the unit */
 size_t hf_native_size(const struct hf_native *space);
 size_t hf_native_unit(const struct hf_native *space); /* 4096 or 2 MiB */
-int hf_native_memfd(const struct hf_native *space);   /* stays the space's; -EBADF: not SHARED.
-							 Other maps of it are not protected. */
+/* Stays the space's; -EBADF: not SHARED. It is sealed: it can be mapped elsewhere to read, and
+ * neither be written to but through the space, nor get another size, nor holes. */
+int hf_native_memfd(const struct hf_native *space);
 
 /*
  * A child: a space of its own, elsewhere in memory, with the parent's bytes of this instant. Its
- * pages come when they are first used. -ENOMEM, -EAGAIN (see hf_native_snapshot()), -EOPNOTSUPP
- * (SHARED), -EOWNERDEAD.
+ * pages come when they are first used. Errors as hf_native_snapshot(), and -EOPNOTSUPP (SHARED).
  */
 int hf_native_fork(struct hf_native *space, struct hf_native **child);
 
@@ -134,15 +147,19 @@ int hf_native_fork(struct hf_native *space, struct hf_native **child);
  * A read-only instant of the space, cheaper than a fork. Threads that store meanwhile wait for as
  * long as the protecting takes. Units pinned for writing are copied at once.
  * -ENOMEM. -EAGAIN: other threads touch new memory faster than it can be found, on a kernel before
- * 6.4. -EOWNERDEAD.
+ * 6.4. -EFAULT: a part of the range has been unmapped, or something else is mapped there. -EPERM,
+ * -EACCES, -ENOSYS: a filter. -EOWNERDEAD.
  */
 int hf_native_snapshot(struct hf_native *space, struct hf_native_snapshot **out);
 
 /* Ends a snapshot, in any order. -EBUSY: it is mapped or pinned. -EOWNERDEAD. */
 int hf_native_drop(struct hf_native_snapshot *snapshot);
 
-/* Copies bytes of the snapshot. Takes no lock. -EINVAL: beyond the end. -ENODATA: frames ran out,
- * and these bytes are lost. -EOWNERDEAD. */
+/* Copies bytes of the snapshot. Takes no lock. Bytes that are still the live space's cost some
+ * calls to the kernel, which read them and find that they are protected: read much at a time.
+ * -EINVAL: beyond the end. -ENODATA: these bytes are lost, for frames ran out, or by what the
+ * program did to the range. -EFAULT: they are in memory that cannot be read now. -EOWNERDEAD.
+ * Before an error some bytes may have been copied. */
 int hf_native_read(const struct hf_native_snapshot *snapshot, size_t offset, void *buf, size_t len);
 
 /*
@@ -170,8 +187,8 @@ struct hf_native_run {
  * The next run of `newer` behind *run that may differ from `older`, an earlier snapshot of the same
  * space, in order of offsets; `older` NULL: that is not all zeros, perhaps. Whole units, unless
  * HF_NATIVE_EXACT. Neither may be dropped during the walk.
- * 1: there is one. 0: the end. -EINVAL: flags, or not older. -EXDEV: of different spaces.
- * -ENODATA (EXACT). -EOWNERDEAD.
+ * 1: there is one. 0: the end. -EINVAL: flags, or not older. -EXDEV: of different spaces. -ENODATA:
+ * units are lost, so that nobody can tell; with EXACT also as hf_native_read(). -EOWNERDEAD.
  */
 int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_native_snapshot *newer,
 		   unsigned flags, struct hf_native_run *run);
@@ -186,7 +203,7 @@ int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_nativ
  * Fills iov with what to hand to the device: one linear range, in pieces of at most 1 GiB (which is
  * what an io_uring buffer may have). Returns their number. -EINVAL: flags, range, nr_iov too small.
  * -EOVERFLOW: a count is full. -ENOMEM. -ENODATA: a child's, of what its parent's instant has lost.
- * -EFAULT: the kernel cannot bring the memory (the memfd was made shorter).
+ * -EFAULT, -ENOMEM: a part is not mapped any more, or not writable.
  * -EOWNERDEAD. unpin: -EINVAL: not so pinned.
  */
 int hf_native_pin(struct hf_native *space, void *addr, size_t len, unsigned flags,
@@ -230,7 +247,8 @@ struct hf_native_stats {
 /* Counts of the space and its relatives together. */
 void hf_native_stats(const struct hf_native *space, struct hf_native_stats *stats);
 
-/* Gives free frames back to the system; they are kept, because fresh ones cost. -EOWNERDEAD. */
+/* Gives free frames back to the system; they are kept, because fresh ones cost. -EBUSY: they are
+ * locked (mlockall()), and the kernel is older than 5.18. -EOWNERDEAD. */
 int hf_native_trim(struct hf_native *space);
 
 #ifdef __cplusplus

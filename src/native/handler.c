@@ -6,6 +6,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -60,6 +61,12 @@ static bool may_spin(const struct hf_tree *tree, uint64_t until)
 	return until > hf_now_ns() && !hf_gate_is_closed(&tree->gate);
 }
 
+/* The program has changed what all that share the open file have. */
+static bool do_not_block(int fd)
+{
+	return !fcntl(fd, F_SETFL, O_NONBLOCK);
+}
+
 static void *handle(void *arg)
 {
 	struct hf_tree *tree = arg;
@@ -69,16 +76,20 @@ static void *handle(void *arg)
 	long nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct hf_ahead ahead = { .addr = NULL };
 	uint64_t until = 0;
+	int timeout = 0;
 
 	for (;;) {
-		if (resolve_batch(fd, &ahead)) {
-			until = nr_cpus > 1 ? hf_now_ns() + SPIN_NS : 0;
-			continue;
-		}
-		if (go_ahead(tree, &ahead) || may_spin(tree, until))
-			continue;
-		if (poll(fds, 2, -1) > 0 && fds[1].revents)
+		int ready = poll(fds, 2, timeout);
+
+		timeout = 0;
+		if (ready > 0 && fds[1].revents)
 			return NULL;
+		if (ready > 0 && fds[0].revents & POLLERR && do_not_block(fd))
+			continue;
+		if (ready > 0 && resolve_batch(fd, &ahead))
+			until = nr_cpus > 1 ? hf_now_ns() + SPIN_NS : 0;
+		else if (!go_ahead(tree, &ahead) && !may_spin(tree, until))
+			timeout = -1;
 	}
 }
 
