@@ -7,7 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -71,20 +71,19 @@ static void *handle(void *arg)
 {
 	struct hf_tree *tree = arg;
 	int fd = tree->files.fd[HF_FILE_USERFAULT];
-	struct pollfd fds[2] = { { .fd = fd, .events = POLLIN },
-				 { .fd = tree->stop_fd, .events = POLLIN } };
 	long nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct hf_ahead ahead = { .addr = NULL };
 	uint64_t until = 0;
 	int timeout = 0;
 
 	for (;;) {
-		int ready = poll(fds, 2, timeout);
+		struct epoll_event event = { 0 };
+		int ready = epoll_wait(tree->epoll_fd, &event, 1, timeout);
 
 		timeout = 0;
-		if (ready > 0 && fds[1].revents)
+		if (ready > 0 && event.data.fd == tree->stop_fd)
 			return NULL;
-		if (ready > 0 && fds[0].revents & POLLERR && do_not_block(fd))
+		if (ready > 0 && event.events & EPOLLERR && do_not_block(fd))
 			continue;
 		if (ready > 0 && resolve_batch(fd, &ahead))
 			until = nr_cpus > 1 ? hf_now_ns() + SPIN_NS : 0;
@@ -93,13 +92,28 @@ static void *handle(void *arg)
 	}
 }
 
-/* In the keeper's table alone, which ends with it. */
-static long make_stop(void *arg)
+static int watch(const struct hf_tree *tree, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(tree->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+/* What the handler waits for, in the keeper's table alone, which ends with it. Not poll(), which
+ * RLIMIT_NOFILE forbids when it is less than two. */
+static long make_descriptors(void *arg)
 {
 	struct hf_tree *tree = arg;
+	int err;
 
 	tree->stop_fd = eventfd(0, EFD_CLOEXEC);
-	return tree->stop_fd < 0 ? -errno : 0;
+	if (tree->stop_fd < 0)
+		return -errno;
+	tree->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (tree->epoll_fd < 0)
+		return -errno;
+	err = watch(tree, tree->stop_fd);
+	return err ? err : watch(tree, tree->files.fd[HF_FILE_USERFAULT]);
 }
 
 static long stop(void *arg)
@@ -114,7 +128,7 @@ static long stop(void *arg)
 
 int hf_handler_start(struct hf_tree *tree)
 {
-	int err = (int)hf_files_call(&tree->files, make_stop, tree);
+	int err = (int)hf_files_call(&tree->files, make_descriptors, tree);
 
 	if (err)
 		return err;

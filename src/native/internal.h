@@ -110,7 +110,7 @@ struct hf_tree {
 	_Atomic char *alive; /* 0 in a process that fork() made */
 	pthread_t handler;
 	bool handling;
-	int stop_fd; /* the keeper's */
+	int stop_fd, epoll_fd; /* the keeper's */
 	struct hf_helpers helpers;
 	_Atomic uint64_t faults, copied, copied_eager, lost, protect_calls, protected_units,
 		last_snapshot_ns, nr_snapshots;
