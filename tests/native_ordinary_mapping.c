@@ -106,6 +106,18 @@ static int unmap_what_moved(struct scene *s)
 	return 0;
 }
 
+/* Nobody else shall map anything there meanwhile. */
+static int move_away_for_a_while(struct scene *s)
+{
+	int err = move_part(s, 0);
+
+	if (err)
+		return err;
+	MUST(mmap(block_at(s, PART), block_size(s), PROT_NONE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == block_at(s, PART));
+	return part_is_gone(s);
+}
+
 static int move_back(struct scene *s)
 {
 	MUST(mremap(s->data, block_size(s), block_size(s), MREMAP_MAYMOVE | MREMAP_FIXED,
@@ -216,8 +228,8 @@ const struct row mapping_rows[] = {
 	ROW("mremap() of a part away", AFTER_S1, move_away, MAY | FOR_GOOD | KEEP,
 	    .finish = unmap_what_moved),
 	ROW("mremap() of a part away and back", AFTER_S1, move_away_and_back, MAY | FOR_GOOD),
-	ROW("mremap() of a part away, and back later", AFTER_S1, move_away, MAY | FOR_GOOD,
-	    .undo = move_back),
+	ROW("mremap() of a part away, and back later", AFTER_S1, move_away_for_a_while,
+	    MAY | FOR_GOOD, .undo = move_back),
 	ROW("mremap(MREMAP_DONTUNMAP) of a part", AFTER_S1, move_the_pages_away, MAY | KEEP,
 	    .undo = unmap_what_moved),
 	ROW("munmap() of a part", AFTER_S1, unmap_part, MAY | FOR_GOOD),

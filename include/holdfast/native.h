@@ -167,7 +167,8 @@ int hf_native_read(const struct hf_native_snapshot *snapshot, size_t offset, voi
  * copied then: hf_native_read() of what is read once is cheaper). All callers share one range,
  * until as many unmaps. In signal mode a system call that reads from pages that have not come fails
  * with EFAULT: hf_native_prepare_read(). What is lost is not accessible: SIGBUS, or SIGSEGV in the
- * default mode before Linux 6.6. -ENOMEM, -EOWNERDEAD; unmap: -EINVAL (not mapped).
+ * default mode before Linux 6.6. -ENOMEM, -EOWNERDEAD; -EPERM, -EACCES, -ENOSYS: a filter. unmap:
+ * -EINVAL (not mapped), -EOWNERDEAD.
  */
 int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr);
 int hf_native_unmap(struct hf_native_snapshot *snapshot);
@@ -203,7 +204,8 @@ int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_nativ
  * Fills iov with what to hand to the device: one linear range, in pieces of at most 1 GiB (which is
  * what an io_uring buffer may have). Returns their number. -EINVAL: flags, range, nr_iov too small.
  * -EOVERFLOW: a count is full. -ENOMEM. -ENODATA: a child's, of what its parent's instant has lost.
- * -EFAULT, -ENOMEM: a part is not mapped any more, or not writable.
+ * -EFAULT, -ENOMEM: a part is not mapped any more, or not writable. -EPERM, -EACCES, -ENOSYS: a
+ * filter.
  * -EOWNERDEAD. unpin: -EINVAL: not so pinned.
  */
 int hf_native_pin(struct hf_native *space, void *addr, size_t len, unsigned flags,
@@ -248,7 +250,8 @@ struct hf_native_stats {
 void hf_native_stats(const struct hf_native *space, struct hf_native_stats *stats);
 
 /* Gives free frames back to the system; they are kept, because fresh ones cost. -EBUSY: they are
- * locked (mlockall()), and the kernel is older than 5.18. -EOWNERDEAD. */
+ * locked (mlockall()), and the kernel is older than 5.18. -EPERM, -EACCES, -ENOSYS: a filter denies
+ * madvise(). -EOWNERDEAD. */
 int hf_native_trim(struct hf_native *space);
 
 #ifdef __cplusplus

@@ -192,7 +192,8 @@ static int create_thread(pthread_t *thread, void *(*run)(void *), void *arg)
 	pthread_attr_setstacksize(&attr, least > (long)STACK / 2 ? STACK + (size_t)least : STACK);
 	err = pthread_create(thread, &attr, run, arg);
 	pthread_attr_destroy(&attr);
-	return -err;
+	return err == EINVAL ? -EAGAIN
+			     : -err; /* after unshare(CLONE_NEWPID) there are no threads */
 }
 
 int hf_files_start(struct hf_files *files, bool user_mode_only, uint64_t features, unsigned threads)

@@ -175,7 +175,7 @@ static int give_back(char *addr, size_t len)
 #endif
 	if (!madvise(addr, len, MADV_DONTNEED))
 		return 0;
-	return errno == EINVAL ? -EBUSY : -errno;
+	return errno == EINVAL ? -EBUSY : -errno; /* or a filter */
 }
 
 int hf_frames_trim(struct hf_frames *frames)

@@ -61,6 +61,7 @@ struct hf_native {
 	struct hf_native_snapshot *base; /* what missing units are; NULL: zeros */
 	_Atomic(struct hf_native_snapshot *) newest;
 	unsigned refs;           /* the owner, snapshots; under tree->lock */
+	bool registered;         /* userfaultfd knows of the window */
 	bool owned, view;        /* not destroyed; the range of hf_native_map() */
 	bool all_populated;      /* nothing can come that is not known of */
 	_Atomic bool doubt;      /* a call has failed: what is exclusive may be protected */

@@ -36,6 +36,7 @@ struct query {
 #define SCAN _IOWR('f', 16, struct scan)
 #define QUERY _IOWR('f', 17, struct query)
 #define VMA_READABLE 1
+#define OR_NEXT 0x10 /* the mapping, or the next one */
 
 /* A run that may go on. */
 struct run {
@@ -223,6 +224,27 @@ int hf_pagemap_probe(struct hf_files *files)
 	files->populate = can_populate(page);
 	munmap(page, PAGE);
 	return 0;
+}
+
+void hf_pagemap_mappings(struct hf_files *files, char *addr, size_t len,
+			 void (*found)(void *arg, char *addr, size_t len), void *arg)
+{
+	uint64_t at = (uintptr_t)addr, end = at + len;
+	struct query q;
+	int err;
+
+	while (at < end) {
+		q = (struct query){ .size = sizeof(q), .flags = OR_NEXT, .addr = at };
+		err = (int)hf_files_ioctl(files, HF_FILE_MAPS, QUERY, &q);
+		if (err == -ENOENT || (err >= 0 && q.start >= end))
+			return;
+		if (err < 0) /* a filter */
+			q = (struct query){ .start = at, .end = end };
+		at = q.start > at ? q.start : at;
+		q.end = q.end < end ? q.end : end;
+		found(arg, (char *)(uintptr_t)at, q.end - at);
+		at = q.end;
+	}
 }
 
 bool hf_pagemap_is_readable(struct hf_files *files, char *addr, size_t len)

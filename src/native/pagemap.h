@@ -22,6 +22,9 @@ enum hf_pages {
 int hf_pagemap_walk(struct hf_files *files, enum hf_pages which, char *addr, size_t len,
 		    void (*found)(void *arg, char *addr, size_t len), void *arg);
 
+/* Calls found() for each mapping's part of the range. files->query. */
+void hf_pagemap_mappings(struct hf_files *files, char *addr, size_t len,
+			 void (*found)(void *arg, char *addr, size_t len), void *arg);
 /* Whether the program can read all of the range: then so can we. Where nothing tells, it can. */
 bool hf_pagemap_is_readable(struct hf_files *files, char *addr, size_t len);
 

@@ -65,6 +65,7 @@ static int map_anonymous(struct hf_native *space, size_t size)
 		space->window = MAP_FAILED;
 		return -ENOMEM;
 	}
+	munmap(space->window + size, -size & ((1UL << 21) - 1));
 	if (madvise(space->window, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) &&
 	    errno != EINVAL) /* a kernel without THP */
 		return -errno;
@@ -81,13 +82,6 @@ static int open_window(const struct hf_native *space)
 	int prot = space->view ? PROT_READ : PROT_READ | PROT_WRITE;
 
 	return space->base && mprotect(space->window, space->tree->size, prot) ? -errno : 0;
-}
-
-static size_t mapped_size(const struct hf_native *space)
-{
-	size_t huge = 1UL << 21;
-
-	return space->memfd >= 0 ? space->tree->size : (space->tree->size + huge - 1) & ~(huge - 1);
 }
 
 static int map_window(struct hf_native *space, bool shared)
@@ -137,13 +131,51 @@ static void take_as_populated(struct hf_native *space)
 	space->all_populated = true;
 }
 
+static void unmap(char *addr, size_t len)
+{
+	munmap(addr, len);
+}
+
+static void make_read_only(char *addr, size_t len)
+{
+	mprotect(addr, len, PROT_READ);
+}
+
+struct act {
+	struct hf_native *space;
+	void (*on)(char *addr, size_t len);
+};
+
+/* What is not registered somebody else has mapped there. */
+static void act_if_ours(void *arg, char *addr, size_t len)
+{
+	const struct act *act = arg;
+	size_t unit = 1UL << act->space->tree->unit_shift;
+
+	if (hf_userfault_protect(&act->space->tree->files, addr, len < unit ? len : unit) !=
+	    -EFAULT)
+		act->on(addr, len);
+}
+
+/* On the window; but not where the program has unmapped a part of it. */
+static void on_window(struct hf_native *space, void (*on)(char *addr, size_t len))
+{
+	struct hf_tree *tree = space->tree;
+	struct act act = { space, on };
+
+	if (tree->files.query && space->registered)
+		hf_pagemap_mappings(&tree->files, space->window, tree->size, act_if_ours, &act);
+	else
+		on(space->window, tree->size);
+}
+
 static void free_space(struct hf_native *space)
 {
 	struct hf_tree *tree = space->tree;
 	size_t bytes = tree->nr_words * sizeof(hf_bits);
 
 	if (space->window != MAP_FAILED)
-		munmap(space->window, mapped_size(space));
+		on_window(space, unmap);
 	hf_files_close(&tree->files, space->memfd);
 	hf_zfree(space->populated, bytes);
 	hf_zfree(space->exclusive, bytes);
@@ -173,6 +205,7 @@ int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool 
 		err = map_window(space, shared);
 	if (!err)
 		err = hf_userfault_register(&tree->files, space->window, tree->size, base);
+	space->registered = !err;
 	if (!err)
 		err = open_window(space);
 	if (!err && base)
@@ -259,7 +292,7 @@ int hf_native_destroy(struct hf_native *space)
 	if (atomic_load(&space->nr_pins)) {
 		err = -EBUSY;
 	} else {
-		mprotect(space->window, space->tree->size, PROT_READ);
+		on_window(space, make_read_only);
 		space->owned = false;
 		hf_space_put(space);
 	}
