@@ -206,8 +206,8 @@ int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_nativ
  * stay what they are, whatever snapshots are taken, and with HF_FOLL_WRITE all that the device
  * writes reaches the owner, and no snapshot of before. The pages are brought in, and what a
  * snapshot shares of them is copied, for readers too. Flags: HF_FOLL_WRITE, HF_FOLL_LONGTERM. Pins
- * count: a range is unpinned as often as it was pinned, by the same `addr`, `len` and flags, and not
- * in parts; ranges may overlap.
+ * count: a range is unpinned as often as it was pinned, by the same `addr`, `len` and flags, and
+ * not in parts; ranges may overlap.
  *
  * Fills iov with what to hand to the device: one linear range, in pieces of at most 1 GiB (which is
  * what an io_uring buffer may have). Returns their number. -EINVAL: flags, range, nr_iov too small.
