@@ -1,0 +1,376 @@
+#!/usr/bin/env python3
+"""kill -9 leaves the machine as it was: runners, their guardians and both at random moments, and two runners at once.
+
+usage: tests/machine_left.py [MOMENTS [SEED]]; HOLDFAST is the command. Prints TAP.
+"""
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HOLDFAST = os.path.realpath(os.environ.get("HOLDFAST", "build/holdfast"))
+GUARDIAN = os.path.join(os.path.dirname(HOLDFAST), "holdfast-guardian")
+MOMENTS = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+SEED = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
+RUN = [HOLDFAST, "run", "--on", "here,native", "--kinds", "swapped,thp,hugetlb,memfd-hugetlb,large-64k",
+       "scenarios/cow", "scenarios/thread", "scenarios/races/fork-and-merge.hf"]
+POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+PATIENCE = 30  # seconds that the machine may take to be as it was
+
+scratch = tempfile.mkdtemp(prefix="machine-left.")
+os.environ["TMPDIR"] = scratch
+
+
+def read(path):
+    try:
+        with open(path, "rb") as f:
+            return f.read().decode(errors="replace")
+    except OSError:
+        return None
+
+
+def listing(path):
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []
+
+
+def settings(root):
+    """Every file below that can be set."""
+    found = {}
+    for folder, _, files in os.walk(root):
+        for name in files:
+            path = os.path.join(folder, name)
+            if os.stat(path).st_mode & 0o222 and os.stat(path).st_mode & 0o444:
+                found[path] = read(path)
+    return found
+
+
+def processes():
+    """Of the command and its guardian, without zombies: those are their parents'."""
+    found = {}
+    for pid in filter(str.isdigit, listing("/proc")):
+        try:
+            exe = os.readlink(f"/proc/{pid}/exe")
+        except OSError:
+            continue
+        if exe in (HOLDFAST, GUARDIAN):
+            found[int(pid)] = exe
+    return found
+
+
+def machine():
+    state = {}
+    for root in "/sys/kernel/mm/transparent_hugepage", "/sys/kernel/mm/hugepages", "/sys/kernel/mm/ksm", "/proc/sys/vm":
+        state.update(settings(root))
+    for node in listing("/sys/devices/system/node"):
+        state.update(settings(f"/sys/devices/system/node/{node}/hugepages"))
+    state["swaps"] = [line.split()[0] for line in read("/proc/swaps").splitlines()]
+    for block in listing("/sys/block"):
+        state[f"/sys/block/{block}"] = read(f"/sys/block/{block}/disksize"), \
+            read(f"/sys/block/{block}/loop/backing_file")
+    state["devices"] = [name for name in listing("/dev") if name.startswith("zram")]
+    state["modules"] = sorted(line.split()[0] for line in (read("/proc/modules") or "").splitlines())
+    state["mounts"] = read("/proc/self/mounts")
+    state["fuse"] = listing("/sys/fs/fuse/connections")
+    state["processes"] = processes()
+    state["scratch"] = listing(scratch)
+    for folder in "/run", "/tmp", "/var/tmp", "/dev/shm":
+        state[folder] = [name for name in listing(folder) if name.startswith("holdfast")]
+    return state
+
+
+def difference(before):
+    """What is not as it was, when it has had the time to be."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        now = machine()
+        changed = {k: (before.get(k), now.get(k)) for k in before.keys() | now.keys() if before.get(k) != now.get(k)}
+        if not changed or time.monotonic() > end:
+            return changed
+        time.sleep(0.05)
+
+
+def start():
+    return subprocess.Popen(RUN, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def guardian_of(pid):
+    for child in (read(f"/proc/{pid}/task/{pid}/children") or "").split():
+        try:
+            if os.readlink(f"/proc/{child}/exe") == GUARDIAN:
+                return int(child)
+        except OSError:
+            pass
+    return None
+
+
+def kill(pid):
+    if pid:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def kill_group(run):
+    """As a shell's job or a CI's step is killed."""
+    try:
+        os.killpg(run.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def ended(run):
+    """Its exit status. A run that waits for ever is a failure of the test."""
+    try:
+        run.said = run.communicate(timeout=120)[1]
+    except subprocess.TimeoutExpired:
+        run.kill()
+        raise AssertionError(f"a run does not end: {run.communicate()[1]}")
+    return run.returncode
+
+
+def moment(rng, duration):
+    """Much happens at the beginning."""
+    time.sleep(rng.uniform(0, duration) if rng.random() < 0.6 else rng.uniform(0, 0.15))
+
+
+def finishes(run):
+    status = ended(run)
+    assert status == 0, f"a run that was not killed: exit status {status}: {run.said}"
+
+
+def runner(rng, duration):
+    run = start()
+    moment(rng, duration)
+    (kill_group if rng.random() < 0.5 else lambda r: kill(r.pid))(run)
+    ended(run)
+
+
+def guardian(rng, duration):
+    run = start()
+    moment(rng, duration)
+    kill(guardian_of(run.pid))
+    finishes(run)
+
+
+def both(rng, duration):
+    run = start()
+    moment(rng, duration)
+    pids = [guardian_of(run.pid), run.pid]
+    rng.shuffle(pids)
+    for pid in pids:
+        kill(pid)
+    ended(run)
+    # what is left is put back by those who come next
+    if rng.random() < 0.5:
+        subprocess.run([HOLDFAST, "restore"], stdout=subprocess.DEVNULL, check=True)
+    else:
+        subprocess.run([HOLDFAST, "run", "--on", "here", "--kinds", "base", "scenarios/cow/a1-basic-cow.hf"],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+
+
+def guardian_then_runner(rng, duration):
+    run = start()
+    moment(rng, duration)
+    kill(guardian_of(run.pid))
+    time.sleep(rng.uniform(0, 0.3))
+    kill(run.pid)
+    ended(run)
+    subprocess.run([HOLDFAST, "restore"], stdout=subprocess.DEVNULL, check=True)
+
+
+def pair(rng, duration):
+    """One is killed, or none; the other one ends as if nothing had been."""
+    runs = [start()]
+    time.sleep(rng.uniform(0, 0.3))
+    runs.append(start())
+    rng.shuffle(runs)
+    if rng.random() < 0.7:
+        moment(rng, 2 * duration)
+        if rng.random() < 0.5:
+            kill(guardian_of(runs[0].pid))
+        kill(runs[0].pid)
+        ended(runs[0])
+    else:
+        finishes(runs[0])
+    finishes(runs[1])
+    # its guardian may have gone before it without the other's taking part
+    subprocess.run([HOLDFAST, "restore"], stdout=subprocess.DEVNULL, check=True)
+
+
+nr = failed = 0
+
+
+def report(good, name, detail=""):
+    global nr, failed
+    nr += 1
+    failed += not good
+    print(f"{'ok' if good else 'not ok'} {nr} - {name}")
+    for line in str(detail).splitlines() if not good else []:
+        print(f"# {line}")
+    sys.stdout.flush()
+
+
+# ---- what the command says and does about a journal ----
+
+JOURNAL = "/run/holdfast.journal"
+SETTING = "/proc/sys/vm/page-cluster"
+BASE = [HOLDFAST, "run", "--on", "here", "--kinds", "base", "scenarios/cow/a1-basic-cow.hf"]
+THP = [HOLDFAST, "run", "--on", "here", "--kinds", "thp", "scenarios/cow/a1-basic-cow.hf"]
+
+
+def says(status, text, command):
+    p = subprocess.run(command, capture_output=True, text=True)
+    assert p.returncode == status and text in p.stdout + p.stderr, \
+        f"{command[1]}: exit status {p.returncode}, want {status} and '{text}':\n{p.stdout}{p.stderr}"
+
+
+def write(path, text):
+    with open(path, "w") as f:
+        f.write(text)
+
+
+def journal(*lines, boot=None, first="holdfast journal 1"):
+    """As a process that is no more has left it."""
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    boot = boot or read("/proc/sys/kernel/random/boot_id").strip()
+    return "\n".join([first, f"boot {boot}", f"owner {dead.pid} 1 1", *lines])
+
+
+def left_by_the_dead(now, lines, after, status, text, command=None, **how):
+    """A setting that is at NOW, with a journal, must be at AFTER when the command has run."""
+    was = read(SETTING)
+    try:
+        write(JOURNAL, journal(*lines, **how))
+        write(SETTING, now)
+        says(status, text, command or [HOLDFAST, "restore"])
+        assert read(SETTING).strip() == after, f"{SETTING} is {read(SETTING)}"
+    finally:
+        write(SETTING, was)
+        if os.path.exists(JOURNAL):
+            os.unlink(JOURNAL)
+
+
+def set_and_put_back():
+    left_by_the_dead("5", [f"set {SETTING} 4 5", ""], "4", 0, f"{SETTING}: 4 again")
+    left_by_the_dead("5", [f"set {SETTING} 4 5", ""], "4", 0, "1 put back", BASE)
+    left_by_the_dead("5", [f"set {SETTING} 4 6", f"set {SETTING} 6 5", ""], "4", 0, f"{SETTING}: 4 again")
+
+
+def what_others_set_is_left():
+    left_by_the_dead("2", [f"set {SETTING} 4 5", ""], "2", 0, "left at 2, which somebody else has set")
+    left_by_the_dead("2", [f"set {SETTING} 4 5", ""], "2", 0, "left at 2, which somebody else has set", BASE)
+    left_by_the_dead("5", [f"set {SETTING} 4 5", "back 1", ""], "5", 0, "all is as it was")
+
+
+def what_was_not_done_is_not_undone():
+    left_by_the_dead("5", [f"set {SETTING} 4 5"], "5", 0, "all is as it was")  # the end of the line is missing
+    left_by_the_dead("5", [f"set {SETTING} 4 5", ""], "5", 0, "all is as it was", boot="another")
+    left_by_the_dead("5", ["set /proc/sys/vm/no-such 4 5", "zram 4711", ""], "5", 0, "all is as it was")
+
+
+def what_is_not_understood_is_left():
+    how = {"first": "holdfast journal 2"}
+    left_by_the_dead("5", [f"set {SETTING} 4 5", ""], "5", 1, "another version", **how)
+    left_by_the_dead("5", [f"set {SETTING} 4 5", ""], "5", 77, "another version", THP, **how)
+
+
+def what_is_stuck_stays_in_the_journal():
+    path = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"  # nobody can set that
+    size = read(path).strip()
+    left_by_the_dead("5", [f"set {SETTING} 4 5", f"set {path} 1 {size}", ""], "4", 1, "cannot be put back")
+    left_by_the_dead("5", [f"set {path} 1 {size}", ""], "5", 77, "cannot be put back", THP)
+
+
+def one_after_the_other():
+    """A run that is stopped keeps what it has; others wait, say so, and can be interrupted."""
+    first = start()
+    while not (read(JOURNAL) or "").count("set "):
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        says(1, f"process {first.pid} has changed this machine, and is at work", [HOLDFAST, "restore"])
+        says(0, "1 ok", BASE)  # needs no setting
+        second = subprocess.Popen(THP, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        line = second.stderr.readline()
+        assert f"waiting for process {first.pid}, which has changed" in line, line
+        second.send_signal(signal.SIGINT)
+        assert ended(second) == 130, f"exit status {second.returncode}: {second.said}"
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    finishes(first)
+
+
+def without_a_guardian():
+    """A copy of the command that finds none changes nothing."""
+    copy = os.path.join(scratch, "holdfast")
+    subprocess.run(["cp", HOLDFAST, copy], check=True)
+    try:
+        says(77, "holdfast-guardian, which would put settings back, cannot be started", [copy] + THP[1:])
+    finally:
+        os.unlink(copy)
+
+
+CASES = {
+    "settings of a dead run are put back, by restore and by the next run": set_and_put_back,
+    "what somebody else has set since is left": what_others_set_is_left,
+    "what was not done, or before a reboot, is not undone": what_was_not_done_is_not_undone,
+    "a journal of another version is left, and nothing changed": what_is_not_understood_is_left,
+    "what cannot be put back stays in the journal": what_is_stuck_stays_in_the_journal,
+    "runs that change settings go one after the other": one_after_the_other,
+    "without a guardian nothing is changed": without_a_guardian,
+}
+
+
+def try_cases(before):
+    for name, case in CASES.items():
+        try:
+            case()
+            changed = difference(before)
+            report(not changed, name, changed)
+        except AssertionError as e:
+            report(False, name, e)
+
+
+def try_moments(before, duration):
+    rng = random.Random(SEED)
+    for i in range(MOMENTS):
+        what = [runner, guardian, both, pair, runner, guardian_then_runner][i % 6]
+        try:
+            what(rng, duration)
+            changed = difference(before)
+            report(not changed, f"moment {i + 1}, {what.__name__}: the machine is as it was",
+                   "\n".join(f"{k}: {was!r} is now {now!r}" for k, (was, now) in changed.items()))
+        except (AssertionError, subprocess.CalledProcessError) as e:
+            report(False, f"moment {i + 1}, {what.__name__}", e)
+        if failed:
+            subprocess.run([HOLDFAST, "restore"], stdout=subprocess.DEVNULL)
+            before = machine()
+
+
+def main():
+    if os.geteuid() or not os.access(POOL, os.W_OK):
+        print("ok 1 - the machine is left as it was # SKIP only root may change its settings\n1..1")
+        return 0
+    print(f"# {MOMENTS} moments, seed {SEED}")
+    before = machine()
+    begun = time.monotonic()
+    finishes(start())
+    duration = time.monotonic() - begun
+    changed = difference(before)
+    report(not changed, f"after a run of {duration:.1f} s nothing is changed", changed)
+    try_cases(before)
+    try_moments(before, duration)
+    os.rmdir(scratch)
+    print(f"1..{nr}")
+    return 1 if failed else 0
+
+
+sys.exit(main())
