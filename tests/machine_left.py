@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""kill -9 leaves the machine as it was: runners, their guardians and both at random moments, and two runners at once.
+"""kill -9 leaves the machine as it was: runners, their guardians and both at random moments, two runners at once, and
+runners at system calls that strace(1) counts for us.
 
-usage: tests/machine_left.py [MOMENTS [SEED]]; HOLDFAST is the command. Prints TAP.
+usage: tests/machine_left.py [MOMENTS [SEED]]; HOLDFAST is the command. Prints TAP. Of the system calls, as many as moments
+are tried, or with MOMENTS 0 all.
 """
+import collections
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +22,7 @@ SEED = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
 RUN = [HOLDFAST, "run", "--on", "here,native", "--kinds", "swapped,thp,hugetlb,memfd-hugetlb,large-64k",
        "scenarios/cow", "scenarios/thread", "scenarios/races/fork-and-merge.hf"]
 POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
-PATIENCE = 30  # seconds that the machine may take to be as it was
+PATIENCE = float(os.environ.get("PATIENCE", 30))  # seconds that the machine may take to be as it was
 
 scratch = tempfile.mkdtemp(prefix="machine-left.")
 os.environ["TMPDIR"] = scratch
@@ -318,6 +322,46 @@ def without_a_guardian():
         os.unlink(copy)
 
 
+def child_of(pid):
+    """A process of the scenario."""
+    for child in (read(f"/proc/{pid}/task/{pid}/children") or "").split():
+        try:
+            if os.readlink(f"/proc/{child}/exe") == HOLDFAST:
+                return int(child)
+        except OSError:
+            pass
+    return None
+
+
+def stop_a_child(run):
+    while True:
+        child = child_of(run.pid)
+        try:
+            if child:
+                os.kill(child, signal.SIGSTOP)
+                time.sleep(0.1)
+                if read(f"/proc/{child}/stat").split(")")[1].split()[0] == "T":
+                    return
+        except (ProcessLookupError, AttributeError):
+            pass
+
+
+def what_hangs_is_ended():
+    """A process that is stopped does not see that the runner is gone."""
+    for with_guardian in False, True:
+        run = start()
+        while not (read(JOURNAL) or "").count("set "):
+            time.sleep(0.01)
+        stop_a_child(run)
+        if with_guardian:
+            kill(guardian_of(run.pid))
+        kill(run.pid)
+        run.wait()
+        if with_guardian:
+            restore()
+        ended(run)  # its pipe is closed: nobody of it is left
+
+
 CASES = {
     "settings of a dead run are put back, by restore and by the next run": set_and_put_back,
     "what somebody else has set since is left": what_others_set_is_left,
@@ -325,6 +369,7 @@ CASES = {
     "a journal of another version is left, and nothing changed": what_is_not_understood_is_left,
     "what cannot be put back stays in the journal": what_is_stuck_stays_in_the_journal,
     "runs that change settings go one after the other": one_after_the_other,
+    "processes that hang are ended": what_hangs_is_ended,
     "without a guardian nothing is changed": without_a_guardian,
 }
 
@@ -355,6 +400,81 @@ def try_moments(before, duration):
             before = machine()
 
 
+# ---- at each system call ----
+
+FEW = [HOLDFAST, "run", "--on", "here", "--kinds", "swapped,hugetlb,large-64k", "scenarios/cow/a1-basic-cow.hf",
+       "scenarios/races/fork-and-merge.hf"]
+
+
+def calls_of(command):
+    """Every call of a run as its name and which of those it is, in order."""
+    trace = os.path.join(scratch, "trace")
+    subprocess.run(["strace", "-qq", "-o", trace, *command], stdout=subprocess.DEVNULL, check=True)
+    seen, calls = collections.Counter(), []
+    for line in read(trace).splitlines():
+        name = line.split("(")[0]
+        if name.isidentifier() and "(" in line and name not in ("execve", "exit_group"):
+            seen[name] += 1
+            calls.append((name, seen[name]))
+    os.unlink(trace)
+    return calls
+
+
+def killed_at(call, command):
+    name, when = call
+    subprocess.run(["strace", "-qq", "-o", "/dev/null", "-e", f"inject={name}:signal=KILL:when={when}", *command],
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+
+
+def chosen(calls):
+    return calls if not MOMENTS else random.Random(SEED).sample(calls, min(MOMENTS, len(calls)))
+
+
+def try_calls(before, name, command, prepare, afterwards):
+    """One that is killed before this or that call. Only what is left is named."""
+    prepare()
+    calls = calls_of(command)
+    left = []
+    for call in chosen(calls):
+        prepare()
+        killed_at(call, command)
+        afterwards()
+        changed = difference(before)
+        if changed:
+            left.append(f"{call[0]} {call[1]}: {changed}")
+            subprocess.run([HOLDFAST, "restore"], stdout=subprocess.DEVNULL)
+            before = machine()
+    report(not left, f"{name}: killed at {len(chosen(calls))} of {len(calls)} system calls", "\n".join(left))
+
+
+def nothing():
+    pass
+
+
+def restore():
+    subprocess.run([HOLDFAST, "restore"], stdout=subprocess.DEVNULL, check=True)
+
+
+def leave_much():
+    """A run that is killed together with its guardian when it has changed much."""
+    changes = 0
+    while changes < 5:
+        run = start()
+        while changes < 5 and run.poll() is None:
+            changes = (read(JOURNAL) or "").count("\n") - 3
+        kill(guardian_of(run.pid))
+        kill(run.pid)
+        ended(run)
+
+
+def try_all_calls(before):
+    if not shutil.which("strace"):
+        report(True, "runs killed at system calls # SKIP no strace")
+        return
+    try_calls(before, "a run", FEW, nothing, nothing)
+    try_calls(before, "holdfast restore", [HOLDFAST, "restore"], leave_much, restore)
+
+
 def main():
     if os.geteuid() or not os.access(POOL, os.W_OK):
         print("ok 1 - the machine is left as it was # SKIP only root may change its settings\n1..1")
@@ -368,6 +488,7 @@ def main():
     report(not changed, f"after a run of {duration:.1f} s nothing is changed", changed)
     try_cases(before)
     try_moments(before, duration)
+    try_all_calls(before)
     os.rmdir(scratch)
     print(f"1..{nr}")
     return 1 if failed else 0

@@ -27,6 +27,8 @@ static bool allow_size(unsigned order, char *why, size_t len)
 	char path[96];
 	bool sizes = false;
 
+	/* where it is less than what khugepaged likes, the kernel makes it more */
+	hf_machine_keep("/proc/sys/vm/min_free_kbytes");
 	for (unsigned o = 1; o <= 9; o++) {
 		if (!size_path(o, path, sizeof(path)))
 			continue;
@@ -54,19 +56,17 @@ static long spare_pages(void)
 /* A pool that another run makes larger is not one to rely on: theirs first. */
 static bool fill_pool(char *why, size_t len)
 {
-	int err = hf_machine_hold(why, len);
+	char reason[128] = "the kernel has no memory in one piece for more";
+	int err = hf_machine_hold(reason, sizeof(reason));
 	long spare = spare_pages();
 
-	if (err == -EINTR || err == -EBUSY)
-		return false;
 	if (!err && spare < POOL_PAGES)
-		err = hf_machine_enlarge_pool((size_t)(POOL_PAGES - spare), why, len);
-	if (spare_pages() >= POOL_PAGES / 2)
+		hf_machine_enlarge_pool((size_t)(POOL_PAGES - spare), reason, sizeof(reason));
+	if (err != -EINTR && err != -EBUSY && spare_pages() >= POOL_PAGES / 2)
 		return true;
-	if (!err)
-		snprintf(why, len,
-			 "the hugetlb pool lacks pages of 2 MiB, and the kernel has no memory in "
-			 "one piece for them");
+	snprintf(why, len,
+		 "the hugetlb pool lacks pages of 2 MiB: %s, or set /proc/sys/vm/nr_hugepages",
+		 reason);
 	return false;
 }
 

@@ -23,7 +23,7 @@ static bool system_has_swap(void)
 /* Swap that another run has made is not one to rely on: theirs first. */
 static void find(struct hf_kernel_swap *swap)
 {
-	char why[200];
+	char why[160];
 	int err;
 
 	if (swap->tried)
@@ -35,7 +35,8 @@ static void find(struct hf_kernel_swap *swap)
 	swap->on |= !err;
 	swap->tried = err != -EINTR;
 	if (!swap->on)
-		snprintf(swap->why, sizeof(swap->why), "there is no swap: %s", why);
+		snprintf(swap->why, sizeof(swap->why),
+			 "there is no swap, and none can be made: %s; or turn swap on", why);
 }
 
 /* Native spaces have threads for the arms of a par block. */

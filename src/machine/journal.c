@@ -18,7 +18,8 @@
 /* HF_MAX_CHANGES lines, and as many that say that they are put back. */
 #define MAX_SIZE (64 << 10)
 
-static const char *const kinds[] = { "set", "pool", "zram" };
+static const char *const kinds[] = { "set", "keep", "pool", "zram" };
+static const int words_of[] = { 4, 3, 4, 2 };
 #define NR_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 /* ---- owners ---- */
@@ -62,7 +63,7 @@ static void take_change(struct hf_journal *j, const char *line)
 	while (words > 0 && i < NR_KINDS && strcmp(kinds[i], word))
 		i++;
 	c->kind = (enum hf_change_kind)i;
-	j->nr += i < NR_KINDS && words == (i == HF_CHANGE_ZRAM ? 2 : 4);
+	j->nr += i < NR_KINDS && words == words_of[i];
 }
 
 /* False: the rest is of another boot. */
@@ -225,7 +226,7 @@ int hf_journal_add(struct hf_journal *j, enum hf_change_kind kind, const char *p
 
 	if (strlen(path) >= sizeof(c.path) || strlen(was) >= sizeof(c.was) ||
 	    strlen(to) >= sizeof(c.to) || strpbrk(was, " \t\n") || strpbrk(to, " \t\n") ||
-	    (kind != HF_CHANGE_ZRAM && (!*was || !*to)))
+	    2 + !!*was + !!*to != words_of[kind])
 		return -EINVAL;
 	strcpy(c.path, path);
 	strcpy(c.was, was);

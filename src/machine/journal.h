@@ -7,6 +7,7 @@
  *   boot 0d6ab1a2-...                 of another boot: nothing of it is changed any more
  *   owner 1234 56789 4711             pid, when it began, the inode of its life line (leftovers.h)
  *   set PATH BEFORE AFTER             written before the setting is
+ *   keep PATH BEFORE                  the kernel may change it when settings are
  *   pool PATH BEFORE AFTER            pages in the pool, in a folder of /sys; may come to less
  *   zram 1                            the number that the next device will have
  *   back 2                            the second change is put back
@@ -26,12 +27,12 @@
 #define HF_JOURNAL "/run/holdfast.journal"
 #define HF_MAX_CHANGES 128
 
-enum hf_change_kind { HF_CHANGE_SET, HF_CHANGE_POOL, HF_CHANGE_ZRAM };
+enum hf_change_kind { HF_CHANGE_SET, HF_CHANGE_KEEP, HF_CHANGE_POOL, HF_CHANGE_ZRAM };
 
 struct hf_change {
 	enum hf_change_kind kind;
-	char path[112]; /* zram: the number */
-	char was[32], to[32];
+	char path[112];       /* zram: the number */
+	char was[32], to[32]; /* keep: no `to`; zram: neither */
 	bool back;
 };
 

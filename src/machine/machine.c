@@ -30,6 +30,7 @@ static struct {
 	void (*say)(const char *text);
 	const volatile sig_atomic_t *stop;
 	bool expendable, held;
+	int refused; /* why not, once it is known */
 	unsigned users;
 	pid_t pid; /* who joined: a child has no part in it */
 	struct hf_journal journal;
@@ -217,9 +218,11 @@ static void explain(int err, char *why, size_t len)
 	case -EPROTO:
 		snprintf(why, len, HF_JOURNAL " was written by another version of holdfast");
 		break;
+	case -EACCES:
+		snprintf(why, len, "only root may; run as root");
+		break;
 	default:
-		snprintf(why, len, HF_JOURNAL " cannot be written (%s); run as root",
-			 strerror(-err));
+		snprintf(why, len, HF_JOURNAL " cannot be written (%s)", strerror(-err));
 		break;
 	}
 }
@@ -250,11 +253,11 @@ static int hold(void)
 
 int hf_machine_hold(char *why, size_t len)
 {
-	int err = hold();
-
-	if (err)
-		explain(err, why, len);
-	return err;
+	if (!us.refused)
+		us.refused = hold();
+	if (us.refused)
+		explain(us.refused, why, len);
+	return us.refused;
 }
 
 /* ---- joining and leaving ---- */
@@ -272,7 +275,10 @@ void hf_machine_leave(void)
 {
 	unsigned nr = 0;
 
-	if (us.pid != getpid() || --us.users || !us.held)
+	if (us.pid != getpid() || --us.users)
+		return;
+	us.refused = 0;
+	if (!us.held)
 		return;
 	us.held = false;
 	if (hf_restore(&us.journal, tell_trouble, &nr))
@@ -296,21 +302,29 @@ static int change(const char *path, const char *was, const char *value)
 
 int hf_machine_set(const char *path, const char *value, char *why, size_t len)
 {
-	int err = hf_machine_hold(why, len), cannot;
-	char was[64];
+	char was[64], reason[128];
+	int err = hf_machine_hold(reason, sizeof(reason));
+	int none = hf_read_setting(path, was, sizeof(was));
 
-	if (err == -EINTR || err == -EBUSY)
-		return err;
-	cannot = hf_read_setting(path, was, sizeof(was));
-	if (!cannot && !strcmp(was, value))
+	if (!none && !strcmp(was, value) && err != -EINTR && err != -EBUSY)
 		return 0;
-	if (err && !cannot)
-		return err;
-	if (!cannot)
-		cannot = change(path, was, value);
-	if (cannot)
-		snprintf(why, len, "%s cannot be set (%s); run as root", path, strerror(-cannot));
-	return cannot;
+	if (!err) {
+		err = none ? none : change(path, was, value);
+		snprintf(reason, sizeof(reason), "%s", strerror(-err));
+	}
+	if (err)
+		snprintf(why, len, "%s cannot be set: %s", path, reason);
+	return err;
+}
+
+int hf_machine_keep(const char *path)
+{
+	char was[64], why[128];
+	int err = hf_machine_hold(why, sizeof(why));
+
+	if (!err)
+		err = hf_read_setting(path, was, sizeof(was));
+	return err ? err : write_down(HF_CHANGE_KEEP, path, was, "");
 }
 
 /* The kernel spreads what is asked for over nodes as it can, so each may get all of it. */
@@ -348,8 +362,7 @@ int hf_machine_enlarge_pool(size_t pages, char *why, size_t len)
 	if (!err)
 		err = hf_hugetlb_resize(HF_HUGETLB, size + (long)pages);
 	if (err)
-		snprintf(why, len, HF_HUGETLB "/nr_hugepages cannot be set (%s); run as root",
-			 strerror(-err));
+		snprintf(why, len, HF_HUGETLB "/nr_hugepages cannot be set: %s", strerror(-err));
 	return err;
 }
 

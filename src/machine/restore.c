@@ -80,22 +80,33 @@ static void leave(struct telling *t, const char *path, const char *now)
 	tell(t, HF_NOT_OURS, text);
 }
 
-/* Returns an error that another attempt may not have. */
+/* Returns an error that another attempt may not have. What is as it was is written again: a write
+ * that was killed may have been half done (khugepaged not started). */
 static int restore_setting(const struct hf_journal *j, const struct hf_change *c, struct telling *t)
 {
 	char now[64];
 	int err = hf_read_setting(c->path, now, sizeof(now));
+	bool same = !err && !strcmp(now, c->was);
 
-	if (err == -ENOENT || (!err && !strcmp(now, c->was)))
+	if (err == -ENOENT)
 		return 0;
-	if (!err && !we_set(j, c->path, now)) {
+	if (!err && !same && !we_set(j, c->path, now)) {
 		leave(t, c->path, now);
 		return 0;
 	}
 	if (!err)
 		err = hf_write_text(c->path, c->was);
-	outcome_of(t, c, now, err);
-	return err;
+	if (!same)
+		outcome_of(t, c, now, err);
+	return same ? 0 : err;
+}
+
+static int restore_kept(const struct hf_change *c)
+{
+	char now[64];
+	int err = hf_read_setting(c->path, now, sizeof(now));
+
+	return !err && strcmp(now, c->was) ? hf_write_text(c->path, c->was) : 0;
 }
 
 static int restore_pool(const struct hf_journal *j, const struct hf_change *c, struct telling *t)
@@ -105,8 +116,12 @@ static int restore_pool(const struct hf_journal *j, const struct hf_change *c, s
 	int err;
 
 	snprintf(now, sizeof(now), "%ld", size);
-	if (size < 0 || !strcmp(now, c->was))
+	if (size < 0)
 		return 0;
+	if (!strcmp(now, c->was)) {
+		hf_hugetlb_resize(c->path, size);
+		return 0;
+	}
 	if (!we_enlarged(j, c, size)) {
 		leave(t, c->path, now);
 		return 0;
@@ -145,6 +160,8 @@ static int restore_change(const struct hf_journal *j, size_t change, struct tell
 	switch (c->kind) {
 	case HF_CHANGE_SET:
 		return restore_setting(j, c, t);
+	case HF_CHANGE_KEEP:
+		return restore_kept(c);
 	case HF_CHANGE_POOL:
 		return restore_pool(j, c, t);
 	case HF_CHANGE_ZRAM:
