@@ -135,7 +135,7 @@ def ended(run):
         run.said = run.communicate(timeout=120)[1]
     except subprocess.TimeoutExpired:
         run.kill()
-        raise AssertionError(f"a run does not end: {run.communicate()[1]}")
+        raise AssertionError("a run does not end, or something of it") from None
     return run.returncode
 
 
@@ -248,11 +248,12 @@ def journal(*lines, boot=None, first="holdfast journal 1"):
     return "\n".join([first, f"boot {boot}", f"owner {dead.pid} 1 1", *lines])
 
 
-def left_by_the_dead(now, lines, after, status, text, command=None, **how):
+def left_by_the_dead(now, lines, after, status, text, command=None, mode=0o600, **how):
     """A setting that is at NOW, with a journal, must be at AFTER when the command has run."""
     was = read(SETTING)
     try:
         write(JOURNAL, journal(*lines, **how))
+        os.chmod(JOURNAL, mode)
         write(SETTING, now)
         says(status, text, command or [HOLDFAST, "restore"])
         assert read(SETTING).strip() == after, f"{SETTING} is {read(SETTING)}"
@@ -282,6 +283,7 @@ def what_was_not_done_is_not_undone():
 
 def what_is_not_understood_is_left():
     how = {"first": "holdfast journal 2"}
+    left_by_the_dead("5", [f"set {SETTING} 4 5", ""], "5", 2, "Operation not permitted", mode=0o666)
     left_by_the_dead("5", [f"set {SETTING} 4 5", ""], "5", 1, "another version", **how)
     left_by_the_dead("5", [f"set {SETTING} 4 5", ""], "5", 77, "another version", THP, **how)
 
@@ -293,11 +295,19 @@ def what_is_stuck_stays_in_the_journal():
     left_by_the_dead("5", [f"set {path} 1 {size}", ""], "5", 77, "cannot be put back", THP)
 
 
+def wait_for_changes(run, nr):
+    """True: it has made so many. False: it has ended before that."""
+    while run.poll() is None:
+        text = read(JOURNAL) or ""
+        if f"owner {run.pid} " in text and text.count("\n") - 3 >= nr:
+            return True
+    return False
+
+
 def one_after_the_other():
     """A run that is stopped keeps what it has; others wait, say so, and can be interrupted."""
     first = start()
-    while not (read(JOURNAL) or "").count("set "):
-        time.sleep(0.01)
+    wait_for_changes(first, 1)
     os.kill(first.pid, signal.SIGSTOP)
     try:
         says(1, f"process {first.pid} has changed this machine, and is at work", [HOLDFAST, "restore"])
@@ -350,8 +360,7 @@ def what_hangs_is_ended():
     """A process that is stopped does not see that the runner is gone."""
     for with_guardian in False, True:
         run = start()
-        while not (read(JOURNAL) or "").count("set "):
-            time.sleep(0.01)
+        wait_for_changes(run, 2)
         stop_a_child(run)
         if with_guardian:
             kill(guardian_of(run.pid))
@@ -457,11 +466,10 @@ def restore():
 
 def leave_much():
     """A run that is killed together with its guardian when it has changed much."""
-    changes = 0
-    while changes < 5:
+    much = False
+    while not much:
         run = start()
-        while changes < 5 and run.poll() is None:
-            changes = (read(JOURNAL) or "").count("\n") - 3
+        much = wait_for_changes(run, 5)
         kill(guardian_of(run.pid))
         kill(run.pid)
         ended(run)

@@ -49,7 +49,11 @@ static int open_runner(pid_t runner)
 {
 	int fd = (int)syscall(SYS_pidfd_open, runner, 0);
 
-	return getppid() == runner ? fd : -1;
+	if (getppid() != runner)
+		return -1;
+	if (fd < 0) /* it cannot be guarded, and is told so by our end */
+		_exit(1);
+	return fd;
 }
 
 /* True: it has put back everything itself. */

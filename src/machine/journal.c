@@ -43,7 +43,7 @@ static uint64_t beginning_of(pid_t pid)
 
 bool hf_owner_lives(const struct hf_owner *owner)
 {
-	return owner->pid && beginning_of(owner->pid) == owner->began;
+	return owner->pid && owner->began && beginning_of(owner->pid) == owner->began;
 }
 
 /* ---- reading ---- */
@@ -53,7 +53,6 @@ static void take_change(struct hf_journal *j, const char *line)
 	struct hf_change *c = &j->changes[j->nr];
 	char word[8];
 	size_t i = 0;
-
 	int words;
 
 	if (j->nr == HF_MAX_CHANGES)
@@ -127,6 +126,15 @@ static bool is_still_there(int fd)
 	       mine.st_ino == now.st_ino;
 }
 
+/* What it says will be done. */
+static bool is_of_our_own(int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
+	       !(st.st_mode & (S_IWGRP | S_IWOTH));
+}
+
 int hf_journal_open(struct hf_journal *j, bool create)
 {
 	off_t len;
@@ -138,7 +146,7 @@ int hf_journal_open(struct hf_journal *j, bool create)
 			     0600);
 		if (j->fd < 0)
 			return -errno;
-		err = flock(j->fd, LOCK_EX | LOCK_NB) ? -errno : 0;
+		err = !is_of_our_own(j->fd) ? -EPERM : flock(j->fd, LOCK_EX | LOCK_NB) ? -errno : 0;
 		if (err || is_still_there(j->fd))
 			break;
 		close(j->fd);

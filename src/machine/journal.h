@@ -50,7 +50,8 @@ struct hf_journal {
 };
 
 /* Takes the lock and reads. 0; -ENOENT: there is none, and `create` is false; -EWOULDBLOCK:
- * somebody else has the lock; -EPROTO: it is of another version; or another negative errno. */
+ * somebody else has the lock; -EPROTO: it is of another version; -EPERM: others can
+ * write it; or another negative errno. */
 int hf_journal_open(struct hf_journal *j, bool create);
 /* Its owner, without the lock. pid is 0 where none can be told. */
 struct hf_owner hf_journal_owner(void);

@@ -219,7 +219,7 @@ static void explain(int err, char *why, size_t len)
 		snprintf(why, len, HF_JOURNAL " was written by another version of holdfast");
 		break;
 	case -EACCES:
-		snprintf(why, len, "only root may; run as root");
+		snprintf(why, len, "only root may");
 		break;
 	default:
 		snprintf(why, len, HF_JOURNAL " cannot be written (%s)", strerror(-err));
