@@ -3,7 +3,8 @@
 runners at system calls that strace(1) counts for us.
 
 usage: tests/machine_left.py [MOMENTS [SEED]]; HOLDFAST is the command. Prints TAP. Of the system calls, as many as moments
-are tried, or with MOMENTS 0 all.
+are tried, or with MOMENTS 0 all. In the environment: PATIENCE, the seconds that the machine may take to be as it was;
+FIRST_FAILURE: ends there.
 """
 import collections
 import os
@@ -343,25 +344,34 @@ def child_of(pid):
     return None
 
 
-def stop_a_child(run):
-    while True:
-        child = child_of(run.pid)
-        try:
-            if child:
+def is_stopped(pid):
+    stat = read(f"/proc/{pid}/stat")
+    return bool(stat) and stat.rsplit(")", 1)[1].split()[0] == "T"
+
+
+def start_with_a_child_that_hangs():
+    """It is in the midst of a step: the runner waits for it, and would for ten seconds."""
+    for _ in range(50):
+        run = start()
+        while wait_for_changes(run, 2):
+            child = child_of(run.pid)
+            if not child:
+                continue
+            try:
                 os.kill(child, signal.SIGSTOP)
-                time.sleep(0.1)
-                if read(f"/proc/{child}/stat").split(")")[1].split()[0] == "T":
-                    return
-        except (ProcessLookupError, AttributeError):
-            pass
+            except ProcessLookupError:
+                continue
+            time.sleep(0.2)
+            if is_stopped(child):
+                return run
+        ended(run)
+    raise AssertionError("no process of a run could be stopped")
 
 
 def what_hangs_is_ended():
     """A process that is stopped does not see that the runner is gone."""
     for with_guardian in False, True:
-        run = start()
-        wait_for_changes(run, 2)
-        stop_a_child(run)
+        run = start_with_a_child_that_hangs()
         if with_guardian:
             kill(guardian_of(run.pid))
         kill(run.pid)

@@ -20,14 +20,14 @@ build() {
 		# shellcheck disable=SC2086
 		gcc $flags -c "$dir/src/machine/$file.c" -o "$dir/$file.o" || return
 	done
-	# shellcheck disable=SC2046
+	# shellcheck disable=SC2046,SC2086
 	gcc "$objects"/*.o "$dir"/*.o "$BUILD"/libscenario.a "$BUILD"/libmachine.a "$BUILD"/libholdfast.a \
 		$(pkg-config --libs liburcu-bp liburing jansson) -o "$dir/holdfast" &&
 		gcc $flags "$dir/src/guardian/guardian.c" "$dir"/*.o "$BUILD"/libmachine.a -o "$dir/holdfast-guardian"
 }
 
 test_machine() {
-	HOLDFAST="$dir/holdfast" PATIENCE=1.5 timeout 300 tests/machine_left.py 24 1
+	HOLDFAST="$dir/holdfast" PATIENCE=5 FIRST_FAILURE=1 timeout 300 tests/machine_left.py 24 1
 }
 
 # A mutant must not leave anything to the next one.
