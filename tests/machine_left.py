@@ -381,6 +381,14 @@ def what_hangs_is_ended():
         ended(run)  # its pipe is closed: nobody of it is left
 
 
+def without_a_journal():
+    """What cannot be written down is not done. The folder is full, or read-only, for this command alone."""
+    mount = "mount -t tmpfs -o size=4k none /run && "
+    for how, text in ("head -c 4096 /dev/zero >/run/full", "No space left"), ("mount -o remount,ro /run", "Read-only"):
+        says(77, f"holdfast.journal cannot be written ({text}",
+             ["unshare", "--mount", "sh", "-c", mount + how + ' && exec "$@"', "-"] + THP)
+
+
 CASES = {
     "settings of a dead run are put back, by restore and by the next run": set_and_put_back,
     "what somebody else has set since is left": what_others_set_is_left,
@@ -388,6 +396,7 @@ CASES = {
     "a journal of another version is left, and nothing changed": what_is_not_understood_is_left,
     "what cannot be put back stays in the journal": what_is_stuck_stays_in_the_journal,
     "runs that change settings go one after the other": one_after_the_other,
+    "without a journal nothing is changed": without_a_journal,
     "processes that hang are ended": what_hangs_is_ended,
     "without a guardian nothing is changed": without_a_guardian,
 }
