@@ -130,12 +130,21 @@ def kill_group(run):
         pass
 
 
+def kill_session(run):
+    for pid in processes():
+        try:
+            if os.getsid(pid) == run.pid:
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 def ended(run):
-    """Its exit status. A run that waits for ever is a failure of the test."""
+    """Its exit status, when nobody of it is left that has its standard error."""
     try:
-        run.said = run.communicate(timeout=120)[1]
+        run.said = run.communicate(timeout=4 * PATIENCE)[1]
     except subprocess.TimeoutExpired:
-        run.kill()
+        kill_session(run)
         raise AssertionError("a run does not end, or something of it") from None
     return run.returncode
 
