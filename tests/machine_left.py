@@ -68,6 +68,10 @@ def processes():
     return found
 
 
+def guardians():
+    return [pid for pid, exe in processes().items() if exe == GUARDIAN]
+
+
 def machine():
     state = {}
     for root in "/sys/kernel/mm/transparent_hugepage", "/sys/kernel/mm/hugepages", "/sys/kernel/mm/ksm", "/proc/sys/vm":
@@ -100,8 +104,8 @@ def difference(before):
         time.sleep(0.05)
 
 
-def start():
-    return subprocess.Popen(RUN, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+def start(command=None):
+    return subprocess.Popen(command or RUN, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def guardian_of(pid):
@@ -398,6 +402,23 @@ def without_a_journal():
              ["unshare", "--mount", "sh", "-c", mount + how + ' && exec "$@"', "-"] + THP)
 
 
+def others_that_change_the_pool():
+    """The benchmark and the tests' with-pool, where they are built, have guardians, too."""
+    build = os.path.dirname(HOLDFAST)
+    for command in [f"{build}/bench/bench-native", "--quick", "--hugetlb-pool"], \
+            [f"{build}/tests/with-pool", "8", "sleep", "60"]:
+        if not os.path.exists(command[0]):
+            continue
+        for _ in range(3):
+            run = start(command)
+            assert wait_for_changes(run, 1), f"{command[0]}: exit status {ended(run)}: {run.said}"
+            kill(run.pid)
+            ended(run)
+            end = time.monotonic() + PATIENCE
+            while guardians() and time.monotonic() < end:
+                time.sleep(0.01)
+
+
 CASES = {
     "settings of a dead run are put back, by restore and by the next run": set_and_put_back,
     "what somebody else has set since is left": what_others_set_is_left,
@@ -405,6 +426,7 @@ CASES = {
     "a journal of another version is left, and nothing changed": what_is_not_understood_is_left,
     "what cannot be put back stays in the journal": what_is_stuck_stays_in_the_journal,
     "runs that change settings go one after the other": one_after_the_other,
+    "the benchmark's pool, and the tests'": others_that_change_the_pool,
     "without a journal nothing is changed": without_a_journal,
     "processes that hang are ended": what_hangs_is_ended,
     "without a guardian nothing is changed": without_a_guardian,
