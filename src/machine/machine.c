@@ -237,6 +237,8 @@ static int hold(void)
 	if (eaccess("/run", W_OK))
 		return -errno;
 	err = start_guardian();
+	for (int i = 0; i < 3 && err == -ECHILD; i++) /* somebody has killed it */
+		err = start_guardian();
 	if (err)
 		return err;
 	err = take_lock();
