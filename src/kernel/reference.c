@@ -10,6 +10,29 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Waits for the system call to return; with it go the pins. */
+static int finish_direct_io(struct hf_here_run *r, struct hf_wire *w, int proc)
+{
+	int err = hf_wait_for(r, proc, w->done[0], -1, NULL);
+	long done = -EIO;
+
+	if (!err && read(w->done[0], &done, sizeof(done)) != sizeof(done))
+		err = -EIO;
+	w->maker = NULL;
+	return err ? err : done < 0 ? (int)done : 0;
+}
+
+/* Of a range that ends in a hole, direct I/O takes what is there. A read tells at once. */
+static int refuse_short_read(struct hf_here_run *r, struct hf_wire *w, int proc, struct hf_obs *obs)
+{
+	int err = hf_fuse_complete_read(&w->fuse, NULL, 0, -EIO);
+
+	if (!err)
+		err = finish_direct_io(r, w, proc);
+	obs->status = -EFAULT;
+	return err == -EIO ? 0 : err;
+}
+
 /* Opens the file, starts the I/O in the process, and waits until its request is there: then the
  * pages are referenced. */
 static int start_direct_io(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
@@ -36,6 +59,8 @@ static int start_direct_io(struct hf_here_run *r, const struct hf_step *st, stru
 	if (!err)
 		err = hf_wait_for(r, st->proc, w->done[0], w->fuse.deaf ? w->fuse.dev : -1,
 				  &w->fuse);
+	if (err == 1 && w->means == HF_MEANS_READ && w->fuse.size < st->hi - st->lo)
+		return refuse_short_read(r, w, st->proc, obs);
 	if (err == 1)
 		return 0; /* in flight */
 	if (!err) {
@@ -78,6 +103,8 @@ void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 	}
 	if (w->means < HF_MEANS_READ) {
 		hf_call_step(r, st, obs);
+		if (obs->status < 0 && w->means == HF_MEANS_PIPE)
+			hf_pipe_drain(w); /* of what came before the hole */
 	} else {
 		err = start_direct_io(r, st, obs);
 		if (err)
@@ -87,18 +114,6 @@ void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 		w->maker = st;
 		w->addr = r->place[st->proc][st->buf].addr + st->lo;
 	}
-}
-
-/* Waits for the system call to return; with it go the pins. */
-static int finish_direct_io(struct hf_here_run *r, struct hf_wire *w)
-{
-	int err = hf_wait_for(r, w->maker->proc, w->done[0], -1, NULL);
-	long done = -EIO;
-
-	if (!err && read(w->done[0], &done, sizeof(done)) != sizeof(done))
-		err = -EIO;
-	w->maker = NULL;
-	return err ? err : done < 0 ? (int)done : 0;
 }
 
 static int direct_read(struct hf_here_run *r, struct hf_wire *w, size_t len, uint8_t value)
@@ -111,11 +126,11 @@ static int direct_read(struct hf_here_run *r, struct hf_wire *w, size_t len, uin
 	memset(bytes, value, len);
 	err = hf_fuse_complete_read(&w->fuse, bytes, len, 0);
 	free(bytes);
-	return err ? err : finish_direct_io(r, w);
+	return err ? err : finish_direct_io(r, w, w->maker->proc);
 }
 
 static int direct_write(struct hf_here_run *r, struct hf_wire *w, size_t lo, size_t hi,
-			uint8_t *data)
+			struct hf_obs *obs)
 {
 	size_t len = w->maker->hi - w->maker->lo;
 	uint8_t *bytes = malloc(len);
@@ -123,11 +138,16 @@ static int direct_write(struct hf_here_run *r, struct hf_wire *w, size_t lo, siz
 
 	if (!bytes)
 		return -ENOMEM;
-	err = hf_fuse_complete_write(&w->fuse, bytes, len);
+	err = hf_fuse_complete_write(&w->fuse, bytes, &len);
 	if (!err)
-		err = finish_direct_io(r, w);
-	if (!err)
-		memcpy(data, bytes + lo, hi - lo);
+		err = finish_direct_io(r, w, w->maker->proc);
+	if (!err && len < hi) { /* the range ended in a hole */
+		hi = len > lo ? len : lo;
+		obs->done = hi - lo;
+		err = -EFAULT;
+	}
+	if (obs->data && (!err || obs->done))
+		memcpy(obs->data, bytes + lo, hi - lo);
 	free(bytes);
 	return err;
 }
@@ -150,13 +170,10 @@ static int release(struct hf_here_run *r, struct hf_wire *w)
 			       error */
 		err = hf_fuse_complete_read(&w->fuse, NULL, 0, -EIO);
 		if (!err)
-			err = finish_direct_io(r, w) == -EIO ? 0 : -EPROTO;
+			err = finish_direct_io(r, w, w->maker->proc) == -EIO ? 0 : -EPROTO;
 		break;
-	default: {
-		uint8_t nothing;
-
-		return direct_write(r, w, 0, 0, &nothing);
-	}
+	default:
+		return direct_write(r, w, 0, 0, &(struct hf_obs){ .data = NULL });
 	}
 	w->maker = NULL;
 	return err;
@@ -209,7 +226,7 @@ void hf_step_device(struct hf_here_run *r, const struct hf_step *st, struct hf_o
 				  st->verb == HF_V_DEV_FINISH ? w->maker->value : st->value);
 		break;
 	default:
-		err = direct_write(r, w, lo, hi, obs->data);
+		err = direct_write(r, w, lo, hi, obs);
 		break;
 	}
 	obs->status = err;

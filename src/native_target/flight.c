@@ -133,9 +133,12 @@ int hf_flight_finish_read(struct hf_nat_ref *ref, uint8_t value)
 
 int hf_flight_finish_write(struct hf_nat_ref *ref, uint8_t *data)
 {
-	int err = hf_fuse_complete_write(&ref->wire.fuse, data, ref->len);
+	size_t len = ref->len;
+	int err = hf_fuse_complete_write(&ref->wire.fuse, data, &len);
 
-	return err ? err : land(ref);
+	if (!err)
+		err = land(ref);
+	return !err && len < ref->len ? -EFAULT : err;
 }
 
 /* A file without a server gives errors to all that wait. */

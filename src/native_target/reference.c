@@ -113,10 +113,14 @@ static int fill_pipe(struct hf_nat_run *r, struct hf_nat_ref *ref)
 	int err = r->signal && !ref->pins ? hf_native_prepare_read(ref->addr, ref->len) : 0;
 	ssize_t n;
 
-	if (err)
-		return err;
-	n = vmsplice(ref->wire.pipe[1], &iov, 1, SPLICE_F_NONBLOCK);
-	return n < 0 ? -errno : (size_t)n < ref->len ? -EFAULT : 0;
+	while (!err && iov.iov_len) {
+		n = vmsplice(ref->wire.pipe[1], &iov, 1, SPLICE_F_NONBLOCK);
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		iov.iov_base = (char *)iov.iov_base + n;
+		iov.iov_len -= (size_t)n;
+	}
+	return err;
 }
 
 static int enlist(struct hf_nat_ref *ref, struct hf_obs *obs)

@@ -5,7 +5,8 @@
  *
  *   stores, process_vm_writev, /proc/PID/mem   the bytes before the fault, which the target counts
  *   mprotect    what lies before the hole (ENOMEM); or VMAs up to the one that refused
- *   madvise     all but the hole (ENOMEM); or VMAs up to the one that refused, such as with EINVAL
+ *   madvise     all but the hole (ENOMEM); what lies before the VMA that refuses it by its nature
+ *               (EINVAL); or VMAs up to the one that could not be had
  *   mremap      to a smaller size: the tail may be gone; of one size: VMAs up to the one that
  *               refused may have moved (Linux 6.17)
  *   ftruncate   unless it was refused (EINVAL), nothing or all
@@ -361,6 +362,48 @@ static void take(struct hf_state *s, const struct hf_step *st)
 
 /* ---- steps that failed ---- */
 
+static bool of_file(const struct hf_state *s)
+{
+	enum hf_memory memory = s->atoms->kind->memory;
+
+	return memory == HF_MEM_MEMFD || memory == HF_MEM_TMPFILE || memory == HF_MEM_MEMFD_HUGETLB;
+}
+
+/* Where the first VMA is that refuses the step with EINVAL: memory of files is neither freed nor
+ * wiped. What else is refused so, all memory of a kind refuses. */
+static size_t refusal(const struct hf_state *s, const struct hf_step *st)
+{
+	bool files_only = st->verb == HF_V_ADVISE &&
+			  (st->advice == HF_MADV_FREE || st->advice == HF_MADV_WIPEONFORK);
+
+	for (size_t i = 0; i < s->atoms->nr; i++)
+		if (in_step(&s->atoms->atom[i], st) && files_only && of_file(s) &&
+		    *hf_state_map(s, st->proc, i) != HF_NOT_MAPPED)
+			return s->atoms->atom[i].lo;
+	return st->lo;
+}
+
+/* Of a call on VMAs one by one, whether errno alone tells where it ended: *end. */
+static bool end_is_known(const struct hf_state *s, const struct hf_step *st,
+			 const struct hf_obs *obs, size_t *end)
+{
+	size_t gap = hole(s, st);
+
+	switch (obs->status) {
+	case 0:
+		*end = st->hi;
+		return true;
+	case -EINVAL:
+		*end = refusal(s, st);
+		return true;
+	case -ENOMEM:
+		*end = st->verb == HF_V_PROTECT ? gap : st->hi;
+		return gap < st->hi;
+	default:
+		return false;
+	}
+}
+
 /* Whether the tail that mremap was to cut off is there. */
 static bool has_tail(const struct hf_state *s, const struct hf_step *st)
 {
@@ -371,17 +414,15 @@ unsigned hf_step_outcomes(const struct hf_state *s, const struct hf_step *st,
 			  const struct hf_obs *obs)
 {
 	unsigned n = 1;
+	size_t end;
 
 	if (!obs->status || obs->status == -ECANCELED)
 		return 1;
 	switch (st->verb) {
 	case HF_V_ADVISE:
-		if (obs->status != -ENOMEM || hole(s, st) == st->hi)
-			n = count_vmas(s, st, st->lo, st->hi);
-		break;
 	case HF_V_PROTECT:
-		if (obs->status != -ENOMEM || hole(s, st) == st->hi)
-			n = count_vmas(s, st, st->lo, hole(s, st));
+		if (!end_is_known(s, st, obs, &end))
+			n = count_vmas(s, st, st->lo, st->hi);
 		break;
 	case HF_V_REMAP:
 		if (st->pages)
@@ -398,16 +439,14 @@ unsigned hf_step_outcomes(const struct hf_state *s, const struct hf_step *st,
 	return n ? n : 1;
 }
 
-/* Where what was done of a call on VMAs one by one ends. */
+/* Where it ended, in one of the ways. */
 static size_t outcome_end(const struct hf_state *s, const struct hf_step *st,
 			  const struct hf_obs *obs, unsigned outcome)
 {
-	size_t gap = hole(s, st);
+	size_t end;
 
-	if (!obs->status)
-		return st->hi;
-	if (obs->status == -ENOMEM && gap < st->hi)
-		return st->verb == HF_V_PROTECT ? gap : st->hi;
+	if (end_is_known(s, st, obs, &end))
+		return end;
 	return outcome ? vma_start(s, st, st->lo, st->hi, outcome) : st->lo;
 }
 

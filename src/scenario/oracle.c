@@ -310,7 +310,7 @@ bool hf_oracle_is_open(const struct hf_oracle *o, const struct hf_step *st)
 
 /* ---- the oracle ---- */
 
-struct hf_oracle *hf_oracle_new(const struct hf_scenario *scn)
+struct hf_oracle *hf_oracle_new(const struct hf_scenario *scn, enum hf_kind kind)
 {
 	struct hf_oracle *o = calloc(1, sizeof(*o));
 	struct hf_state first;
@@ -321,7 +321,7 @@ struct hf_oracle *hf_oracle_new(const struct hf_scenario *scn)
 	o->scn = scn;
 	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++)
 		o->copied[p] = -1;
-	err = hf_atoms_init(&o->atoms, scn);
+	err = hf_atoms_init(&o->atoms, scn, kind);
 	if (!err)
 		err = hf_state_init(&first, &o->atoms);
 	if (!err) {

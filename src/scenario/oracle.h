@@ -19,7 +19,7 @@ struct hf_judgement {
 };
 
 /* NULL: no memory. */
-struct hf_oracle *hf_oracle_new(const struct hf_scenario *scn);
+struct hf_oracle *hf_oracle_new(const struct hf_scenario *scn, enum hf_kind kind);
 void hf_oracle_free(struct hf_oracle *oracle);
 /* A step that was carried out, or of which a part was, with what it showed. 0, -ENOMEM, or -E2BIG:
  * more explains what was seen than is kept apart. */

@@ -326,7 +326,7 @@ static void run_round(struct round *r, enum hf_kind kind)
 {
 	struct hf_obs obs = { 0 };
 
-	r->oracle = hf_oracle_new(r->scn);
+	r->oracle = hf_oracle_new(r->scn, kind);
 	if (!r->oracle) {
 		harness_failed(r->cell, -ENOMEM);
 		return;

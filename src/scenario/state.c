@@ -98,12 +98,14 @@ static int atoms_of_buf(struct hf_atoms *atoms, struct cuts *c, int buf, size_t 
 	return 0;
 }
 
-int hf_atoms_init(struct hf_atoms *atoms, const struct hf_scenario *scn)
+int hf_atoms_init(struct hf_atoms *atoms, const struct hf_scenario *scn, enum hf_kind kind)
 {
 	struct cuts c = { .nr = { 0 } };
 	int err;
 
-	*atoms = (struct hf_atoms){ .nr_procs = scn->nr_procs, .nr_refs = scn->nr_refs };
+	*atoms = (struct hf_atoms){ .nr_procs = scn->nr_procs,
+				    .nr_refs = scn->nr_refs,
+				    .kind = hf_kind_info(kind) };
 	err = cut_steps(&c, scn, scn->steps, scn->nr_steps);
 	for (size_t b = 0; b < scn->nr_bufs && !err; b++)
 		err = atoms_of_buf(atoms, &c, (int)b, scn->bufs[b].max_pages * HF_PAGE_SIZE);

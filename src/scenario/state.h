@@ -21,7 +21,8 @@ struct hf_atom {
 struct hf_atoms {
 	struct hf_atom *atom;
 	size_t nr;
-	size_t nr_procs, nr_refs; /* of the scenario */
+	size_t nr_procs, nr_refs;        /* of the scenario */
+	const struct hf_kind_info *kind; /* of the memory */
 };
 
 #define HF_BY_DEVICE (-1)
@@ -65,7 +66,7 @@ struct hf_state {
 };
 
 /* All return 0 or -ENOMEM. */
-int hf_atoms_init(struct hf_atoms *atoms, const struct hf_scenario *scn);
+int hf_atoms_init(struct hf_atoms *atoms, const struct hf_scenario *scn, enum hf_kind kind);
 int hf_state_init(struct hf_state *s, const struct hf_atoms *atoms);
 int hf_state_copy(struct hf_state *to, const struct hf_state *from);
 void hf_state_free(struct hf_state *s);
