@@ -316,6 +316,7 @@ static void freed_bytes_are_old_or_zero(void **state)
 	assert_int_equal(run(written, seen(saw(7, 2))), HF_OK);
 	assert_int_equal(run(written, seen(saw(7, 0x11))), HF_LOST_WRITE);
 	assert_int_equal(run(written, seen(saw(7, 0))), HF_LOST_WRITE);
+	is(HF_TORN, HEAD "P: advise b free\nP: read b\n", mix(6, 0x11));
 }
 
 static void what_truncation_cut_off_is_gone(void **state)
@@ -396,6 +397,10 @@ static void advice_goes_on_after_a_hole(void **state)
 	is(HF_LEAK, wipe, got(6, -ENOMEM), saw(8, 0x11));
 	/* and what is mapped anew has no advice */
 	is(HF_OK, again, got(6, -ENOMEM), got(8, -EFAULT), saw(13, 0x21));
+	is(HF_OK,
+	   HEAD4 "P: unmap b@0\nP: advise b wipeonfork maybe\nP: map b 1\nP: write b@0 2\n"
+		 "P: fork C\nC: read b@0\n",
+	   got(6, -ENOMEM), saw(10, 2));
 }
 
 /* EINVAL comes of the first VMA that refuses, and all memory of a file refuses these. */
@@ -419,6 +424,14 @@ static void advice_stops_where_it_is_refused(void **state)
 	is(HF_LOST_WRITE, dontfork, got(6, -EAGAIN), saw(8, 0), saw(9, 0x11));
 	is(HF_OK, dontfork, saw(6, 0), got(8, -EFAULT), got(9, -EFAULT));
 	is(HF_BUG, dontfork, saw(6, 0), got(8, -EFAULT), saw(9, 0x11));
+	is(HF_LOST_WRITE, HEAD4 "P: advise b@1 free maybe\nP: advise b free maybe\nP: read b@0\n",
+	   got(5, -EINVAL), got(6, -EINVAL), saw(7, 0));
+	/* no hole, so it is memory that was short */
+	is(HF_OK, dontfork, got(6, -ENOMEM), saw(8, 0x11), saw(9, 0x11));
+	/* the last VMA was not reached */
+	is(HF_REFUSED,
+	   HEAD4 "P: protect b@1 r\nP: advise b dontfork maybe\nP: fork C\nC: read b@3\n",
+	   got(6, -EAGAIN), got(8, -EFAULT));
 }
 
 static void protection_ends_at_a_hole(void **state)
@@ -508,6 +521,8 @@ static void failed_moves_may_have_begun(void **state)
 	is(HF_OK, move, got(6, -EFAULT), got(7, -EFAULT), saw(8, 0x11));
 	is(HF_OK, move, got(6, -EFAULT), saw(7, 0x11), saw(8, 0x11));
 	is(HF_REFUSED, move, saw(6, 0), got(7, -EFAULT), got(8, -EFAULT));
+	is(HF_ERROR, HEAD4 "P: protect b@1 r\nP: remap b maybe\nP: read b@0\n", got(6, -EFAULT),
+	   got(7, -EFAULT));
 }
 
 static void calls_that_fail_as_a_whole_do_nothing(void **state)
@@ -652,6 +667,12 @@ static void torn_is_what_no_instant_explains(void **state)
 	is(HF_LOST_WRITE, parent, saw(12, 0x21), saw(13, 0x11));
 	is(HF_LEAK, later, saw(14, 0x51));
 	is(HF_LOST_WRITE, later, saw(14, 0x11));
+	is(HF_OK, PAR_FORK "C: read b[4096..4104]\nC: check b[0..8] 0x21\n", saw(12, 0x22),
+	   saw(13, 0x21));
+	is(HF_LOST_WRITE,
+	   HEAD "par {\n\tP: write b[0] 1\n\tP: write b[8] 3\n} and {\n\tP.T: write b[8] 4\n"
+		"\tP.T: write b[0] 2\n}\nP: fork D\nD: read b[0]\nD: read b[8]\n",
+	   saw(13, 1), saw(14, 4));
 }
 
 /* What speaks against an instant for all is no child's to show. */
@@ -762,6 +783,13 @@ static void orders_that_end_alike_are_one(void **state)
 	snprintf(text + at, sizeof(text) - at, "}\nP: read b[11]\nP: read b[0]\n");
 	is(HF_OK, text, saw(22, 12), saw(23, 1));
 	is(HF_LOST_WRITE, text, saw(22, 12), saw(23, 0x11));
+	/* but not those that only what comes later tells apart */
+	snprintf(text, sizeof(text),
+		 HEAD "par {\n\tP: write b[0] 1\n} and {\n\tP.T: write b[0] 2\n}\n"
+		      "P: advise b free\npar {\n\tP: write b[8] 3\n} and {\n\tP.T: wrprotect b\n}\n"
+		      "P: read b[0]\n");
+	is(HF_OK, text, saw(16, 1));
+	is(HF_OK, text, saw(16, 2));
 }
 
 /* In a par block, too, steps on what is not there do nothing, and the arm goes on. */
@@ -774,6 +802,11 @@ static void arms_leave_out_what_is_not_there(void **state)
 
 	(void)state;
 	is(HF_OK, text, got(5, -EFAULT), got(6, -EAGAIN), saw(15, 0x11), saw(16, 0x21));
+	/* nor does an arm go on after a step that failed */
+	is(HF_BUG,
+	   HEAD "P: pin d b w\npar {\n\tdevice: read d[0..8] maybe\n\tdevice: write d[8..16] 0x41\n"
+		"} and {\n\tP: wrprotect b\n}\nP: read b[8..16]\n",
+	   got(7, -EIO), got(8, -ECANCELED), saw(12, 0x41));
 }
 
 static void looks_in_arms_are_judged(void **state)
