@@ -21,6 +21,8 @@ struct round {
 	struct hf_oracle *oracle;
 	bool void_ref[HF_SCN_MAX_REFS];
 	bool void_proc[HF_SCN_MAX_PROCS];
+	size_t size[HF_SCN_MAX_PROCS][HF_SCN_MAX_BUFS]; /* of each buffer, as it came to be */
+	bool folios;                                    /* whole ones are mapped for a buffer */
 };
 
 static void set_verdict(struct hf_cell *cell, enum hf_verdict verdict, const char *detail)
@@ -157,12 +159,24 @@ static void forget_steps(struct hf_cell *cell)
 
 /* ---- one step ---- */
 
-/* The step is on what a step that failed was to make. */
+/* The step is on what a step that failed was to make. Behind a buffer's end there is nothing, which
+ * shows, but the rest of its folio. */
 static bool is_void(const struct round *r, const struct hf_step *st)
 {
 	if (st->ref >= 0 && r->void_ref[st->ref])
 		return true;
-	return st->proc != HF_SCN_DEVICE && (r->void_proc[st->proc] || r->void_proc[st->target]);
+	if (st->proc == HF_SCN_DEVICE)
+		return false;
+	return r->void_proc[st->proc] || r->void_proc[st->target] ||
+	       (r->folios && st->buf >= 0 && st->hi > r->size[st->target][st->buf]);
+}
+
+static void note_sizes(struct round *r, const struct hf_step *st)
+{
+	if (st->verb == HF_V_FORK)
+		memcpy(r->size[st->child], r->size[st->proc], sizeof(r->size[0]));
+	else if (st->verb == HF_V_MAP || (st->verb == HF_V_REMAP && st->pages))
+		r->size[st->proc][st->buf] = st->pages * HF_PAGE_SIZE;
 }
 
 static void make_void(struct round *r, const struct hf_step *st)
@@ -214,8 +228,10 @@ static bool judge_status(struct round *r, const struct hf_step *st, const struct
 		set_verdict(r->cell, HF_BUG, text);
 		return false;
 	}
-	if (obs->status == 0)
+	if (obs->status == 0) {
+		note_sizes(r, st);
 		return true;
+	}
 	make_void(r, st);
 	if (obs->status == -ECANCELED || st->maybe ||
 	    (st->fails && (!st->fails_errno || obs->status == -st->fails_errno)))
@@ -326,6 +342,7 @@ static void run_round(struct round *r, enum hf_kind kind)
 {
 	struct hf_obs obs = { 0 };
 
+	r->folios = hf_kind_info(kind)->order > 0;
 	r->oracle = hf_oracle_new(r->scn, kind);
 	if (!r->oracle) {
 		harness_failed(r->cell, -ENOMEM);
