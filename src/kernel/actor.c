@@ -419,12 +419,26 @@ static void *direct_io_thread(void *arg)
 	return write(w->done[1], &done, sizeof(done)) == sizeof(done) ? NULL : arg;
 }
 
+/* Of a range with a hole, direct I/O takes what lies before it, and of a write nobody tells how
+ * much that is before it ends. */
+static int touch(uint64_t addr, size_t len)
+{
+	uint8_t byte;
+	int err = 0;
+
+	for (uint64_t at = addr; at < addr + len && !err; at = (at | (HF_PAGE_SIZE - 1)) + 1)
+		err = try_access(&byte, pointer(at), 1, true);
+	return err;
+}
+
 static int start_direct_io(const struct hf_wire *w, const struct hf_step *st, uint64_t addr)
 {
 	struct direct_io *io = &direct_ios[st->ref];
 	pthread_t thread;
-	int err;
+	int err = w->means == HF_MEANS_WRITE ? touch(addr, st->hi - st->lo) : 0;
 
+	if (err)
+		return err;
 	*io = (struct direct_io){ .wire = w, .range = pointer(addr), .len = st->hi - st->lo };
 	sem_init(&io->alone, 0, 0);
 	sem_init(&io->go, 0, 0);

@@ -177,7 +177,7 @@ int hf_fuse_complete_read(struct hf_fuse *f, const uint8_t *data, size_t len, in
 	return answer(f, f->unique, error, data, len < f->size ? len : f->size);
 }
 
-int hf_fuse_complete_write(struct hf_fuse *f, uint8_t *data, size_t *len)
+int hf_fuse_complete_write(struct hf_fuse *f, uint8_t *data, size_t len)
 {
 	const struct fuse_in_header *in = (const void *)f->request;
 	const struct fuse_write_in *w = (const void *)(in + 1);
@@ -190,7 +190,6 @@ int hf_fuse_complete_write(struct hf_fuse *f, uint8_t *data, size_t *len)
 	if (in->opcode != FUSE_WRITE || (size_t)n < sizeof(*in) + sizeof(*w) + w->size)
 		return -EPROTO;
 	out.size = w->size;
-	*len = *len < w->size ? *len : w->size;
-	memcpy(data, w + 1, *len);
+	memcpy(data, w + 1, len < w->size ? len : w->size);
 	return answer(f, in->unique, 0, &out, sizeof(out));
 }

@@ -36,8 +36,7 @@ void hf_fuse_close(struct hf_fuse *f);
 int hf_fuse_serve(struct hf_fuse *f);
 /* Completes the held read with len bytes of data, or with an error (negative errno). */
 int hf_fuse_complete_read(struct hf_fuse *f, const uint8_t *data, size_t len, int error);
-/* Takes the queued write's bytes, at most *len, sets *len to how many there are, and completes it.
- */
-int hf_fuse_complete_write(struct hf_fuse *f, uint8_t *data, size_t *len);
+/* Takes the queued write's bytes, at most len, and completes it. */
+int hf_fuse_complete_write(struct hf_fuse *f, uint8_t *data, size_t len);
 
 #endif

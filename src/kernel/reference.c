@@ -10,8 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Waits for the system call to return; with it go the pins. */
-static int finish_direct_io(struct hf_here_run *r, struct hf_wire *w, int proc)
+/* Waits for the system call to return, which is to tell of `len` bytes; with it go the pins. */
+static int finish_direct_io(struct hf_here_run *r, struct hf_wire *w, int proc, size_t len,
+			    struct hf_obs *obs)
 {
 	int err = hf_wait_for(r, proc, w->done[0], -1, NULL);
 	long done = -EIO;
@@ -19,7 +20,10 @@ static int finish_direct_io(struct hf_here_run *r, struct hf_wire *w, int proc)
 	if (!err && read(w->done[0], &done, sizeof(done)) != sizeof(done))
 		err = -EIO;
 	w->maker = NULL;
-	return err ? err : done < 0 ? (int)done : 0;
+	if (err || done < 0)
+		return err ? err : (int)done;
+	obs->done = (size_t)done;
+	return obs->done < len ? -EFAULT : 0;
 }
 
 /* Of a range that ends in a hole, direct I/O takes what is there. A read tells at once. */
@@ -28,7 +32,7 @@ static int refuse_short_read(struct hf_here_run *r, struct hf_wire *w, int proc,
 	int err = hf_fuse_complete_read(&w->fuse, NULL, 0, -EIO);
 
 	if (!err)
-		err = finish_direct_io(r, w, proc);
+		err = finish_direct_io(r, w, proc, 0, obs);
 	obs->status = -EFAULT;
 	return err == -EIO ? 0 : err;
 }
@@ -116,7 +120,8 @@ void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 	}
 }
 
-static int direct_read(struct hf_here_run *r, struct hf_wire *w, size_t len, uint8_t value)
+static int direct_read(struct hf_here_run *r, struct hf_wire *w, size_t len, uint8_t value,
+		       struct hf_obs *obs)
 {
 	uint8_t *bytes = malloc(len);
 	int err;
@@ -126,7 +131,7 @@ static int direct_read(struct hf_here_run *r, struct hf_wire *w, size_t len, uin
 	memset(bytes, value, len);
 	err = hf_fuse_complete_read(&w->fuse, bytes, len, 0);
 	free(bytes);
-	return err ? err : finish_direct_io(r, w, w->maker->proc);
+	return err ? err : finish_direct_io(r, w, w->maker->proc, len, obs);
 }
 
 static int direct_write(struct hf_here_run *r, struct hf_wire *w, size_t lo, size_t hi,
@@ -138,15 +143,10 @@ static int direct_write(struct hf_here_run *r, struct hf_wire *w, size_t lo, siz
 
 	if (!bytes)
 		return -ENOMEM;
-	err = hf_fuse_complete_write(&w->fuse, bytes, &len);
+	err = hf_fuse_complete_write(&w->fuse, bytes, len);
 	if (!err)
-		err = finish_direct_io(r, w, w->maker->proc);
-	if (!err && len < hi) { /* the range ended in a hole */
-		hi = len > lo ? len : lo;
-		obs->done = hi - lo;
-		err = -EFAULT;
-	}
-	if (obs->data && (!err || obs->done))
+		err = finish_direct_io(r, w, w->maker->proc, len, obs);
+	if (!err && obs->data)
 		memcpy(obs->data, bytes + lo, hi - lo);
 	free(bytes);
 	return err;
@@ -154,6 +154,7 @@ static int direct_write(struct hf_here_run *r, struct hf_wire *w, size_t lo, siz
 
 static int release(struct hf_here_run *r, struct hf_wire *w)
 {
+	struct hf_obs ignored = { .data = NULL };
 	int err = 0;
 
 	switch (w->means) {
@@ -170,10 +171,11 @@ static int release(struct hf_here_run *r, struct hf_wire *w)
 			       error */
 		err = hf_fuse_complete_read(&w->fuse, NULL, 0, -EIO);
 		if (!err)
-			err = finish_direct_io(r, w, w->maker->proc) == -EIO ? 0 : -EPROTO;
+			err = finish_direct_io(r, w, w->maker->proc, 0, &ignored) == -EIO ? 0
+											  : -EPROTO;
 		break;
 	default:
-		return direct_write(r, w, 0, 0, &(struct hf_obs){ .data = NULL });
+		return direct_write(r, w, 0, 0, &ignored);
 	}
 	w->maker = NULL;
 	return err;
@@ -206,7 +208,7 @@ void hf_step_device(struct hf_here_run *r, const struct hf_step *st, struct hf_o
 		err = st->verb == HF_V_DEV_WRITE ? -EINVAL : hf_pipe_read(w, lo, hi, obs->data);
 		break;
 	case HF_MEANS_RING:
-		err = st->verb == HF_V_DEV_WRITE ? hf_ring_write(w, lo, hi, st->value)
+		err = st->verb == HF_V_DEV_WRITE ? hf_ring_write(w, lo, hi, st->value, &obs->done)
 						 : hf_ring_read(w, lo, hi, obs->data);
 		break;
 	case HF_MEANS_TEST:
@@ -223,7 +225,7 @@ void hf_step_device(struct hf_here_run *r, const struct hf_step *st, struct hf_o
 			return;
 		}
 		err = direct_read(r, w, hi,
-				  st->verb == HF_V_DEV_FINISH ? w->maker->value : st->value);
+				  st->verb == HF_V_DEV_FINISH ? w->maker->value : st->value, obs);
 		break;
 	default:
 		err = direct_write(r, w, lo, hi, obs);

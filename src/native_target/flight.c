@@ -133,12 +133,9 @@ int hf_flight_finish_read(struct hf_nat_ref *ref, uint8_t value)
 
 int hf_flight_finish_write(struct hf_nat_ref *ref, uint8_t *data)
 {
-	size_t len = ref->len;
-	int err = hf_fuse_complete_write(&ref->wire.fuse, data, &len);
+	int err = hf_fuse_complete_write(&ref->wire.fuse, data, ref->len);
 
-	if (!err)
-		err = land(ref);
-	return !err && len < ref->len ? -EFAULT : err;
+	return err ? err : land(ref);
 }
 
 /* A file without a server gives errors to all that wait. */

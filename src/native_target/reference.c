@@ -246,8 +246,9 @@ int hf_nat_device(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs 
 		return st->verb == HF_V_DEV_WRITE ? -EINVAL
 						  : hf_pipe_read(&ref->wire, st->lo, hi, obs->data);
 	if (ref->wire.means == HF_MEANS_RING)
-		return st->verb == HF_V_DEV_WRITE ? hf_ring_write(&ref->wire, st->lo, hi, st->value)
-						  : hf_ring_read(&ref->wire, st->lo, hi, obs->data);
+		return st->verb == HF_V_DEV_WRITE
+			       ? hf_ring_write(&ref->wire, st->lo, hi, st->value, &obs->done)
+			       : hf_ring_read(&ref->wire, st->lo, hi, obs->data);
 	err = ref->wire.means == HF_MEANS_READ ? hf_flight_finish_read(ref, ref->maker->value)
 					       : hf_flight_finish_write(ref, obs->data);
 	last = hf_nat_release(ref, obs);
