@@ -120,8 +120,9 @@ mutant "a failed load saw all" look.c 'if (obs->status)
 		l->hi'
 mutant "a failed call does all it can" effect.c 'return err || obs->status ? err : apply_whole(s, st);' \
 	'return err ? err : apply_whole(s, st);'
-mutant "steps of processes that are not there are done" run.c 'return st->proc != HF_SCN_DEVICE && (r->void_proc' \
-	'return 0 && (r->void_proc'
+mutant "steps of processes that are not there are done" run.c \
+	'r->void_proc[st->proc] || r->void_proc[st->target] ||' ''
+mutant "the rest of a folio is the buffer's" run.c 'r->folios && st->buf >= 0' '0'
 mutant "arms have what is not there" run.c 'obs[i].left_out = is_void(r, steps[i]);' 'obs[i].left_out = false;'
 mutant "the engine does not ask why it stopped" engine.c 'obs->done < len && n >= 0; obs->done' \
 	'obs->done < len && n >= 0; n = n > 0 && obs->done + n < len ? -EFAULT : n, obs->done'

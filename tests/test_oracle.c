@@ -540,6 +540,10 @@ static void calls_that_fail_as_a_whole_do_nothing(void **state)
 	is(HF_OK, fork, got(5, -EAGAIN), saw(7, 0x11));
 	is(HF_OK, map, got(5, -EEXIST), saw(6, 0x11));
 	is(HF_OK, pin, got(5, -EFAULT), saw(7, 0x11));
+	/* behind the buffer's end is the rest of its folio, which no step asks for */
+	assert_int_equal(run_on(&fake, HF_KIND_THP, HEAD "P: map b 2 maybe\nP: read b@1\n",
+				seen(got(5, -EEXIST), saw(6, 0))),
+			 HF_OK);
 }
 
 static void truncation_that_fails_may_be_done(void **state)
