@@ -187,6 +187,7 @@ mutant "DONTNEED leaves the bytes" effect.c 'return *cell < 0 ? 0 : hf_state_new
 # ---- instants, orders, claims ----
 
 mutant "all that is bad in a child is torn" oracle.c 'if (atom == o->atoms.nr) {' 'if (child >= 0 || atom == o->atoms.nr) {'
+mutant "what cannot be read is torn" oracle.c 'if (!l || hf_step_obstacle(s, l->step, &where))' 'if (!l)'
 mutant "nothing is torn" oracle.c 'if (child >= 0)
 			hf_say_torn(o, l->step, child, j);' ''
 mutant "a parent is torn" oracle.c 'if (child >= 0)

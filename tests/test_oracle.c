@@ -677,6 +677,8 @@ static void torn_is_what_no_instant_explains(void **state)
 	   HEAD "par {\n\tP: write b[0] 1\n\tP: write b[8] 3\n} and {\n\tP.T: write b[8] 4\n"
 		"\tP.T: write b[0] 2\n}\nP: fork D\nD: read b[0]\nD: read b[8]\n",
 	   saw(13, 1), saw(14, 4));
+	/* nor is it torn what cannot be read at all */
+	is(HF_BUG, PAR_FORK "C: protect b none\nC: read b[0..8]\n", saw(13, 0x21));
 }
 
 /* What speaks against an instant for all is no child's to show. */

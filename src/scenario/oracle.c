@@ -243,10 +243,10 @@ static void conclude(const struct hf_oracle *o, const struct hf_judgement *judge
 		     const struct hf_look *l, int child, struct hf_judgement *j)
 {
 	const struct hf_state *s = first_of(o, judgements, false);
-	size_t atom;
+	size_t atom, where;
 
 	*j = judgements[s - o->all.state];
-	if (!l)
+	if (!l || hf_step_obstacle(s, l->step, &where))
 		return;
 	atom = find_unexplained(o, child, l);
 	if (atom == o->atoms.nr) {

@@ -146,6 +146,7 @@ static bool goes_on(struct orders *m, struct hf_state *s, const struct hf_step *
 		    const struct hf_judgement *j)
 {
 	struct hf_look l;
+	size_t where;
 
 	if (j->verdict == HF_OK) {
 		m->well |= 1u << n;
@@ -153,7 +154,7 @@ static bool goes_on(struct orders *m, struct hf_state *s, const struct hf_step *
 	}
 	m->ill |= 1u << n;
 	m->why[n] = *j;
-	return hf_look_of(m->o->scn, s, st, &m->obs[n], &l) &&
+	return !hf_step_obstacle(s, st, &where) && hf_look_of(m->o->scn, s, st, &m->obs[n], &l) &&
 	       hf_may_stay(s, hf_instant_of(m->o, &l));
 }
 
