@@ -117,12 +117,15 @@ static struct hf_step piece_of(const struct hf_step *st, size_t piece, size_t nr
 	return part;
 }
 
-/* mmap_lock keeps fork out of calls that go by pages. */
+/* mmap_lock keeps a process's fork out of its calls that go by pages. */
 static bool must_wait(const struct orders *m, const struct place *p, const struct hf_step *st)
 {
-	for (size_t a = 0; a < m->par->nr_arms && st->verb == HF_V_FORK; a++)
-		if (p->piece[a] && is_discard(&m->par->arms[a].steps[p->at[a]]))
+	for (size_t a = 0; a < m->par->nr_arms && st->verb == HF_V_FORK; a++) {
+		const struct hf_step *other = &m->par->arms[a].steps[p->at[a]];
+
+		if (p->piece[a] && other->proc == st->proc && is_discard(other))
 			return true;
+	}
 	return false;
 }
 
