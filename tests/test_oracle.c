@@ -679,6 +679,11 @@ static void torn_is_what_no_instant_explains(void **state)
 	   saw(13, 1), saw(14, 4));
 	/* nor is it torn what cannot be read at all */
 	is(HF_BUG, PAR_FORK "C: protect b none\nC: read b[0..8]\n", saw(13, 0x21));
+	/* a process that is no such child loses writes where no order has all that it sees */
+	is(HF_LOST_WRITE,
+	   "about x\nprocess P\nP: map b 1\npar {\n\tP: write b[0] 1\n\tP: write b[8] 3\n} and {\n"
+	   "\tP.T: write b[8] 0\n\tP.T: write b[0] 2\n}\nP: read b[0..16]\n",
+	   mix(11, 1));
 }
 
 /* What speaks against an instant for all is no child's to show. */
