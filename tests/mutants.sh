@@ -248,9 +248,20 @@ mutant "an unshared page gets no mark" core/fault.c \
 	'hf_page_add_new_rmap(page, f->vma, f->addr, sys->policy->has_mark);' \
 	'hf_page_add_new_rmap(page, f->vma, f->addr, f->flags & HF_FAULT_FLAG_WRITE);'
 mutant "the unpin check is not run" core/ref.c 'if (!stands)' 'stands = true; if (0)'
-mutant "a handle does not know its kind" core/ref.c \
-	'if (!(refs[i].flags & r->kind) || !ref_valid(sys, &refs[i]))' 'if (!ref_valid(sys, &refs[i]))'
-mutant "a stale handle is not told" core/ref.c 'ref->generation == hf_ld(&page->generation, relaxed) &&' ''
+mutant "a handle does not know its kind" core/held.c 'refs[i].flags & kind ? slot_of(sys, &refs[i]) : NULL' \
+	'slot_of(sys, &refs[i])'
+mutant "a stale handle can be used" core/held.c 'slot && hf_ld(slot, relaxed) == ref->use' 'slot'
+mutant "a stale handle can be released" core/held.c 'slot && hf_cas(slot, &use, use - HELD + LEAVING, relaxed)' \
+	'slot && (hf_st(slot, use - HELD + LEAVING, relaxed), 1)'
+mutant "two uses of a slot are taken for one" core/held.c '#define NEXT_USE 4u' '#define NEXT_USE 0u' \
+	core/held.c '#define STATE (NEXT_USE - 1)' '#define STATE 3u'
+mutant "what cannot be released with the rest stays half released" core/held.c 'stay(sys, refs, i);' ';'
+mutant "a slot that is held is found again" core/held.c 'if ((use & STATE) != FREE)' 'if (0)'
+mutant "slots are not used again" core/held.c 'shard->next = 0;' 'return false;'
+mutant "a shard is anybody's" core/held.c 'hf_xchg(&sys->shards[i % HF_NR_SHARDS].busy, true, acquire)' '0'
+mutant "handles of another system are good" core/held.c \
+	'ref->page < sys->pages || ref->page >= sys->pages + sys->nr_frames ||' '!ref->page ||'
+mutant "a user releases what another took" core/user.c 'if (refs[i].flags != flags)' 'if (0)'
 mutant "counters overflow" core/page.c 'if (would_overflow(counts, delta))' 'if (0)'
 mutant "pinned pages are swapped out" core/reclaim.c 'if (hf_page_looks_pinned(sys, page))' 'if (0)' \
 	core/page.c 'if (!policy->pins_shared && hf_page_looks_pinned(sys, page))' 'if (0)'

@@ -71,6 +71,21 @@ mutant "a snapshot protects nothing" snapshot.c 'space->todo[word] =
 			atomic_load_explicit(&space->exclusive' 'space->todo[word] = 0 &
 			atomic_load_explicit(&space->exclusive'
 mutant "a fork inherits who is inside the gate" sigbus.c MADV_WIPEONFORK MADV_NORMAL
+mutant "a pin is released by other flags" pin.c 'err = pin_range(space, addr, len, flags);' \
+	'err = pin_range(space, addr, len, flags & HF_FOLL_WRITE);'
+mutant "a part of a pin is released" ranges.c 'r->start == start && r->len == len && r->kind == kind' \
+	'r->start == start && r->kind == kind'
+mutant "a pin and a prepared write are the same" pin.c '#define KIND_PREPARED ~0U' '#define KIND_PREPARED HF_FOLL_WRITE'
+mutant "a range is released without end" ranges.c 'if (--ranges->slots[i].times == 0)' 'if (0)'
+mutant "a hole hides what lies behind it" ranges.c 'ranges->slots[hole] = *r;
+		hole = i;' ';'
+mutant "a snapshot's pin is released by another range" pin_snapshot.c \
+	'err = hf_ranges_remove(&snapshot->pinned, offset, len, 0);' \
+	'err = hf_ranges_any(&snapshot->pinned) ? 0 : -EINVAL;'
+mutant "a dropped snapshot is the next one" snapshot.c 'atomic_fetch_add_explicit(&s->uses, 1, memory_order_relaxed);' ';'
+mutant "a space is destroyed twice" space.c 'if (!space->owned) {
+		err = -EINVAL;
+	} else if' 'if'
 mutant "maps are inherited" space.c MADV_DONTFORK MADV_NORMAL
 mutant "a signal that was sent is lost" sigbus.c 'raise(sig);' ';'
 mutant "the descriptor is inherited by exec" userfault.c 'int flags = O_CLOEXEC |' 'int flags ='
@@ -95,6 +110,8 @@ mutant "a thread that was not there leaves its descriptor" handler.c 'if (err) {
 mutant "a descriptor of no use stays open" userfault.c 'close(fd);
 	return -EOPNOTSUPP;' 'return -EOPNOTSUPP;' unclean
 mutant "pins that failed are counted" pin.c 'unpin_units(space, (struct range){ part.first, unit }, one);' ';' unclean
+mutant "a pin without its range stays" pin.c 'if (err)
+			undo_pins(space, range, one);' ';' unclean
 mutant "a fault that failed is forgotten" fault.c 'if (err || (done' 'if ((done' unclean
 mutant "a snapshot that failed leaves pins protected" snapshot.c 'release_held(space);
 	atomic' 'atomic' unclean

@@ -3,6 +3,9 @@
  * see them noticed. */
 #include "machine.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 /* ---- GUP ---- */
 
 static void gup_checks_its_arguments(void **state)
@@ -113,6 +116,174 @@ static void handles_know_their_kind(void **state)
 			 -EINVAL); /* its frame is somebody else's */
 }
 
+/* Neither the page's life nor what others hold of it makes a released handle good again. */
+static void copies_are_stale_once_one_is_released(void **state)
+{
+	struct hf_ref get, stale_get, pinned, stale, again, twice[2];
+	char byte;
+
+	(void)state;
+	map(A, 1, RW);
+	store(mm, A, 1);
+	assert_int_equal(hf_get_user_pages(mm, A, 1, HF_FOLL_WRITE, &get), 1);
+	stale_get = get;
+	pinned = pin(A, HF_FOLL_WRITE);
+	stale = pinned;
+	assert_int_equal(hf_put_user_pages(sys, &get, 1), 0);
+	unpin(&pinned);
+	/* the frame is mapped, and held by another pin, of the same slot perhaps */
+	again = pin(A, HF_FOLL_WRITE);
+	assert_int_equal(hf_put_user_pages(sys, &stale_get, 1), -EINVAL);
+	assert_int_equal(hf_unpin_user_pages(sys, &stale, 1), -EINVAL);
+	assert_int_equal(hf_unpin_user_pages_dirty(sys, &stale, 1), -EINVAL);
+	assert_int_equal(hf_unpin_user_page_range_dirty(sys, &stale, 1, false), -EINVAL);
+	assert_int_equal(hf_user_release(sys, HF_USER_ODIRECT_READ, &stale, 1), -EINVAL);
+	assert_int_equal(hf_ref_read(sys, &stale, 0, &byte, 1), -EINVAL);
+	assert_int_equal(hf_ref_write(sys, &stale, 0, "x", 1), -EINVAL);
+	assert_true(hf_ref_pfn(sys, &stale) == HF_PFN_NONE);
+	assert_int_equal(info(mm, A).refs, 2);
+	assert_int_equal(info(mm, A).pins, 1);
+	assert_int_equal(load(mm, A), 1);
+	/* one handle twice in a call, and a stale one beside a good one */
+	twice[0] = twice[1] = again;
+	assert_int_equal(hf_unpin_user_pages(sys, twice, 2), -EINVAL);
+	twice[1] = stale;
+	assert_int_equal(hf_unpin_user_pages(sys, twice, 2), -EINVAL);
+	assert_int_equal(info(mm, A).pins, 1);
+	assert_int_equal(hf_ref_read(sys, &again, 0, &byte, 1), 0);
+	unpin(&again);
+}
+
+static void zeropage_handles_are_released_once(void **state)
+{
+	struct hf_ref ref, copy;
+
+	(void)state;
+	map(A, 1, RW);
+	load(mm, A);
+	assert_int_equal(hf_get_user_pages(mm, A, 1, 0, &ref), 1);
+	assert_true(info(mm, A).zeropage);
+	copy = ref;
+	assert_int_equal(hf_put_user_pages(sys, &ref, 1), 0);
+	assert_int_equal(hf_put_user_pages(sys, &copy, 1), -EINVAL);
+}
+
+static void another_systems_handles_are_refused(void **state)
+{
+	struct hf_system_config config = { .platform = hf_platform_hosted(), .nr_frames = 64 };
+	struct hf_system *other;
+	struct hf_ref ref;
+
+	(void)state;
+	assert_int_equal(hf_system_create(&config, &other), 0);
+	map(A, 1, RW);
+	ref = pin(A, 0);
+	assert_int_equal(hf_unpin_user_pages(other, &ref, 1), -EINVAL);
+	assert_true(hf_ref_pfn(other, &ref) == HF_PFN_NONE);
+	unpin(&ref);
+	assert_int_equal(hf_system_destroy(other), 0);
+}
+
+/* Many more handles than a shard begins with, released in another order than taken. */
+static void handles_stay_apart(void **state)
+{
+	enum { N = 3000, STEP = 7 };
+	static struct hf_ref refs[N], copies[N];
+
+	(void)state;
+	map(A, 1, RW);
+	store(mm, A, 1);
+	for (size_t round = 0; round < 3; round++) {
+		for (size_t i = 0; i < N; i++) {
+			if (!refs[i].page)
+				refs[i] = pin(A, 0);
+			copies[i] = refs[i];
+		}
+		for (size_t i = 0; i < N; i += 1 + round)
+			assert_int_equal(hf_unpin_user_pages(sys, &refs[i * STEP % N], 1), 0);
+		for (size_t i = 0; i < N; i++) {
+			char byte;
+			int want = refs[i].page ? 0 : -EINVAL;
+
+			assert_int_equal(hf_ref_read(sys, &copies[i], 0, &byte, 1), want);
+		}
+		assert_int_equal(info(mm, A).pins, N - (N + round) / (1 + round));
+	}
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(hf_unpin_user_pages(sys, &copies[i], 1),
+				 refs[i].page ? 0 : -EINVAL);
+	assert_int_equal(info(mm, A).pins, 0);
+}
+
+struct copies {
+	pthread_barrier_t start;
+	struct hf_ref ref[2];
+	atomic_int released;
+};
+
+#define COPY_ROUNDS 2000
+
+static void *release_copies(void *arg)
+{
+	struct copies *c = ((struct copies **)arg)[0];
+	struct hf_ref *mine = ((struct hf_ref **)arg)[1];
+
+	for (int i = 0; i < COPY_ROUNDS; i++) {
+		pthread_barrier_wait(&c->start);
+		if (!hf_unpin_user_pages(sys, mine, 1))
+			atomic_fetch_add(&c->released, 1);
+		pthread_barrier_wait(&c->start);
+	}
+	return NULL;
+}
+
+static void one_of_two_releases_at_once_wins(void **state)
+{
+	struct copies c;
+	void *args[2][2];
+	pthread_t thread[2];
+	struct hf_ref other;
+
+	(void)state;
+	map(A, 1, RW);
+	store(mm, A, 1);
+	other = pin(A, 0);
+	atomic_init(&c.released, 0);
+	pthread_barrier_init(&c.start, NULL, 3);
+	for (int t = 0; t < 2; t++) {
+		args[t][0] = &c;
+		args[t][1] = &c.ref[t];
+		assert_int_equal(pthread_create(&thread[t], NULL, release_copies, args[t]), 0);
+	}
+	for (int i = 0; i < COPY_ROUNDS; i++) {
+		c.ref[0] = c.ref[1] = pin(A, 0);
+		pthread_barrier_wait(&c.start);
+		pthread_barrier_wait(&c.start);
+		assert_int_equal(info(mm, A).pins, 1);
+	}
+	for (int t = 0; t < 2; t++)
+		pthread_join(thread[t], NULL);
+	pthread_barrier_destroy(&c.start);
+	assert_int_equal(atomic_load(&c.released), COPY_ROUNDS);
+	unpin(&other);
+}
+
+static void users_release_what_they_took(void **state)
+{
+	struct hf_ref ref;
+
+	(void)state;
+	restart("linux-6.12", 64);
+	map(A, 1, RW);
+	store(mm, A, 1);
+	assert_int_equal(hf_user_acquire(mm, HF_USER_ODIRECT_WRITE, A, 1, &ref), 1);
+	assert_int_equal(hf_user_release(sys, HF_USER_ODIRECT_READ, &ref, 1), -EINVAL); /* writes */
+	assert_int_equal(hf_user_release(sys, HF_USER_FIXEDBUF, &ref, 1), -EINVAL); /* long-term */
+	assert_int_equal(hf_user_release(sys, HF_USER_VMSPLICE, &ref, 1), -EINVAL); /* a GET */
+	assert_int_equal(info(mm, A).pins, 1);
+	assert_int_equal(hf_user_release(sys, HF_USER_ODIRECT_WRITE, &ref, 1), 0);
+}
+
 static void pins_are_counted_exactly(void **state)
 {
 	struct hf_ref ref[3];
@@ -131,24 +302,23 @@ static void pins_are_counted_exactly(void **state)
 
 static void counters_refuse_to_overflow(void **state)
 {
-	struct hf_ref ref = { .page = NULL }, one;
-	size_t taken = 0;
+	struct hf_ref ref, *more = malloc((HF_PINS_MAX + 1) * sizeof(*more));
+	size_t taken = 1;
 	int64_t got;
 
 	(void)state;
 	map(A, 1, RW);
 	store(mm, A, 1);
 	ref = pin(A, 0);
-	for (taken = 1; (got = hf_pin_user_pages_fast(mm, A, 1, 0, &one)) == 1; taken++)
-		;
+	while ((got = hf_pin_user_pages_fast(mm, A, 1, 0, &more[taken - 1])) == 1)
+		taken++;
 	assert_int_equal(got, -EOVERFLOW);
 	assert_int_equal(taken, HF_PINS_MAX);
 	/* the books still balance, and fork still works */
 	hf_mm_put(fork_mm());
-	for (one = ref; taken; taken--) {
-		ref = one;
-		unpin(&ref);
-	}
+	unpin(&ref);
+	assert_int_equal(hf_unpin_user_pages(sys, more, taken - 1), 0);
+	free(more);
 }
 
 static void zeropage_is_pinned_in_pretence_only(void **state)
@@ -440,6 +610,12 @@ int main(void)
 		t(nofault_and_fast_only_take_what_is_there),
 		t(gup_fast_gives_way_while_fork_is_under_way),
 		t(handles_know_their_kind),
+		t(copies_are_stale_once_one_is_released),
+		t(zeropage_handles_are_released_once),
+		t(another_systems_handles_are_refused),
+		t(handles_stay_apart),
+		t(one_of_two_releases_at_once_wins),
+		t(users_release_what_they_took),
 		t(pins_are_counted_exactly),
 		t(counters_refuse_to_overflow),
 		t(zeropage_is_pinned_in_pretence_only),

@@ -531,6 +531,167 @@ static void a_pin_count_that_is_full_is_refused(void **state)
 	assert_int_equal(hf_native_destroy(space), 0);
 }
 
+/* As it was taken: range, flags, kind, number. */
+static void pins_are_released_as_they_were_taken(void **state)
+{
+	static const unsigned kinds[] = { 0, HF_FOLL_WRITE, HF_FOLL_LONGTERM,
+					  HF_FOLL_WRITE | HF_FOLL_LONGTERM };
+
+	(void)state;
+	EACH_WAY(space, 4)
+	{
+		size_t unit = hf_native_unit(space);
+		char *base = hf_native_base(space);
+		struct iovec iov;
+
+		for (size_t k = 0; k < 4; k++) {
+			assert_int_equal(hf_native_pin(space, base, 64, kinds[k], &iov, 1), 1);
+			for (size_t other = 0; other < 4; other++)
+				if (other != k)
+					assert_int_equal(
+						hf_native_unpin(space, base, 64, kinds[other]),
+						-EINVAL);
+			assert_int_equal(hf_native_finish_write(space, base, 64), -EINVAL);
+			/* parts, and what lies about it */
+			assert_int_equal(hf_native_unpin(space, base, 32, kinds[k]), -EINVAL);
+			assert_int_equal(hf_native_unpin(space, base, unit, kinds[k]), -EINVAL);
+			assert_int_equal(hf_native_unpin(space, base + 64, 64, kinds[k]), -EINVAL);
+			/* two of one unit, and of two */
+			assert_int_equal(hf_native_pin(space, base + 64, unit, kinds[k], &iov, 1),
+					 1);
+			assert_int_equal(hf_native_unpin(space, base + unit, 64, kinds[k]),
+					 -EINVAL);
+			assert_int_equal(hf_native_unpin(space, base, 64, kinds[k]), 0);
+			assert_int_equal(hf_native_unpin(space, base, 64, kinds[k]), -EINVAL);
+			assert_int_equal(hf_native_unpin(space, base + 64, unit, kinds[k]), 0);
+		}
+		assert_int_equal(hf_native_prepare_write(space, base, 64), 0);
+		assert_int_equal(hf_native_prepare_write(space, base, 64), 0);
+		assert_int_equal(hf_native_unpin(space, base, 64, HF_FOLL_WRITE), -EINVAL);
+		assert_int_equal(hf_native_finish_write(space, base, 63), -EINVAL);
+		assert_int_equal(hf_native_finish_write(space, base, 64), 0);
+		assert_int_equal(hf_native_finish_write(space, base, 64), 0);
+		assert_int_equal(hf_native_finish_write(space, base, 64), -EINVAL);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+static void snapshot_pins_are_released_as_they_were_taken(void **state)
+{
+	(void)state;
+	EACH_WAY(space, 4)
+	{
+		size_t unit = hf_native_unit(space);
+		struct hf_native_snapshot *s;
+		struct iovec iov[2];
+
+		*word(space, 0) = 1;
+		*word(space, unit) = 2;
+		s = snapshot(space);
+		assert_int_equal(hf_native_pin_snapshot(s, 0, 8, iov, 2), 1);
+		assert_int_equal(hf_native_unpin_snapshot(s, unit, 8), -EINVAL);
+		assert_int_equal(hf_native_unpin_snapshot(s, 0, 16), -EINVAL);
+		assert_int_equal(hf_native_unpin_snapshot(s, 0, 0), -EINVAL);
+		/* one that was cut short */
+		assert_int_equal(hf_native_pin_snapshot(s, 8, 2 * unit, iov, 1), 1);
+		assert_int_equal(hf_native_unpin_snapshot(s, 8, 2 * unit), -EINVAL);
+		assert_int_equal(hf_native_unpin_snapshot(s, 8, unit - 8), 0);
+		assert_int_equal(hf_native_drop(s), -EBUSY);
+		assert_int_equal(hf_native_unpin_snapshot(s, 0, 8), 0);
+		assert_int_equal(hf_native_unpin_snapshot(s, 0, 8), -EINVAL);
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+/* So many that they are found one behind the other, and released in another order. */
+static void many_ranges_are_told_apart(void **state)
+{
+	enum { N = 1009, STEP = 313 };
+	struct hf_native *space;
+	struct iovec iov;
+	char *base;
+
+	(void)state;
+	if (times(8) == 1)
+		skip();
+	space = make(&ways[1], 2);
+	base = hf_native_base(space);
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(hf_native_pin(space, base + i % 37, 1 + i, HF_FOLL_WRITE, &iov, 1),
+				 1);
+	for (size_t n = 0, i = 0; n < N; n++, i = (i + STEP) % N) {
+		assert_int_equal(hf_native_unpin(space, base + i % 37, 1 + i, 0), -EINVAL);
+		assert_int_equal(hf_native_unpin(space, base + 37, 1 + i, HF_FOLL_WRITE), -EINVAL);
+		assert_int_equal(hf_native_unpin(space, base + i % 37, 1 + i, HF_FOLL_WRITE), 0);
+		assert_int_equal(hf_native_unpin(space, base + i % 37, 1 + i, HF_FOLL_WRITE),
+				 -EINVAL);
+	}
+	assert_int_equal(hf_native_destroy(space), 0);
+}
+
+/* Its memory is the next snapshot's, which must not suffer for it. */
+static void a_dropped_snapshot_is_known(void **state)
+{
+	(void)state;
+	EACH_WAY(space, 2)
+	{
+		struct hf_native_snapshot *gone, *s;
+		struct hf_native_run run = { 0, 0 };
+		struct iovec iov;
+		const void *map;
+		uint64_t seen;
+
+		*word(space, 0) = 1;
+		gone = snapshot(space);
+		assert_int_equal(hf_native_drop(gone), 0);
+		assert_int_equal(hf_native_drop(gone), -EINVAL);
+		*word(space, 0) = 2;
+		s = snapshot(space);
+		*word(space, 0) = 3;
+		assert_int_equal(hf_native_map(s, &map), 0);
+		assert_int_equal(hf_native_drop(gone), -EINVAL);
+		assert_int_equal(hf_native_read(gone, 0, &seen, 8), -EINVAL);
+		assert_int_equal(hf_native_map(gone, &map), -EINVAL);
+		assert_int_equal(hf_native_unmap(gone), -EINVAL);
+		assert_int_equal(hf_native_pin_snapshot(gone, 0, 8, &iov, 1), -EINVAL);
+		assert_int_equal(hf_native_pin_snapshot(s, 0, 8, &iov, 1), 1);
+		assert_int_equal(hf_native_unpin_snapshot(gone, 0, 8), -EINVAL);
+		assert_int_equal(hf_native_diff(gone, s, 0, &run), -EINVAL);
+		assert_int_equal(hf_native_diff(NULL, gone, 0, &run), -EINVAL);
+		assert_int_equal(get(s, 0), 2);
+		assert_int_equal(hf_native_unpin_snapshot(s, 0, 8), 0);
+		assert_int_equal(hf_native_unmap(s), 0);
+		assert_int_equal(hf_native_unmap(s), -EINVAL);
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+static void a_destroyed_space_is_known(void **state)
+{
+	(void)state;
+	EACH_WAY(space, 2)
+	{
+		char *base = hf_native_base(space);
+		struct hf_native_snapshot *s, *more;
+		struct hf_native *child;
+		struct iovec iov;
+
+		*word(space, 0) = 1;
+		s = snapshot(space);
+		assert_int_equal(hf_native_destroy(space), 0);
+		assert_int_equal(hf_native_destroy(space), -EINVAL);
+		assert_int_equal(hf_native_snapshot(space, &more), -EINVAL);
+		assert_int_equal(hf_native_fork(space, &child), -EINVAL);
+		assert_int_equal(hf_native_pin(space, base, 8, 0, &iov, 1), -EINVAL);
+		assert_int_equal(hf_native_prepare_write(space, base, 8), -EINVAL);
+		assert_int_equal(hf_native_unpin(space, base, 8, 0), -EINVAL);
+		assert_int_equal(get(s, 0), 1);
+		assert_int_equal(hf_native_drop(s), 0);
+	}
+}
+
 static void a_pinned_snapshot_is_unshared(void **state)
 {
 	(void)state;
@@ -879,6 +1040,11 @@ int main(void)
 		cmocka_unit_test(pins_count_and_hold),
 		cmocka_unit_test(a_reader_sees_what_is_written_later),
 		cmocka_unit_test(a_pin_count_that_is_full_is_refused),
+		cmocka_unit_test(pins_are_released_as_they_were_taken),
+		cmocka_unit_test(snapshot_pins_are_released_as_they_were_taken),
+		cmocka_unit_test(many_ranges_are_told_apart),
+		cmocka_unit_test(a_dropped_snapshot_is_known),
+		cmocka_unit_test(a_destroyed_space_is_known),
 		cmocka_unit_test(a_pinned_snapshot_is_unshared),
 		cmocka_unit_test(without_frames_the_writer_goes_on),
 		cmocka_unit_test(what_is_copied_around_takes_no_frame_from_others),

@@ -23,15 +23,16 @@ extern "C" {
 
 /*
  * A reference to one page. It belongs to the caller, may be moved and copied, and is void once
- * released: the release clears it, and a copy that is released again is refused as long as the
- * count can tell.
+ * released: the release clears it, and all its copies are stale from then on. Every call refuses
+ * them with -EINVAL, whatever has become of the frame meanwhile, and of two threads that release
+ * copies at the same time one succeeds. Its members are to be read, not written.
  */
 struct hf_ref {
 	struct hf_page *page; /* NULL: void */
 	unsigned flags;       /* HF_FOLL_* as asked: GET or PIN says which call releases it */
 	unsigned taken;       /* HF_FOLL_* as the policy took it */
-	uint32_t generation;  /* of the frame's use: a stale copy is caught when the frame was freed
-				 meanwhile */
+	uint32_t slot;        /* of the system's table of what is held */
+	uint64_t use;         /* of the slot, so far: its generation */
 };
 
 /*
@@ -45,9 +46,9 @@ struct hf_ref {
  *
  * Returns how many pages were referenced, fewer than `nr` when a later page failed, or the error
  * when the first did: -EINVAL (flags, range, nr 0), -EFAULT (no mapping, protection, NOFAULT would
- * have to fault, the policy fails the pin), -ENOMEM, -EOVERFLOW (the page's counters are full),
- * -EBUSY (LONGTERM: the page is in the movable zone and somebody holds it there). A long-term pin
- * may move the page inside the call; after it, the page is where it is.
+ * have to fault, the policy fails the pin), -ENOMEM (of handles, too), -EOVERFLOW (the page's
+ * counters are full), -EBUSY (LONGTERM: the page is in the movable zone and somebody holds it
+ * there). A long-term pin may move the page inside the call; after it, the page is where it is.
  */
 int64_t hf_get_user_pages(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags,
 			  struct hf_ref *refs);
@@ -64,9 +65,9 @@ int64_t hf_pin_user_pages_remote(struct hf_mm *mm, uint64_t addr, size_t nr, uns
 
 /*
  * Releases. All `nr` references are looked at before any is released: -EINVAL, and nothing is
- * released, if one is void, stale or of the other kind. A policy that turned a pin into a GET
- * (ro-short-get, linux-4.19) turned its release too: release what was asked for, a pin by
- * hf_unpin_user_pages().
+ * released, if one is void, stale, of the other kind, of another system, or there twice. A policy
+ * that turned a pin into a GET (ro-short-get, linux-4.19) turned its release too: release what was
+ * asked for, a pin by hf_unpin_user_pages().
  *
  * -EUCLEAN: the unpin check failed, a pinned page had lost its mark. Everything is released all the
  * same; the system's statistics count it. The check runs in debug systems (policies with
@@ -90,13 +91,14 @@ int hf_ref_read(struct hf_system *sys, const struct hf_ref *ref, size_t offset, 
 		size_t len);
 int hf_ref_write(struct hf_system *sys, const struct hf_ref *ref, size_t offset, const void *from,
 		 size_t len);
-/* The frame number behind a reference, HF_PFN_NONE for a void one. */
+/* The frame number behind a reference, HF_PFN_NONE for a void or stale one. */
 uint64_t hf_ref_pfn(struct hf_system *sys, const struct hf_ref *ref);
 
 /*
  * References as a given user takes them under the system's policy (O_DIRECT by GET before
  * Linux 6.5, by PIN after, and so on): flags, fast path and kind come from hf_policy.users. Release
- * with hf_user_release(). Errors as above.
+ * with hf_user_release() for the same user: -EINVAL if one was taken with other flags than this
+ * user's. Errors as above.
  */
 int64_t hf_user_acquire(struct hf_mm *mm, enum hf_user user, uint64_t addr, size_t nr,
 			struct hf_ref *refs);

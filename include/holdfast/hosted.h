@@ -25,7 +25,7 @@ const struct hf_platform *hf_platform_hosted(void);
  * returns. -EINVAL (nr_slots 0), -ENOMEM, or the error of making the file (-ENOSPC, -EACCES, ...).
  */
 int hf_swap_device_open(const char *path, size_t nr_slots, struct hf_swap_device *device);
-/* After swapoff, or after the system is gone. */
+/* After swapoff, or after the system is gone. A second time it does nothing. */
 void hf_swap_device_close(struct hf_swap_device *device);
 
 /* A file's pages from and to a real file, open for reading and writing, which stays the caller's

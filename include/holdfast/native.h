@@ -78,7 +78,7 @@ enum hf_native_pages {
 #define HF_NATIVE_SIGNAL 0x1 /* faults are resolved in the faulting thread; see above */
 #define HF_NATIVE_SHARED 0x2 /* 4 KiB pages of a memfd, which hf_native_memfd() gives */
 
-/* A pin count's greatest value, each for read and write. */
+/* Of each unit, the greatest number of pins for reading, for writing, and of prepared writes. */
 #define HF_NATIVE_PIN_MAX ((1U << 21) - 1)
 
 struct hf_native_config {
@@ -126,7 +126,9 @@ int hf_native_create(const struct hf_native_config *config, struct hf_native **o
 /*
  * Ends the space. Snapshots of it stay readable and children stay as they are: the memory goes when
  * the last of them does. Until then the range is read-only. The program must not use it meanwhile.
- * -EBUSY: something is pinned. -EOWNERDEAD.
+ * -EBUSY: something is pinned. -EOWNERDEAD. -EINVAL: it was destroyed, and snapshots of it or
+ * children have kept its memory; every call that would change such a space says so. Once they are
+ * gone too the pointer is dangling, and may be another space's.
  */
 int hf_native_destroy(struct hf_native *space);
 
@@ -152,7 +154,12 @@ int hf_native_fork(struct hf_native *space, struct hf_native **child);
  */
 int hf_native_snapshot(struct hf_native *space, struct hf_native_snapshot **out);
 
-/* Ends a snapshot, in any order. -EBUSY: it is mapped or pinned. -EOWNERDEAD. */
+/*
+ * Ends a snapshot, in any order. -EBUSY: it is mapped or pinned. -EOWNERDEAD. -EINVAL: it was
+ * dropped; every call for a snapshot says so of a dropped one, as long as anything of its origin
+ * exists (the space that hf_native_create() made, children, snapshots), until its memory has served
+ * 4096 others.
+ */
 int hf_native_drop(struct hf_native_snapshot *snapshot);
 
 /* Copies bytes of the snapshot. Takes no lock. Bytes that are still the live space's cost some
@@ -199,7 +206,8 @@ int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_nativ
  * stay what they are, whatever snapshots are taken, and with HF_FOLL_WRITE all that the device
  * writes reaches the owner, and no snapshot of before. The pages are brought in, and what a
  * snapshot shares of them is copied, for readers too. Flags: HF_FOLL_WRITE, HF_FOLL_LONGTERM. Pins
- * count: a range is unpinned as often as it was pinned, with the same flags; ranges may overlap.
+ * count: a range is unpinned as often as it was pinned, by the same `addr`, `len` and flags, and
+ * not in parts; ranges may overlap.
  *
  * Fills iov with what to hand to the device: one linear range, in pieces of at most 1 GiB (which is
  * what an io_uring buffer may have). Returns their number. -EINVAL: flags, range, nr_iov too small.
@@ -216,8 +224,9 @@ int hf_native_unpin(struct hf_native *space, void *addr, size_t len, unsigned fl
  * Pins bytes of a snapshot for reading, without a copy where it has frames of its own; what it
  * still shares with the live space is unshared first. The frames are scattered: one iovec for each
  * unit at most. Returns their number; when nr_iov is too small, or an error comes behind the first,
- * the range ends early: it holds the sum of their lengths. Unpin exactly that. -EINVAL, -ENOMEM,
- * -EOWNERDEAD, -ENODATA. An error takes nothing away from the snapshot.
+ * the range ends early: it holds the sum of their lengths. Unpin exactly that, as often as it was
+ * pinned. -EINVAL, -ENOMEM, -EOWNERDEAD, -ENODATA, -EOVERFLOW (pinned 2^32 times). An error takes
+ * nothing away from the snapshot. unpin: -EINVAL: not so pinned.
  */
 int hf_native_pin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, size_t len,
 			   struct iovec *iov, int nr_iov);
@@ -226,7 +235,8 @@ int hf_native_unpin_snapshot(struct hf_native_snapshot *snapshot, size_t offset,
 /*
  * Brackets a system call that writes to the range, in signal mode: between the two nothing there is
  * protected. Snapshots copy it at once, and stores to it by other threads count as a device's (see
- * the caveats). Errors as hf_native_pin().
+ * the caveats). Finish what was prepared: the same `addr` and `len`, as often; it is no pin, and no
+ * unpin ends it. Errors as hf_native_pin() and hf_native_unpin().
  */
 int hf_native_prepare_write(struct hf_native *space, void *addr, size_t len);
 int hf_native_finish_write(struct hf_native *space, void *addr, size_t len);

@@ -25,8 +25,9 @@ extern "C" {
 
 #define HF_NATIVE_BUFFER_MAX (1UL << 30) /* bytes that one registered buffer may have */
 
-/* A range that is registered. The caller's; its members are for reading. */
+/* A range that is registered. The caller's, who does not copy it; its members are for reading. */
 struct hf_native_buffers {
+	struct io_uring *ring;
 	struct hf_native *space;
 	void *addr;
 	size_t len;
@@ -63,6 +64,7 @@ static inline int hf_native_register_buffers(struct io_uring *ring, struct hf_na
 		free(iov);
 		return err;
 	}
+	buffers->ring = ring;
 	buffers->space = space;
 	buffers->addr = addr;
 	buffers->len = len;
@@ -71,17 +73,20 @@ static inline int hf_native_register_buffers(struct io_uring *ring, struct hf_na
 	return 0;
 }
 
-/* The reverse. No request may be in flight that uses them: not every kernel waits for it. Errors as
- * of io_uring_unregister_buffers(), and then all is as before, and hf_native_unpin(). */
+/* The reverse. No request may be in flight that uses them: not every kernel waits for it. -EINVAL:
+ * not registered there, or not any more. Errors as of io_uring_unregister_buffers(), and then all
+ * is as before, and hf_native_unpin(). */
 static inline int hf_native_unregister_buffers(struct io_uring *ring,
 					       struct hf_native_buffers *buffers)
 {
-	int err = io_uring_unregister_buffers(ring);
+	int err = buffers->ring == ring ? io_uring_unregister_buffers(ring) : -EINVAL;
 
 	if (err)
 		return err;
 	free(buffers->iov);
 	buffers->iov = NULL;
+	buffers->nr = 0;
+	buffers->ring = NULL;
 	return hf_native_unpin(buffers->space, buffers->addr, buffers->len,
 			       HF_FOLL_WRITE | HF_FOLL_LONGTERM);
 }

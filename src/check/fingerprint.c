@@ -340,7 +340,7 @@ uint64_t hf_fingerprint(void *run, const struct hf_oracle *oracle)
 	for (unsigned i = 0; i < r->scn->bufs[0].max_pages; i++)
 		add_name(&c, PAGES, i);
 	for (unsigned i = 0; i < r->scn->nr_refs; i++)
-		if (r->held[i].refs)
+		if (hf_engine_holds(r, i))
 			add_name(&c, REFS, i);
 	/* the first process is born alone, and the only one that cannot exit: it keeps its name */
 	return least(&c, PROCS, 1) | 1;

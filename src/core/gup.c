@@ -115,7 +115,6 @@ void hf_ref_set(struct hf_ref *ref, struct hf_page *page, unsigned asked, unsign
 		.page = page,
 		.flags = asked,
 		.taken = taken,
-		.generation = hf_ld(&page->generation, relaxed),
 	};
 }
 
@@ -132,8 +131,6 @@ static int grab(const struct gup *g, hf_pte pte, uint32_t huge, struct hf_ref *r
 			  sys->policy->pins_shared || hf_pte_special(pte) ||
 			  !hf_page_is_anon(marked) || hf_page_exclusive(marked));
 		err = hf_page_try_grab(sys, page, hf_gup_delta(sys, g->taken));
-		if (!err && g->taken & HF_FOLL_PIN)
-			hf_count(sys, HF_STAT_PINS_ACQUIRED, 1);
 	}
 	if (!err)
 		hf_ref_set(ref, page, g->asked, g->taken);
@@ -167,9 +164,7 @@ static int move_off(struct gup *g, struct hf_ref *ref)
 	int err = -HF_ENOMEM;
 
 	hf_page_get(old);
-	hf_page_release(sys, ref->page, hf_gup_delta(sys, ref->taken));
-	hf_count(sys, HF_STAT_PINS_RELEASED, 1);
-	*ref = (struct hf_ref){ .page = NULL };
+	hf_refs_drop(sys, ref, 1);
 	new = hf_folio_alloc_normal(sys, hf_folio_order(old));
 	if (!new &&hf_reclaim(sys, 8))
 		new = hf_folio_alloc_normal(sys, hf_folio_order(old));
@@ -235,8 +230,8 @@ static int64_t gup_slow(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned ask
 	return got ? (int64_t)got : err;
 }
 
-static int64_t gup(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, bool fast,
-		   struct hf_ref *refs)
+static int64_t take(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, bool fast,
+		    struct hf_ref *refs)
 {
 	unsigned taken;
 	size_t got = 0;
@@ -260,6 +255,19 @@ static int64_t gup(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, b
 	if (ret < 0)
 		return got ? (int64_t)got : ret;
 	return (int64_t)got + ret;
+}
+
+static int64_t gup(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned flags, bool fast,
+		   struct hf_ref *refs)
+{
+	int64_t got = take(mm, addr, nr, flags, fast, refs), held;
+
+	if (got <= 0)
+		return got;
+	held = (int64_t)hf_refs_hold(mm->sys, refs, (size_t)got);
+	/* no unpin check of the rest: nobody ever had it */
+	hf_refs_drop(mm->sys, refs + held, (size_t)(got - held));
+	return held ? held : -HF_ENOMEM;
 }
 
 bool hf_mm_has_pinned(const struct hf_mm *mm)

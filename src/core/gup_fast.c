@@ -106,7 +106,5 @@ size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, u
 		undo(sys, refs, got, delta);
 		return 0;
 	}
-	if (pin && got)
-		hf_count(sys, HF_STAT_PINS_ACQUIRED, got);
 	return got;
 }

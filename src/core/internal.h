@@ -66,11 +66,10 @@ struct hf_page {
 	_Atomic uint32_t compound; /* HF_COMPOUND: its folio's order, and its place in the folio */
 	_Atomic uint32_t entire_mapcount; /* first page: PMDs that map the folio */
 	_Atomic uint32_t large_mapcount;  /* first page: entries of either kind */
-	_Atomic uint64_t pins;       /* of this page of a large folio: class 0 low, class 1 high */
-	struct hf_owner owner[2];    /* first page, under owner_lock */
-	_Atomic bool maybe_shared;   /* others than one address space may map it; likewise */
-	_Atomic uint32_t generation; /* uses of the frame so far; tells stale references */
-	uint32_t order;              /* of the free block, under the buddy lock */
+	_Atomic uint64_t pins;     /* of this page of a large folio: class 0 low, class 1 high */
+	struct hf_owner owner[2];  /* first page, under owner_lock */
+	_Atomic bool maybe_shared; /* others than one address space may map it; likewise */
+	uint32_t order;            /* of the free block, under the buddy lock */
 	struct hf_anon_vma *_Atomic anon_vma;
 	struct hf_file *_Atomic file; /* a page of its cache */
 	uint64_t index; /* virtual page number at birth, or the file's; finds every mapping */
@@ -168,7 +167,6 @@ enum hf_stat {
 	HF_STAT_COW_REUSES,
 	HF_STAT_UNSHARES,
 	HF_STAT_FORK_COPIES,
-	HF_STAT_PINS_ACQUIRED,
 	HF_STAT_PINS_RELEASED,
 	HF_STAT_FAST_FALLBACKS,
 	HF_STAT_UNPIN_CHECK_FAILURES,
@@ -180,6 +178,19 @@ enum hf_stat {
 	HF_STAT_COLLAPSES,
 	HF_STAT_KSM_MERGES,
 	HF_NR_STATS,
+};
+
+#define HF_NR_SHARDS HF_NR_PCP
+#define HF_NR_CHUNKS 20
+
+typedef _Atomic uint64_t hf_slot; /* of a handle: see held.c */
+
+/* Slots that threads of one number take; all but the chunks is for who has set `busy`. */
+struct hf_shard {
+	_Alignas(64) _Atomic bool busy;
+	uint32_t nr, next, found; /* slots; the one to look at next; free ones of this round */
+	_Atomic uint64_t pins;    /* so many were ever made held */
+	hf_slot *_Atomic chunk[HF_NR_CHUNKS];
 };
 
 struct hf_swap_slot {
@@ -213,7 +224,8 @@ struct hf_system {
 	struct hf_page *free[HF_NR_ZONES][HF_MAX_ORDER + 1];
 	uint64_t movable_start; /* frames from here on are the movable zone */
 	size_t nr_buddy_free;
-	struct hf_pcp *pcp; /* HF_NR_PCP */
+	struct hf_pcp *pcp;      /* HF_NR_PCP */
+	struct hf_shard *shards; /* HF_NR_SHARDS */
 	struct hf_lock mms_lock;
 	struct hf_mm *mms;
 	size_t nr_mms;
@@ -764,6 +776,23 @@ uint64_t hf_gup_delta(const struct hf_system *sys, unsigned taken);
 size_t hf_gup_fast(struct hf_mm *mm, uint64_t addr, size_t nr, unsigned asked, unsigned taken,
 		   struct hf_ref *refs);
 void hf_ref_set(struct hf_ref *ref, struct hf_page *page, unsigned asked, unsigned taken);
+/* Takes the pages' counts back and makes the handles void. Gives how many were pins that count. */
+uint64_t hf_refs_drop(struct hf_system *sys, struct hf_ref *refs, size_t nr);
+
+/* ---- held.c ---- */
+
+bool hf_shards_alloc(struct hf_system *sys);
+void hf_shards_free(struct hf_system *sys);
+/* Makes the first of these references held, as many as there is memory for. */
+size_t hf_refs_hold(struct hf_system *sys, struct hf_ref *refs, size_t nr);
+/* Pins that were ever held. */
+uint64_t hf_pins_acquired(const struct hf_system *sys);
+/* False: it is void, was released, or is of another system. */
+bool hf_ref_is_held(const struct hf_system *sys, const struct hf_ref *ref);
+/* The two halves of a release. After the first nobody else can release them; false, and all stay
+ * held: one is not, or is not of this kind (HF_FOLL_GET, HF_FOLL_PIN), or is there twice. */
+bool hf_refs_leave(struct hf_system *sys, const struct hf_ref *refs, size_t nr, unsigned kind);
+void hf_refs_left(struct hf_system *sys, const struct hf_ref *refs, size_t nr);
 
 #ifdef HF_CHECKED
 #include "../check/hook_locks.h"

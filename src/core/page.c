@@ -162,7 +162,6 @@ static void forget(struct hf_page *page, uint32_t compound)
 	hf_st(&page->anon_vma, NULL, relaxed);
 	hf_st(&page->file, NULL, relaxed);
 	hf_st(&page->compound, compound, relaxed);
-	hf_add(&page->generation, 1, relaxed);
 }
 
 /* The last reference went away: nothing maps the frames, nobody can find them but by number. */

@@ -2,14 +2,6 @@
 /* References once they are held: what devices do through them, and their release. */
 #include "internal.h"
 
-static bool ref_valid(const struct hf_system *sys, const struct hf_ref *ref)
-{
-	const struct hf_page *page = ref->page;
-
-	return page >= sys->pages && page < sys->pages + sys->nr_frames &&
-	       ref->generation == hf_ld(&page->generation, relaxed) && hf_page_refs(page);
-}
-
 static bool is_zeropage(const struct hf_system *sys, const struct hf_ref *ref)
 {
 	return ref->page == sys->zeropage;
@@ -17,7 +9,7 @@ static bool is_zeropage(const struct hf_system *sys, const struct hf_ref *ref)
 
 uint64_t hf_ref_pfn(struct hf_system *sys, const struct hf_ref *ref)
 {
-	return ref->page ? hf_page_pfn(sys, ref->page) : HF_PFN_NONE;
+	return hf_ref_is_held(sys, ref) ? hf_page_pfn(sys, ref->page) : HF_PFN_NONE;
 }
 
 static bool span_ok(size_t offset, size_t len)
@@ -28,7 +20,7 @@ static bool span_ok(size_t offset, size_t len)
 int hf_ref_read(struct hf_system *sys, const struct hf_ref *ref, size_t offset, void *to,
 		size_t len)
 {
-	if (!ref_valid(sys, ref) || !span_ok(offset, len))
+	if (!hf_ref_is_held(sys, ref) || !span_ok(offset, len))
 		return -HF_EINVAL;
 	sys->pf->copy(sys->pf->ctx, to, hf_page_data(sys, ref->page) + offset, len);
 	return 0;
@@ -37,7 +29,7 @@ int hf_ref_read(struct hf_system *sys, const struct hf_ref *ref, size_t offset, 
 int hf_ref_write(struct hf_system *sys, const struct hf_ref *ref, size_t offset, const void *from,
 		 size_t len)
 {
-	if (!ref_valid(sys, ref) || !span_ok(offset, len))
+	if (!hf_ref_is_held(sys, ref) || !span_ok(offset, len))
 		return -HF_EINVAL;
 	if (!(ref->flags & HF_FOLL_WRITE))
 		return -HF_EPERM;
@@ -80,16 +72,23 @@ static bool check_fails(struct hf_system *sys, const struct hf_ref *ref)
 	return !stands;
 }
 
-static int release_one(struct hf_system *sys, struct hf_ref *ref)
+uint64_t hf_refs_drop(struct hf_system *sys, struct hf_ref *refs, size_t nr)
 {
-	struct hf_ref held = *ref;
+	uint64_t pins = 0;
 
-	*ref = (struct hf_ref){ .page = NULL };
-	if (is_zeropage(sys, &held))
-		return 0;
-	if (held.taken & HF_FOLL_PIN)
-		hf_count(sys, HF_STAT_PINS_RELEASED, 1);
-	return hf_page_release(sys, held.page, hf_gup_delta(sys, held.taken));
+	for (size_t i = 0; i < nr; i++) {
+		struct hf_ref held = refs[i];
+		int err = 0;
+
+		refs[i] = (struct hf_ref){ .page = NULL };
+		if (is_zeropage(sys, &held))
+			continue;
+		pins += (held.taken & HF_FOLL_PIN) != 0;
+		err = hf_page_release(sys, held.page, hf_gup_delta(sys, held.taken));
+		hf_assert(!err); /* who is here was counted */
+		(void)err;
+	}
+	return pins;
 }
 
 struct release {
@@ -100,22 +99,21 @@ struct release {
 
 static int release(struct hf_system *sys, struct hf_ref *refs, size_t nr, const struct release *r)
 {
+	uint64_t pins;
 	int err = 0;
 
-	for (size_t i = 0; i < nr; i++)
-		if (!(refs[i].flags & r->kind) || !ref_valid(sys, &refs[i]))
-			return -HF_EINVAL;
+	if (!hf_refs_leave(sys, refs, nr, r->kind))
+		return -HF_EINVAL;
 	for (size_t i = 0; i < nr; i++) {
-		int failed;
-
-		if (r->check && check_fails(sys, &refs[i]) && !err)
+		if (r->check && check_fails(sys, &refs[i]))
 			err = -HF_EUCLEAN;
 		if (r->dirty && !is_zeropage(sys, &refs[i]))
 			hf_page_set_dirty(refs[i].page);
-		failed = release_one(sys, &refs[i]);
-		if (failed)
-			err = failed;
 	}
+	hf_refs_left(sys, refs, nr);
+	pins = hf_refs_drop(sys, refs, nr);
+	if (pins)
+		hf_count(sys, HF_STAT_PINS_RELEASED, pins);
 	return err;
 }
 

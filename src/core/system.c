@@ -12,6 +12,7 @@ static void free_arrays(struct hf_system *sys)
 		hf_free(sys, sys->pages, n * sizeof(*sys->pages));
 	if (sys->pcp)
 		hf_free(sys, sys->pcp, HF_NR_PCP * sizeof(*sys->pcp));
+	hf_shards_free(sys);
 	hf_free(sys, sys, sizeof(*sys));
 }
 
@@ -22,7 +23,7 @@ static bool alloc_arrays(struct hf_system *sys)
 	sys->frames = sys->pf->alloc(sys->pf->ctx, n * HF_PAGE_SIZE, HF_PAGE_SIZE);
 	sys->pages = hf_alloc(sys, n * sizeof(*sys->pages));
 	sys->pcp = hf_alloc(sys, HF_NR_PCP * sizeof(*sys->pcp));
-	return sys->frames && sys->pages && sys->pcp;
+	return hf_shards_alloc(sys) && sys->frames && sys->pages && sys->pcp;
 }
 
 static void init_frames(struct hf_system *sys)
@@ -132,7 +133,7 @@ void hf_system_stats(struct hf_system *sys, struct hf_system_stats *stats)
 		.cow_reuses = hf_ld(&s[HF_STAT_COW_REUSES], relaxed),
 		.unshares = hf_ld(&s[HF_STAT_UNSHARES], relaxed),
 		.fork_copies = hf_ld(&s[HF_STAT_FORK_COPIES], relaxed),
-		.pins_acquired = hf_ld(&s[HF_STAT_PINS_ACQUIRED], relaxed),
+		.pins_acquired = hf_pins_acquired(sys),
 		.pins_released = hf_ld(&s[HF_STAT_PINS_RELEASED], relaxed),
 		.fast_fallbacks = hf_ld(&s[HF_STAT_FAST_FALLBACKS], relaxed),
 		.unpin_check_failures = hf_ld(&s[HF_STAT_UNPIN_CHECK_FAILURES], relaxed),

@@ -36,6 +36,9 @@ int hf_user_release(struct hf_system *sys, enum hf_user user, struct hf_ref *ref
 	if (user >= HF_NR_USERS)
 		return -HF_EINVAL;
 	flags = sys->policy->users[user];
+	for (size_t i = 0; i < nr; i++)
+		if (refs[i].flags != flags)
+			return -HF_EINVAL;
 	if (!(flags & HF_FOLL_PIN))
 		return hf_put_user_pages(sys, refs, nr);
 	return flags & HF_FOLL_WRITE ? hf_unpin_user_pages_dirty(sys, refs, nr)

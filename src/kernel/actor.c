@@ -2,7 +2,7 @@
 /* What happens inside the processes. */
 #include "actor.h"
 
-#include "../scenario/target.h"
+#include "../scenario/oracle.h"
 #include "gup_test.h"
 #include "wrprotect.h"
 
@@ -470,8 +470,14 @@ static int take_reference(struct hf_stage *stage, const struct hf_step *st, uint
 	}
 }
 
-static int release(struct hf_wire *w)
+/* In a par block. */
+static int release(struct hf_stage *stage, const struct hf_step *st)
 {
+	struct hf_wire *w = &stage->wire[st->ref];
+
+	if (!hf_step_fits_ref(st, hf_ref_maker(stage->scn, st->ref)) ||
+	    atomic_exchange(&stage->shared->let_go[st->ref], true))
+		return -EINVAL;
 	return w->means == HF_MEANS_TEST ? hf_gup_test_unpin(w->file)
 					 : io_uring_unregister_buffers(&w->ring);
 }
@@ -502,8 +508,9 @@ int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t add
 	case HF_V_CHECK:
 	case HF_V_WRITE:
 		return do_access(st, addr, data, done);
-	case HF_V_UNPIN: /* in a par block */
-		return release(&stage->wire[st->ref]);
+	case HF_V_UNPIN:
+	case HF_V_PUT:
+		return release(stage, st);
 	default:
 		return take_reference(stage, st, addr, reason);
 	}

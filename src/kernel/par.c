@@ -108,6 +108,8 @@ static void place_arms(struct hf_here_run *r, const struct hf_par *par, const st
 			}
 		}
 	}
+	for (size_t i = 0; i < r->scn->nr_refs; i++)
+		atomic_store(&shared->let_go[i], !r->stage.wire[i].maker);
 }
 
 /* Wakes every process that has an arm, then waits for all. 0 or the error of the harness. */
@@ -160,7 +162,7 @@ static void collect(struct hf_here_run *r, const struct hf_par *par, struct hf_o
 				hf_take_over_child(r, st, s->child, &obs[n]);
 			if (s->status && st->ref >= 0 && st->buf >= 0)
 				r->stage.wire[st->ref].maker = NULL;
-			if (!s->status && st->verb == HF_V_UNPIN)
+			if (!s->status && (st->verb == HF_V_UNPIN || st->verb == HF_V_PUT))
 				r->stage.wire[st->ref].maker = NULL;
 			if (obs[n].len)
 				memcpy(obs[n].data, s->data, obs[n].len);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* References: taken in a process, used and released by the runner, who is the device. */
+#include "../scenario/oracle.h"
 #include "device.h"
 #include "gup_test.h"
 #include "run.h"
@@ -115,6 +116,7 @@ void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 			hf_harness_failed(r, st->proc, err, obs);
 	}
 	if (!obs->status) {
+		w->ended = false;
 		w->maker = st;
 		w->addr = r->place[st->proc][st->buf].addr + st->lo;
 	}
@@ -184,12 +186,12 @@ static int release(struct hf_here_run *r, struct hf_wire *w)
 void hf_step_release(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
 	struct hf_wire *w = &r->stage.wire[st->ref];
-	bool direct = w->means == HF_MEANS_READ || w->means == HF_MEANS_WRITE;
 
-	if (w->maker)
-		obs->status = release(r, w);
-	else if (!direct) /* a direct I/O ends with its device access */
+	if (!hf_step_fits_ref(st, hf_ref_maker(r->scn, st->ref)) || (!w->maker && !w->ended))
 		obs->status = -EINVAL;
+	else if (w->maker)
+		obs->status = release(r, w);
+	w->ended = w->ended && obs->status;
 }
 
 void hf_step_device(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
@@ -231,6 +233,7 @@ void hf_step_device(struct hf_here_run *r, const struct hf_step *st, struct hf_o
 		err = direct_write(r, w, lo, hi, obs);
 		break;
 	}
+	w->ended = !w->maker;
 	obs->status = err;
 	if (err == -ETIMEDOUT || err == -ESRCH)
 		hf_say(obs, HF_OBS_ERROR, "the direct I/O did not finish");

@@ -45,6 +45,7 @@ struct hf_wire {
 	/* the runner's alone */
 	const struct hf_step *maker; /* while the reference is held */
 	uint64_t addr;               /* of its range */
+	bool ended;                  /* the device's access has ended it, and no release yet */
 };
 
 enum hf_call {
@@ -85,7 +86,8 @@ struct hf_shared {
 	const struct hf_par *par;
 	unsigned nr_runners; /* who meet at the start of the par block */
 	atomic_uint arrived;
-	atomic_bool stop; /* somebody will not come */
+	atomic_bool stop;                    /* somebody will not come */
+	atomic_bool let_go[HF_SCN_MAX_REFS]; /* in the par block, or before */
 	struct hf_arm_step arm_step[HF_SCN_MAX_PAR_STEPS];
 };
 

@@ -93,10 +93,10 @@ static int page_differs(const struct hf_native_snapshot *older,
 {
 	static const char zeros[HF_PAGE_SIZE];
 	char a[HF_PAGE_SIZE], b[HF_PAGE_SIZE];
-	int err = older ? hf_native_read(older, offset, a, sizeof(a)) : 0;
+	int err = older ? hf_snapshot_read(older, offset, a, sizeof(a)) : 0;
 
 	if (!err)
-		err = hf_native_read(newer, offset, b, sizeof(b));
+		err = hf_snapshot_read(newer, offset, b, sizeof(b));
 	return err ? err : memcmp(older ? a : zeros, b, sizeof(b)) != 0;
 }
 
@@ -243,8 +243,10 @@ int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_nativ
 	struct hf_native_run found = { .offset = run->offset + run->len };
 	int more = 0;
 
-	if (flags & ~(unsigned)HF_NATIVE_EXACT)
+	newer = hf_snapshot_of(newer);
+	if (flags & ~(unsigned)HF_NATIVE_EXACT || !newer || (older && !hf_snapshot_of(older)))
 		return -EINVAL;
+	older = older ? hf_snapshot_of(older) : NULL;
 	do {
 		size_t from = found.offset + found.len;
 

@@ -36,6 +36,7 @@
 #include "frames.h"
 #include "lock.h"
 #include "pagemap.h"
+#include "ranges.h"
 #include "userfault.h"
 
 #include <holdfast/native.h>
@@ -71,10 +72,13 @@ struct hf_native {
 	uint64_t *todo;           /* for who takes a snapshot: what is to be protected */
 	_Atomic uint64_t *pins;   /* counts of a unit: see pin.c */
 	_Atomic uint64_t nr_pins; /* units pinned, each as often as it is */
+	struct hf_ranges pinned;  /* as they were asked for: offsets */
 	struct hf_futex locks[HF_WORD_LOCKS];
 };
 
 struct hf_native_snapshot {
+	struct hf_tree *tree;
+	_Atomic uint32_t uses; /* that ended, of this piece of memory */
 	struct hf_native *space;
 	struct hf_native_snapshot *older, *next_free;
 	_Atomic(struct hf_native_snapshot *) newer;
@@ -82,7 +86,7 @@ struct hf_native_snapshot {
 	uint64_t *populated;
 	struct hf_native *view;
 	unsigned view_users;
-	_Atomic uint64_t nr_pins;
+	struct hf_ranges pinned; /* offsets; of one kind */
 };
 
 /* Threads that take shares of what is to be protected. */
@@ -163,6 +167,31 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out);
 void hf_snapshot_unlink(struct hf_native_snapshot *snapshot);
 
 void hf_snapshot_free(struct hf_tree *tree, struct hf_native_snapshot *snapshot);
+
+/* The memory of a dropped snapshot is that of another soon. So what programs have is marked with
+ * the use, in the bits that are 0 in an address of whole pages. */
+#define HF_USES_MASK ((uintptr_t)HF_PAGE_SIZE - 1)
+
+static inline struct hf_native_snapshot *hf_snapshot_handle(struct hf_native_snapshot *snapshot)
+{
+	uint32_t uses = atomic_load_explicit(&snapshot->uses, memory_order_relaxed);
+
+	return (void *)((uintptr_t)snapshot | (uses & HF_USES_MASK));
+}
+
+/* What such a pointer leads to, while anything of its tree exists. */
+static inline struct hf_native_snapshot *hf_snapshot_memory(const struct hf_native_snapshot *handle)
+{
+	return (void *)((uintptr_t)handle & ~HF_USES_MASK);
+}
+
+/* NULL: it was dropped. */
+static inline struct hf_native_snapshot *hf_snapshot_of(const struct hf_native_snapshot *handle)
+{
+	struct hf_native_snapshot *snapshot = hf_snapshot_memory(handle);
+
+	return hf_snapshot_handle(snapshot) == handle ? snapshot : NULL;
+}
 /* Has the memory of one ready, for the first need not wait for it. */
 int hf_snapshot_reserve(struct hf_tree *tree);
 
@@ -199,6 +228,9 @@ struct hf_source hf_source_of(const struct hf_native_snapshot *snapshot, size_t 
 /* The same beside drops: what it gives stays good, for a frame by N2, and for a live unit until the
  * next look. */
 struct hf_source hf_stable_source(const struct hf_native_snapshot *snapshot, size_t unit);
+/* As hf_native_read(). */
+int hf_snapshot_read(const struct hf_native_snapshot *snapshot, size_t offset, void *buf,
+		     size_t len);
 /* A copy that sanitizers do not follow: of bytes that may change meanwhile, and are then not used,
  * or that the kernel keeps from changing. */
 void hf_copy(void *dst, const void *src, size_t len);

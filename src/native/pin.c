@@ -23,6 +23,15 @@ struct range {
 	size_t first, end; /* units */
 };
 
+#define KIND_PREPARED ~0U /* of a range; that of a pin are its flags */
+
+static uint64_t count_for(unsigned kind)
+{
+	if (kind == KIND_PREPARED)
+		return PREPARED;
+	return kind & HF_FOLL_WRITE ? WRITE_PIN : READ_PIN;
+}
+
 static uint64_t count_of(uint64_t pins, uint64_t one)
 {
 	return pins / one & HF_NATIVE_PIN_MAX;
@@ -43,10 +52,15 @@ uint64_t hf_prepared(const struct hf_native *space, size_t word)
 	return prepared;
 }
 
+static size_t offset_of(const struct hf_native *space, const void *addr)
+{
+	return (size_t)((const char *)addr - space->window);
+}
+
 static int range_of(const struct hf_native *space, const void *addr, size_t len,
 		    struct range *range)
 {
-	size_t offset = (size_t)((const char *)addr - space->window);
+	size_t offset = offset_of(space, addr);
 	unsigned shift = space->tree->unit_shift;
 
 	if (!len || offset > space->tree->size || len > space->tree->size - offset)
@@ -70,19 +84,15 @@ static int count_up(struct hf_native *space, size_t unit, uint64_t one)
 	return 0;
 }
 
-static int count_down(struct hf_native *space, size_t unit, uint64_t one)
+static void count_down(struct hf_native *space, size_t unit, uint64_t one)
 {
-	uint64_t pins = atomic_load_explicit(&space->pins[unit], memory_order_relaxed);
+	uint64_t pins = atomic_load_explicit(&space->pins[unit], memory_order_relaxed) - one;
 
-	if (!count_of(pins, one))
-		return -EINVAL;
-	pins -= one;
 	atomic_store_explicit(&space->pins[unit], pins, memory_order_relaxed);
 	if (pins < WRITE_PIN)
 		atomic_fetch_and_explicit(&space->held[unit / HF_WORD_UNITS],
 					  ~(1ULL << unit % HF_WORD_UNITS), memory_order_relaxed);
 	atomic_fetch_sub_explicit(&space->nr_pins, 1, memory_order_relaxed);
-	return 0;
 }
 
 /* The part of a range that is in its first unit's word. */
@@ -227,22 +237,33 @@ static void undo_pins(struct hf_native *space, struct range range, uint64_t one)
 	hf_gate_leave(&space->tree->gate);
 }
 
-static int pin_range(struct hf_native *space, void *addr, size_t len, uint64_t one)
+static int pin_inside(struct hf_native *space, struct range range, uint64_t one)
 {
+	int err;
+
+	hf_gate_enter(&space->tree->gate);
+	err = pin_units(space, range, one);
+	hf_gate_leave(&space->tree->gate);
+	return err;
+}
+
+/* It can be released when all of it is pinned, and not before. */
+static int pin_range(struct hf_native *space, void *addr, size_t len, unsigned kind)
+{
+	uint64_t one = count_for(kind);
 	struct range range;
 	struct hf_undisturbed old;
 	int err = hf_tree_enter(space->tree, &old);
 
 	if (err)
 		return err;
-	err = range_of(space, addr, len, &range);
-	if (!err) {
-		hf_gate_enter(&space->tree->gate);
-		err = pin_units(space, range, one);
-		hf_gate_leave(&space->tree->gate);
-	}
+	err = space->owned ? range_of(space, addr, len, &range) : -EINVAL;
+	if (!err)
+		err = pin_inside(space, range, one);
 	if (!err) {
 		err = touch_units(space, range);
+		if (!err)
+			err = hf_ranges_add(&space->pinned, offset_of(space, addr), len, kind);
 		if (err)
 			undo_pins(space, range, one);
 	}
@@ -250,16 +271,7 @@ static int pin_range(struct hf_native *space, void *addr, size_t len, uint64_t o
 	return err;
 }
 
-static bool all_pinned(struct hf_native *space, struct range range, uint64_t one)
-{
-	for (size_t unit = range.first; unit < range.end; unit++) {
-		if (!count_of(atomic_load_explicit(&space->pins[unit], memory_order_relaxed), one))
-			return false;
-	}
-	return true;
-}
-
-static int unpin_range(struct hf_native *space, void *addr, size_t len, uint64_t one)
+static int unpin_range(struct hf_native *space, void *addr, size_t len, unsigned kind)
 {
 	struct range range;
 	struct hf_undisturbed old;
@@ -268,13 +280,10 @@ static int unpin_range(struct hf_native *space, void *addr, size_t len, uint64_t
 	if (err)
 		return err;
 	err = range_of(space, addr, len, &range);
-	if (!err && !all_pinned(space, range, one))
-		err = -EINVAL;
-	if (!err) {
-		hf_gate_enter(&space->tree->gate);
-		unpin_units(space, range, one);
-		hf_gate_leave(&space->tree->gate);
-	}
+	if (!err)
+		err = hf_ranges_remove(&space->pinned, offset_of(space, addr), len, kind);
+	if (!err)
+		undo_pins(space, range, count_for(kind));
 	hf_leave(&old);
 	return err;
 }
@@ -288,7 +297,7 @@ int hf_native_pin(struct hf_native *space, void *addr, size_t len, unsigned flag
 	if (flags & ~(unsigned)(HF_FOLL_WRITE | HF_FOLL_LONGTERM) || nr_iov < 0 ||
 	    pieces > (size_t)nr_iov)
 		return -EINVAL;
-	err = pin_range(space, addr, len, flags & HF_FOLL_WRITE ? WRITE_PIN : READ_PIN);
+	err = pin_range(space, addr, len, flags);
 	if (err)
 		return err;
 	for (size_t i = 0; i < pieces; i++) {
@@ -303,17 +312,17 @@ int hf_native_unpin(struct hf_native *space, void *addr, size_t len, unsigned fl
 {
 	if (flags & ~(unsigned)(HF_FOLL_WRITE | HF_FOLL_LONGTERM))
 		return -EINVAL;
-	return unpin_range(space, addr, len, flags & HF_FOLL_WRITE ? WRITE_PIN : READ_PIN);
+	return unpin_range(space, addr, len, flags);
 }
 
 int hf_native_prepare_write(struct hf_native *space, void *addr, size_t len)
 {
-	return pin_range(space, addr, len, PREPARED);
+	return pin_range(space, addr, len, KIND_PREPARED);
 }
 
 int hf_native_finish_write(struct hf_native *space, void *addr, size_t len)
 {
-	return unpin_range(space, addr, len, PREPARED);
+	return unpin_range(space, addr, len, KIND_PREPARED);
 }
 
 /* Inside the gate. */

@@ -24,9 +24,13 @@ static int unshared_source(struct hf_native_snapshot *snapshot, size_t unit,
 	return source->kind == HF_SOURCE_LOST ? -ENODATA : 0;
 }
 
-static size_t units_of(const struct hf_tree *tree, size_t offset, size_t len)
+static size_t length_of(const struct iovec *iov, int nr)
 {
-	return ((offset + len - 1) >> tree->unit_shift) - (offset >> tree->unit_shift) + 1;
+	size_t len = 0;
+
+	for (int i = 0; i < nr; i++)
+		len += iov[i].iov_len;
+	return len;
 }
 
 static int pin_pieces(struct hf_native_snapshot *snapshot, size_t offset, size_t len,
@@ -54,10 +58,14 @@ static int pin_pieces(struct hf_native_snapshot *snapshot, size_t offset, size_t
 int hf_native_pin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, size_t len,
 			   struct iovec *iov, int nr_iov)
 {
-	struct hf_tree *tree = snapshot->space->tree;
+	struct hf_tree *tree;
 	struct hf_undisturbed old;
 	int n;
 
+	snapshot = hf_snapshot_of(snapshot);
+	if (!snapshot)
+		return -EINVAL;
+	tree = snapshot->tree;
 	if (!len || nr_iov <= 0 || offset > tree->size || len > tree->size - offset)
 		return -EINVAL;
 	n = hf_tree_enter(tree, &old);
@@ -65,8 +73,11 @@ int hf_native_pin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, s
 		return n;
 	hf_gate_enter(&tree->gate);
 	n = pin_pieces(snapshot, offset, len, iov, nr_iov);
-	if (n > 0)
-		atomic_fetch_add(&snapshot->nr_pins, (uint64_t)n);
+	if (n > 0) {
+		int err = hf_ranges_add(&snapshot->pinned, offset, length_of(iov, n), 0);
+
+		n = err ? err : n;
+	}
 	hf_gate_leave(&tree->gate);
 	hf_leave(&old);
 	return n;
@@ -74,17 +85,14 @@ int hf_native_pin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, s
 
 int hf_native_unpin_snapshot(struct hf_native_snapshot *snapshot, size_t offset, size_t len)
 {
-	struct hf_tree *tree = snapshot->space->tree;
-	uint64_t pins = atomic_load(&snapshot->nr_pins), n;
+	struct hf_undisturbed old;
+	int err;
 
-	if (!atomic_load_explicit(tree->alive, memory_order_relaxed))
-		return -EOWNERDEAD;
-	if (!len || offset > tree->size || len > tree->size - offset)
-		return -EINVAL;
-	n = units_of(tree, offset, len);
-	do {
-		if (pins < n)
-			return -EINVAL;
-	} while (!atomic_compare_exchange_weak(&snapshot->nr_pins, &pins, pins - n));
-	return 0;
+	snapshot = hf_snapshot_of(snapshot);
+	err = snapshot ? hf_tree_enter(snapshot->tree, &old) : -EINVAL;
+	if (err)
+		return err;
+	err = hf_ranges_remove(&snapshot->pinned, offset, len, 0);
+	hf_leave(&old);
+	return err;
 }

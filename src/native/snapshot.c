@@ -25,6 +25,7 @@ static struct hf_native_snapshot *make_snapshot(struct hf_tree *tree)
 
 	if (!s)
 		return NULL;
+	s->tree = tree;
 	s->populated = (uint64_t *)(s + 1);
 	s->frames = (_Atomic uint32_t *)(s->populated + tree->nr_words);
 	return s;
@@ -40,9 +41,10 @@ static struct hf_native_snapshot *get_snapshot(struct hf_tree *tree)
 	return s;
 }
 
-/* Kept: a reader may still be looking, and has to find it. */
+/* Kept: a reader may still be looking, and has to find it; and who has dropped it may ask again. */
 static void put_snapshot(struct hf_tree *tree, struct hf_native_snapshot *s)
 {
+	atomic_fetch_add_explicit(&s->uses, 1, memory_order_relaxed);
 	s->next_free = tree->free_snapshots;
 	tree->free_snapshots = s;
 }
@@ -60,6 +62,7 @@ int hf_snapshot_reserve(struct hf_tree *tree)
 
 void hf_snapshot_free(struct hf_tree *tree, struct hf_native_snapshot *s)
 {
+	hf_ranges_free(&s->pinned);
 	hf_zfree(s, snapshot_bytes(tree));
 }
 
@@ -276,25 +279,30 @@ int hf_native_snapshot(struct hf_native *space, struct hf_native_snapshot **out)
 	if (err)
 		return err;
 	hf_futex_lock(&tree->lock);
-	err = hf_snapshot_take(space, &s);
+	err = space->owned ? hf_snapshot_take(space, &s) : -EINVAL;
 	hf_futex_unlock(&tree->lock);
 	hf_leave(&old);
 	if (!err)
-		*out = s; /* which may be in the space */
+		*out = hf_snapshot_handle(s); /* which may be in the space */
 	return err;
 }
 
-int hf_native_drop(struct hf_native_snapshot *snapshot)
+int hf_native_drop(struct hf_native_snapshot *handle)
 {
-	struct hf_native *space = snapshot->space;
-	struct hf_tree *tree = space->tree;
+	struct hf_tree *tree = hf_snapshot_memory(handle)->tree;
+	struct hf_native_snapshot *snapshot;
+	struct hf_native *space;
 	struct hf_undisturbed old;
 	int err = hf_tree_enter(tree, &old);
 
 	if (err)
 		return err;
 	hf_futex_lock(&tree->lock);
-	if (snapshot->view_users || atomic_load(&snapshot->nr_pins)) {
+	snapshot = hf_snapshot_of(handle);
+	space = snapshot ? snapshot->space : NULL;
+	if (!snapshot) {
+		err = -EINVAL;
+	} else if (snapshot->view_users || hf_ranges_any(&snapshot->pinned)) {
 		err = -EBUSY;
 	} else {
 		hf_gate_close(&tree->gate);

@@ -245,7 +245,8 @@ static int read_piece(struct piece *p, char *buf)
 	return read_stable(&source, p->within, buf, p->len);
 }
 
-int hf_native_read(const struct hf_native_snapshot *snapshot, size_t offset, void *buf, size_t len)
+int hf_snapshot_read(const struct hf_native_snapshot *snapshot, size_t offset, void *buf,
+		     size_t len)
 {
 	struct hf_tree *tree = snapshot->space->tree;
 	char *to = buf;
@@ -264,4 +265,10 @@ int hf_native_read(const struct hf_native_snapshot *snapshot, size_t offset, voi
 		len -= p.len;
 	}
 	return err;
+}
+
+int hf_native_read(const struct hf_native_snapshot *snapshot, size_t offset, void *buf, size_t len)
+{
+	snapshot = hf_snapshot_of(snapshot);
+	return snapshot ? hf_snapshot_read(snapshot, offset, buf, len) : -EINVAL;
 }

@@ -184,6 +184,7 @@ static void free_space(struct hf_native *space)
 	hf_zfree(space->todo, bytes);
 	hf_zfree(space->density, hf_density_bytes(tree));
 	hf_zfree((void *)space->pins, tree->nr_units * sizeof(space->pins[0]));
+	hf_ranges_free(&space->pinned);
 	hf_zfree(space, sizeof(*space));
 }
 
@@ -289,7 +290,9 @@ int hf_native_destroy(struct hf_native *space)
 
 	if (err)
 		return err;
-	if (atomic_load(&space->nr_pins)) {
+	if (!space->owned) {
+		err = -EINVAL;
+	} else if (atomic_load(&space->nr_pins)) {
 		err = -EBUSY;
 	} else {
 		on_window(space, make_read_only);
@@ -327,7 +330,10 @@ int hf_native_fork(struct hf_native *space, struct hf_native **child)
 	if (err)
 		return err;
 	hf_futex_lock(&tree->lock);
-	err = space->memfd >= 0 ? -EOPNOTSUPP : fork_locked(space, &made);
+	if (!space->owned)
+		err = -EINVAL;
+	else
+		err = space->memfd >= 0 ? -EOPNOTSUPP : fork_locked(space, &made);
 	hf_futex_unlock(&tree->lock);
 	hf_leave(&old);
 	if (!err)
@@ -347,9 +353,10 @@ static int map_locked(struct hf_native_snapshot *snapshot)
 	return err;
 }
 
-int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr)
+int hf_native_map(struct hf_native_snapshot *handle, const void **addr)
 {
-	struct hf_tree *tree = snapshot->space->tree;
+	struct hf_tree *tree = hf_snapshot_memory(handle)->tree;
+	struct hf_native_snapshot *snapshot;
 	const void *window = NULL;
 	struct hf_undisturbed old;
 	int err = hf_tree_enter(tree, &old);
@@ -357,7 +364,8 @@ int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr)
 	if (err)
 		return err;
 	hf_futex_lock(&tree->lock);
-	err = map_locked(snapshot);
+	snapshot = hf_snapshot_of(handle);
+	err = snapshot ? map_locked(snapshot) : -EINVAL;
 	if (!err)
 		window = snapshot->view->window;
 	hf_futex_unlock(&tree->lock);
@@ -367,16 +375,18 @@ int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr)
 	return err;
 }
 
-int hf_native_unmap(struct hf_native_snapshot *snapshot)
+int hf_native_unmap(struct hf_native_snapshot *handle)
 {
-	struct hf_tree *tree = snapshot->space->tree;
+	struct hf_tree *tree = hf_snapshot_memory(handle)->tree;
+	struct hf_native_snapshot *snapshot;
 	struct hf_undisturbed old;
 	int err = hf_tree_enter(tree, &old);
 
 	if (err)
 		return err;
 	hf_futex_lock(&tree->lock);
-	if (!snapshot->view_users)
+	snapshot = hf_snapshot_of(handle);
+	if (!snapshot || !snapshot->view_users)
 		err = -EINVAL;
 	else if (--snapshot->view_users == 0)
 		remove_space(snapshot->view);

@@ -221,7 +221,7 @@ int hf_nat_release(struct hf_nat_ref *ref, struct hf_obs *obs)
 {
 	int wrong, err;
 
-	if (!ref->maker)
+	if (!atomic_exchange(&ref->maker, NULL)) /* another arm may be at it */
 		return -EINVAL;
 	wrong = check_frames(ref, obs);
 	err = detach(ref);
@@ -230,17 +230,18 @@ int hf_nat_release(struct hf_nat_ref *ref, struct hf_obs *obs)
 	if (!err && ref->pins)
 		err = -EPROTO;
 	free(ref->frames);
-	*ref = (struct hf_nat_ref){ .maker = NULL };
+	ref->frames = NULL;
 	return wrong ? wrong : err;
 }
 
 int hf_nat_device(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
 	struct hf_nat_ref *ref = &r->ref[st->ref];
+	const struct hf_step *maker = ref->maker;
 	size_t hi = st->hi ? st->hi : ref->len;
 	int err, last;
 
-	if (!ref->maker)
+	if (!maker)
 		return -EINVAL;
 	if (ref->wire.means == HF_MEANS_PIPE)
 		return st->verb == HF_V_DEV_WRITE ? -EINVAL
@@ -249,7 +250,7 @@ int hf_nat_device(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs 
 		return st->verb == HF_V_DEV_WRITE
 			       ? hf_ring_write(&ref->wire, st->lo, hi, st->value, &obs->done)
 			       : hf_ring_read(&ref->wire, st->lo, hi, obs->data);
-	err = ref->wire.means == HF_MEANS_READ ? hf_flight_finish_read(ref, ref->maker->value)
+	err = ref->wire.means == HF_MEANS_READ ? hf_flight_finish_read(ref, maker->value)
 					       : hf_flight_finish_write(ref, obs->data);
 	last = hf_nat_release(ref, obs);
 	return err ? err : last;

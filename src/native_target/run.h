@@ -40,7 +40,7 @@ struct hf_flight {
 };
 
 struct hf_nat_ref {
-	const struct hf_step *maker; /* NULL: nothing is held */
+	_Atomic(const struct hf_step *) maker; /* NULL: nothing is held */
 	struct hf_native *space;
 	char *addr;
 	size_t len;

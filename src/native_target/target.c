@@ -7,6 +7,7 @@
 #include "../kernel/run.h"
 #include "../native/internal.h"
 #include "../scenario/arms.h"
+#include "../scenario/oracle.h"
 #include "run.h"
 
 #include <errno.h>
@@ -200,7 +201,9 @@ static int do_step(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs
 	case HF_V_UNPIN:
 	case HF_V_PUT:
 	case HF_V_RELEASE:
-		return hf_nat_release(&r->ref[st->ref], obs);
+		return hf_step_fits_ref(st, hf_ref_maker(r->scn, st->ref))
+			       ? hf_nat_release(&r->ref[st->ref], obs)
+			       : -EINVAL;
 	default:
 		return hf_nat_memory(r, st, obs);
 	}

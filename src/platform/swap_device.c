@@ -92,6 +92,8 @@ void hf_swap_device_close(struct hf_swap_device *device)
 {
 	struct swap_file *s = device->ctx;
 
+	if (!s) /* closed before */
+		return;
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s->memory);

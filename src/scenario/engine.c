@@ -255,23 +255,40 @@ static int64_t acquire(struct hf_engine_run *r, const struct hf_step *st, uint64
 			  : hf_user_acquire(r->mm[st->proc], user_of(st), addr, nr, refs);
 }
 
-static int let_go(struct hf_engine_run *r, struct hf_engine_held *h, enum hf_verb by, bool dirty)
+/* By copies: another arm may be at the handles, and what is stale is the library's to say. */
+static int let_go(struct hf_engine_run *r, const struct hf_engine_held *h, enum hf_verb by,
+		  bool dirty)
 {
+	struct hf_ref *refs = malloc((h->nr + 1) * sizeof(*refs));
 	int err;
 
+	if (!refs)
+		return -ENOMEM;
+	memcpy(refs, h->refs, h->nr * sizeof(*refs));
 	if (!is_raw(h->maker))
-		err = hf_user_release(r->sys, user_of(h->maker), h->refs, h->nr);
+		err = hf_user_release(r->sys, user_of(h->maker), refs, h->nr);
 	else if (by == HF_V_PUT)
-		err = hf_put_user_pages(r->sys, h->refs, h->nr);
+		err = hf_put_user_pages(r->sys, refs, h->nr);
 	else if (dirty)
-		err = hf_unpin_user_pages_dirty(r->sys, h->refs, h->nr);
+		err = hf_unpin_user_pages_dirty(r->sys, refs, h->nr);
 	else
-		err = hf_unpin_user_pages(r->sys, h->refs, h->nr);
-	if (err == -EINVAL)
-		return err;
-	free(h->refs);
-	*h = (struct hf_engine_held){ .refs = NULL };
+		err = hf_unpin_user_pages(r->sys, refs, h->nr);
+	free(refs);
 	return err;
+}
+
+bool hf_engine_holds(const struct hf_engine_run *r, size_t ref)
+{
+	return r->held[ref].refs && hf_ref_is_held(r->sys, &r->held[ref].refs[0]);
+}
+
+static int step_release(struct hf_engine_run *r, const struct hf_step *st)
+{
+	const struct hf_engine_held *h = &r->held[st->ref];
+
+	if (!h->refs || (is_raw(h->maker) && st->proc != h->maker->proc))
+		return -EINVAL;
+	return let_go(r, h, st->verb, st->dirty);
 }
 
 static enum hf_verb own_release(const struct hf_step *maker)
@@ -300,11 +317,9 @@ static int step_take(struct hf_engine_run *r, const struct hf_step *st)
 		if (got == 0)
 			got = -EFAULT;
 	}
-	if (got < 0) {
+	if (got < 0)
 		let_go(r, h, own_release(st), false);
-		return (int)got;
-	}
-	return 0;
+	return got < 0 ? (int)got : 0;
 }
 
 /* Bytes [lo, hi) from the start of the referenced range. */
@@ -400,8 +415,7 @@ static int do_step(struct hf_engine_run *r, const struct hf_step *st, struct hf_
 	case HF_V_UNPIN:
 	case HF_V_PUT:
 	case HF_V_RELEASE:
-		return r->held[st->ref].refs ? let_go(r, &r->held[st->ref], st->verb, st->dirty)
-					     : -EINVAL;
+		return step_release(r, st);
 	case HF_V_DEV_READ:
 	case HF_V_DEV_WRITE:
 	case HF_V_DEV_CHECK:
@@ -513,11 +527,13 @@ static void engine_end(void *run, struct hf_obs *obs)
 {
 	struct hf_engine_run *r = run;
 
-	for (size_t i = 0; i < HF_SCN_MAX_REFS; i++)
-		if (r->held[i].refs &&
+	for (size_t i = 0; i < HF_SCN_MAX_REFS; i++) {
+		if (hf_engine_holds(r, i) &&
 		    let_go(r, &r->held[i], own_release(r->held[i].maker), false) == -EUCLEAN)
 			say(obs, HF_OBS_BUG,
 			    "the unpin check at the end: a pinned page had lost its mark");
+		free(r->held[i].refs);
+	}
 	if (!obs->status)
 		validate(r, obs, r->kind->order < 9);
 	if (tear_down(r) && !obs->status)

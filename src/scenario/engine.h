@@ -17,7 +17,7 @@ struct hf_engine_place {
 };
 
 struct hf_engine_held {
-	struct hf_ref *refs; /* NULL: nothing */
+	struct hf_ref *refs; /* stale ones after the release; NULL: never taken */
 	size_t nr;
 	const struct hf_step *maker;
 };
@@ -39,6 +39,8 @@ struct hf_engine_run {
 
 /* For callers who run the validator themselves. */
 void hf_target_engine_lazy(struct hf_target *engine);
+/* A reference is taken, and not released yet. */
+bool hf_engine_holds(const struct hf_engine_run *r, size_t ref);
 /* Makes the machine. 0 or negative errno. */
 int hf_engine_set_up(struct hf_engine_run *r, const struct hf_policy *policy);
 void hf_engine_drop_file(struct hf_engine_run *r);

@@ -45,6 +45,14 @@ bool hf_step_makes_ref(const struct hf_step *st)
 	return st->proc != HF_SCN_DEVICE && st->ref >= 0 && st->buf >= 0;
 }
 
+bool hf_step_fits_ref(const struct hf_step *st, const struct hf_step *maker)
+{
+	if (st->verb == HF_V_RELEASE)
+		return maker->verb == HF_V_VMSPLICE || maker->verb == HF_V_FIXEDBUF;
+	return st->proc == maker->proc &&
+	       maker->verb == (st->verb == HF_V_PUT ? HF_V_GET : HF_V_PIN);
+}
+
 static bool reads(const struct hf_scenario *scn, const struct hf_step *st)
 {
 	switch (st->verb) {

@@ -112,6 +112,9 @@ struct hf_target *hf_target_native(bool signal, char *err, size_t len);
 
 /* Does the step make a reference? */
 bool hf_step_makes_ref(const struct hf_step *st);
+/* Is a release one of this reference: by the call of its kind, and, but for `release` of what is a
+ * file's (a pipe, a ring), by the process that took it? Else every target says EINVAL. */
+bool hf_step_fits_ref(const struct hf_step *st, const struct hf_step *maker);
 /* Room that its observation needs: what it reads; 0: nothing. */
 size_t hf_step_read_size(const struct hf_scenario *scn, const struct hf_step *st);
 
