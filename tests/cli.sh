@@ -11,6 +11,8 @@ check "no arguments is a usage error" says 2 Usage: "$h"
 check "--help" says 0 Usage: "$h" --help
 check "--version" says 0 "holdfast 0." "$h" --version
 check "an unknown command" says 2 "'rum' is not a command" "$h" rum
+check "restore --help" says 0 /run/holdfast.journal "$h" restore --help
+check "restore takes no arguments" says 2 Usage: "$h" restore now
 check "run --help" says 0 "--format" "$h" run --help
 check "run without files" says 2 "no scenario given" "$h" run
 check "run with an unknown option" says 2 "unrecognized option" "$h" run --frob "$one"

@@ -31,6 +31,7 @@ installs() {
 finds_files() {
 	lib=$(dirname "$(find "$prefix" -name holdfast.pc)")/..
 	for f in "$prefix/bin/holdfast" "$prefix/libexec/holdfast/holdfast-init" \
+		"$prefix/libexec/holdfast/holdfast-guardian" \
 		"$prefix/libexec/holdfast/holdfast-fetch-kernels" "$prefix/share/man/man1/holdfast.1" \
 		"$lib/libholdfast.a" "$lib/libholdfast.so" \
 		"$prefix/include/holdfast/holdfast.h" "$lib/cmake/holdfast/holdfast-config.cmake"; do

@@ -32,7 +32,7 @@ prepare() {
 	rm "$dir/src/cli/interleavings.c" "$dir/src/cli/mutants.c"
 	printf 'int hf_cmd_interleavings(void) { return 2; }\nint hf_cmd_mutants(void) { return 2; }\n' \
 		>"$dir/src/cli/no_explorer.c"
-	for folder in scenario image kernel native_target check cli; do
+	for folder in scenario image kernel machine native_target check cli; do
 		compile_folder $folder "$dir/command/$folder" || return 1
 	done
 }

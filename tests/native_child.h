@@ -5,6 +5,8 @@
 #define TEST_NATIVE_CHILD_H
 
 #include <dirent.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -49,6 +51,7 @@ static inline int status_of(int (*run)(const void *arg), const void *arg)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		alarm(100);
 		_exit(run(arg));
 	}

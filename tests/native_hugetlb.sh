@@ -2,25 +2,13 @@
 # Native spaces on huge pages of the pool, which is as large as that takes meanwhile.
 . tests/tap.sh
 
-dir=$(mktemp -d)
-pool=/proc/sys/vm/nr_hugepages
-before=$(cat "$pool" 2>/dev/null)
 need=72 # kv: 32, and a child's copies
 
-put_back() {
-	[ -z "$before" ] || [ "$(cat "$pool")" -eq "$before" ] || echo "$before" >"$pool"
-	rm -rf "$dir"
-}
-trap put_back EXIT
-trap 'exit 1' INT TERM HUP
-
-if [ "$(id -u)" -ne 0 ] || [ ! -w "$pool" ]; then
-	skip "huge pages of the pool" "only root may make it larger"
-	done_testing
-fi
-[ "$before" -ge $need ] || echo $need >"$pool"
-if [ "$(cat "$pool")" -lt $need ]; then
-	skip "huge pages of the pool" "the kernel has not enough memory in one piece"
+if [ -z "${HF_POOL_BEFORE-}" ]; then
+	"$BUILD"/tests/with-pool $need sh "$0"
+	status=$?
+	[ $status -eq 77 ] || exit $status
+	skip "huge pages of the pool" "only root may make it larger, or the kernel has not enough memory in one piece"
 	done_testing
 fi
 

@@ -4,6 +4,7 @@
 . tests/mutate.sh
 
 dir=$(mktemp -d)
+source=$PWD
 trap 'rm -rf "$dir"' EXIT
 flags="-std=gnu17 -O2 -w -D_GNU_SOURCE -I$dir/include -I$dir/src -Itests"
 tests='test_native_calls test_native_process test_native native_soak'
@@ -14,6 +15,9 @@ prepare() {
 	for t in $tests test_native_failing failing; do
 		gcc $flags -c "tests/$t.c" -o "$dir/tests/$t.o" || return
 	done
+	mkdir "$dir/ordinary" || return
+	# shellcheck disable=SC2086
+	(cd "$dir/ordinary" && printf '%s\n' "$source"/tests/*native_ordinary*.c | xargs -P 2 -n 4 gcc $flags "-I$source/tests" -c)
 }
 
 # True when a test fails, or hangs. The machine must be able to run them, or all would seem to be noticed.
@@ -34,8 +38,19 @@ unclean() {
 	! timeout -s KILL 100 "$dir/test" >/dev/null 2>&1
 }
 
+# True when a row of test_native_ordinary fails; $row is a part of its name.
+unordinary() {
+	gcc "$dir"/ordinary/*.o "$dir"/objects/*.o -lcmocka -luring -lpthread -o "$dir/test" || return 1
+	HF_HANG=10 HF_WAYS=${ways:-4k} HF_ROWS=$row timeout -s KILL 100 "$dir/test" >"$dir/rows" 2>&1
+	status=$?
+	grep -q '^# [1-9][0-9]* rows' "$dir/rows" && [ $status -ne 0 ]
+}
+
 nothing_to_notice() {
-	cp -r "$dir/base" "$dir/objects" && ! noticed && ! unclean
+	cp -r "$dir/base" "$dir/objects" && ! noticed && ! unclean || return
+	for row in 'all from 3 are closed' 'MADV_DONTNEED of' 'mlockall(MCL_CURRENT | MCL_FUTURE)'; do
+		! unordinary || return
+	done
 }
 
 mutate() { # FILE OLD NEW
@@ -95,7 +110,7 @@ mutant "words are done without their locks" fault.c '	for (; word < end; word++)
 		hf_futex_lock(hf_word_lock(space, word));' ';'
 mutant "a page is not copied" fault.c 'hf_copied_away(&copies);' ';'
 mutant "what comes next is done without an end" fault.c 'ahead->words -= done;' ';'
-mutant "a THP is taken by pages" fault.c 'if (resolve_thp(space, word))' 'if (0)'
+mutant "a THP is taken by pages" fault.c '*whole = resolve_thp(space, word);' '*whole = false;'
 mutant "a THP takes what is not promised" density.c 'return density == DENSE || (in_order &&' 'return 1 || (in_order &&'
 
 # What is done after a failure.
@@ -105,8 +120,6 @@ mutant "a tree that failed stays" tree.c 'hf_tree_destroy(tree);
 		return err;' 'return err;' unclean
 mutant "the instant of a child that failed stays" space.c 'hf_snapshot_unlink(base);
 		hf_gate_open' 'hf_gate_open' unclean
-mutant "a thread that was not there leaves its descriptor" handler.c 'if (err) {
-		close(tree->stop_fd);' 'if (err) {' unclean
 mutant "a descriptor of no use stays open" userfault.c 'close(fd);
 	return -EOPNOTSUPP;' 'return -EOPNOTSUPP;' unclean
 mutant "pins that failed are counted" pin.c 'unpin_units(space, (struct range){ part.first, unit }, one);' ';' unclean
@@ -119,4 +132,31 @@ mutant "what may be protected is not doubted" fault.c 'atomic_load_explicit(&spa
 mutant "half a unit is taken for none" snapshot.c 'space->base ? hf_finish_populating(space) : 0' '0' unclean
 mutant "a pin of a snapshot takes its bytes" pin_snapshot.c 'err = hf_preserve_or_fail(source->space, unit);' 'err = 0;
 		hf_preserve(source->space, unit / HF_WORD_UNITS, 1ULL << unit % HF_WORD_UNITS);' unclean
+# What a process does to itself: the row that is about it notices.
+strange() { # NAME FILE OLD NEW ROW
+	row=$5
+	mutant "$1" "$2" "$3" "$4" unordinary
+}
+
+strange "nobody keeps the descriptors" files.c 'err = take_own_table(files);' 'err = 0;' 'all from 3 are closed after a snapshot'
+strange "any descriptor is ours" files.c 'return fcntl(fd, F_GETOWN_EX, &owner) == 0 &&' \
+	'return true || fcntl(fd, F_GETOWN_EX, &owner) == 0 &&' 'before drop and destroy'
+strange "what a filter denies is not tried elsewhere" files.c 'return is_denied(got) ?' 'return 0 && is_denied(got) ?' 'denies ioctl() to'
+strange "what denies for ever is tried for ever" fault.c 'return is_final(err) ? err : 0;' 'return 0;' 'ioctl() to all'
+strange "protection is taken for granted" check.c 'return mask & *found.bits;' 'return mask;' 'MADV_DONTNEED of'
+strange "what was lost once stays lost" check.c 'err = find_protected(space, 0, nr_words, space->todo);' 'return 0;' 'MADV_DONTNEED of'
+strange "what nobody saw does not differ" diff.c '!nothing_unseen(older, newer)' '0' 'MADV_DONTNEED of'
+strange "what a child gave back never comes" fault.c 'if (done && space->base)' 'if (0)' 'MADV_DONTNEED of maps and of a child'
+strange "what cannot be read is read" pagemap.c 'return false;
+		if (q.end' 'return true;
+		if (q.end' 'PROT_NONE'
+strange "children are brought in by mmap()" space.c 'space->base ? PROT_NONE :' '0 ? PROT_NONE :' 'mlockall(MCL_CURRENT | MCL_FUTURE) after create'
+strange "a thread is cancelled in a call" tree.c 'pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old->cancel);' ';' 'is cancelled'
+strange "threads have the stack that the program wants" files.c 'pthread_create(thread, &attr, run, arg)' \
+	'pthread_create(thread, NULL, run, arg)' 'RLIMIT_STACK'
+strange "destroy takes what is not ours" space.c '!= -EFAULT)' '!= 1)' 'MAP_FIXED'
+strange "huge pages that are off are taken" probe.c 'if (thp_disabled() ||' 'if (' 'PR_SET_THP_DISABLE'
+ways=shared
+strange "a memfd has holes" space.c 'F_SEAL_FUTURE_WRITE |' '' 'hole'
+strange "a signal comes for a file too large" space.c 'size > limit.rlim_cur' '0' 'RLIMIT_FSIZE'
 done_testing

@@ -214,8 +214,8 @@ int write_json(const struct results *res, const char *path);
 /* native-*.svg in this folder. */
 int write_plots(const struct results *res, const char *folder);
 
-/* The machine's pool of 2 MiB pages, enlarged and put back. */
-int pool_enlarge(size_t bytes);
+/* The machine's pool of 2 MiB pages, enlarged and put back. A message says why not. */
+void pool_enlarge(size_t bytes);
 void pool_restore(void);
 
 #endif

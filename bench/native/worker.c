@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* One mode in a process of its own, which sends its figures through a pipe. */
+#include "../../src/machine/leftovers.h"
 #include "bench.h"
 
 #include <errno.h>
@@ -7,7 +8,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -110,11 +110,11 @@ static int (*const stages[NR_STAGES])(const struct options *opt, const struct mo
 	[LATENCY] = stage_latency, [PINS] = stage_pins,           [MEMORY] = stage_memory,
 };
 
-static _Noreturn void work(const struct options *opt, size_t mode)
+static _Noreturn void work(pid_t parent, const struct options *opt, size_t mode)
 {
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	hf_die_with(parent);
 	alarm(SECONDS);
 	check_pool(opt, &modes[mode]);
 	for (int i = 0; i < NR_STAGES; i++) {
@@ -167,7 +167,7 @@ static void note_death(struct results *res, size_t mode, int status)
 bool worker_run(struct results *res, unsigned run, size_t mode)
 {
 	int ends[2], status = 0;
-	pid_t pid;
+	pid_t self = getpid(), pid;
 
 	if (pipe2(ends, O_CLOEXEC) || (pid = fork()) < 0) {
 		perror("bench-native");
@@ -176,7 +176,7 @@ bool worker_run(struct results *res, unsigned run, size_t mode)
 	if (!pid) {
 		close(ends[0]);
 		to_parent = ends[1];
-		work(res->opt, mode);
+		work(self, res->opt, mode);
 	}
 	close(ends[1]);
 	if (!listen_to(ends[0], res, run, mode))

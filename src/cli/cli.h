@@ -24,6 +24,7 @@ int hf_cmd_mutants(int argc, char **argv);       /* of check */
 int hf_cmd_equiv(int argc, char **argv);
 int hf_cmd_list(int argc, char **argv);
 int hf_cmd_kernels(int argc, char **argv);
+int hf_cmd_restore(int argc, char **argv);
 
 /* library.c: all *.hf files of a list of files and folders, sorted, parsed. */
 struct hf_library {

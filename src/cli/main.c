@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli.h"
 
+#include "../machine/machine.h"
+
 #include <holdfast/holdfast.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 volatile sig_atomic_t hf_interrupted;
 
@@ -21,6 +24,8 @@ static const char usage[] =
 	"  holdfast list policies|targets|scenarios|kinds [DIR...]\n"
 	"  holdfast kernels fetch|list\n"
 	"        Debian's kernels, for --on: they run the scenarios under QEMU\n"
+	"  holdfast restore\n"
+	"        puts back what a run that was killed has left changed of this machine\n"
 	"  holdfast --version\n"
 	"  holdfast --help\n"
 	"\n"
@@ -45,6 +50,12 @@ static void catch_signals(void)
 	sigaction(SIGTERM, &sa, NULL);
 	sa.sa_handler = SIG_IGN;
 	sigaction(SIGPIPE, &sa, NULL);
+}
+
+/* Also in the midst of a line that shows progress. */
+static void note(const char *text)
+{
+	fprintf(stderr, "%sholdfast: %s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "", text);
 }
 
 static int dispatch(int argc, char **argv)
@@ -73,6 +84,8 @@ static int dispatch(int argc, char **argv)
 		return hf_cmd_list(argc - 1, argv + 1);
 	if (!strcmp(cmd, "kernels"))
 		return hf_cmd_kernels(argc - 1, argv + 1);
+	if (!strcmp(cmd, "restore"))
+		return hf_cmd_restore(argc - 1, argv + 1);
 	fprintf(stderr, "holdfast: '%s' is not a command; see 'holdfast --help'\n", cmd);
 	return HF_EXIT_USAGE;
 }
@@ -86,6 +99,7 @@ int main(int argc, char **argv)
 	mallopt(M_MMAP_THRESHOLD, 32 << 20);
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	catch_signals();
+	hf_machine_user(note, &hf_interrupted);
 	status = dispatch(argc, argv);
 	if (fflush(stdout) || ferror(stdout)) {
 		perror("holdfast: writing the output");

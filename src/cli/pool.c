@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool.h"
+
+#include "../machine/leftovers.h"
 #include "cli.h"
 
 #include <errno.h>
@@ -26,10 +28,12 @@ static void start(struct state *s)
 {
 	size_t i = s->started++;
 	struct task *t = &s->tasks[i];
+	pid_t self = getpid();
 
 	fflush(stdout);
 	t->pid = fork();
 	if (!t->pid) {
+		hf_die_with(self);
 		s->pool->run(i, s->pool->arg);
 		fflush(stdout);
 		_exit(0);

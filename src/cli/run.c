@@ -247,8 +247,10 @@ static int run_all(const struct hf_library *lib, struct hf_results *res, hf_kind
 	for (size_t t = 0; t < res->nr_targets && memory && !hf_interrupted; t++)
 		if (res->targets[t]->ops->batch)
 			memory = run_batch(res, t, trace);
-	while (row < rows && memory && !hf_interrupted)
-		run_row(res, row++, trace);
+	while (row < rows && memory && !hf_interrupted) {
+		run_row(res, row, trace);
+		row += !hf_interrupted; /* some of its cells may not have been run */
+	}
 	progress_done();
 	if (!memory) {
 		fputs("holdfast: out of memory\n", stderr);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "boot.h"
 
+#include "../machine/leftovers.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -8,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -60,7 +61,8 @@ static bool place(int fd, int to)
 }
 
 /* In the child. Writes the errno to `trouble` if QEMU cannot be had. */
-static void become_qemu(const char *image, int console, int results, int initramfs, int trouble)
+static void become_qemu(pid_t runner, const char *image, int console, int results, int initramfs,
+			int trouble)
 {
 	size_t nr = sizeof(qemu) / sizeof(qemu[0]);
 	char *argv[sizeof(qemu) / sizeof(qemu[0]) + 2] = { NULL };
@@ -69,7 +71,7 @@ static void become_qemu(const char *image, int console, int results, int initram
 	memcpy(argv, qemu, sizeof(qemu));
 	argv[nr] = (char *)(uintptr_t)image;
 	setpgid(0, 0); /* the terminal's interrupt is for us to answer */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	hf_die_with(runner);
 	trouble = fcntl(trouble, F_DUPFD_CLOEXEC, 10);
 	results = fcntl(results, F_DUPFD_CLOEXEC, 10);
 	initramfs = fcntl(initramfs, F_DUPFD_CLOEXEC, 10);
@@ -97,6 +99,7 @@ static int wait_for_exec(struct hf_boot *b, int trouble)
 int hf_boot_start(struct hf_boot *b, const char *image, int initramfs)
 {
 	int pipes[3][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } }, err = 0;
+	pid_t self = getpid();
 
 	*b = (struct hf_boot){ .pid = -1 };
 	for (int i = 0; i < 3 && !err; i++)
@@ -104,7 +107,7 @@ int hf_boot_start(struct hf_boot *b, const char *image, int initramfs)
 	if (!err)
 		b->pid = fork();
 	if (b->pid == 0)
-		become_qemu(image, pipes[0][1], pipes[1][1], initramfs, pipes[2][1]);
+		become_qemu(self, image, pipes[0][1], pipes[1][1], initramfs, pipes[2][1]);
 	if (!err && b->pid < 0)
 		err = -errno;
 	for (int i = 0; i < 3; i++)

@@ -2,11 +2,11 @@
 #include "image.h"
 
 #include "../kernel/era.h"
+#include "../machine/helper.h"
 #include "../scenario/cell_json.h"
 #include "boot.h"
 #include "cpio.h"
 #include "equiv.h"
-#include "helper.h"
 #include "modules.h"
 #include "release.h"
 

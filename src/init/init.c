@@ -8,6 +8,7 @@
 #include "kmsg.h"
 
 #include "../image/boot.h"
+#include "../machine/machine.h"
 #include "../scenario/cell_json.h"
 
 #include <errno.h>
@@ -144,6 +145,7 @@ int main(void)
 	char err[256];
 	struct hf_target *here;
 
+	hf_machine_expendable();
 	mount_all();
 	if (open_results()) {
 		load_modules();

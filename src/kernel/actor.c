@@ -557,8 +557,9 @@ static int do_step(struct hf_stage *stage, struct hf_call_box *box)
 bool hf_par_meet(struct hf_shared *shared)
 {
 	atomic_fetch_add(&shared->arrived, 1);
-	while (atomic_load(&shared->arrived) < shared->nr_runners)
-		if (atomic_load(&shared->stop))
+	for (unsigned i = 1; atomic_load(&shared->arrived) < shared->nr_runners; i++)
+		/* who is not woken any more when the runner is killed will not come either */
+		if (atomic_load(&shared->stop) || (!(i % 65536) && kill(shared->runner, 0)))
 			return false;
 	return true;
 }

@@ -4,6 +4,8 @@
  * a system call or an access in it; the runner is the devices (device.c, fuse.c) and waits for each
  * step with a time limit.
  */
+#include "../machine/file.h"
+#include "../machine/machine.h"
 #include "era.h"
 #include "gup_test.h"
 #include "pages.h"
@@ -26,7 +28,7 @@ struct here {
 	struct hf_target t;
 	struct hf_powers powers;
 	struct hf_kernel_swap swap;
-	struct hf_settings settings;
+	bool quiet;
 };
 
 #define SCANS "/sys/kernel/mm/ksm/full_scans"
@@ -50,7 +52,7 @@ static void step_merge(struct hf_here_run *r, const struct hf_step *st, struct h
 {
 	char why[HF_REASON_LEN];
 
-	if (!hf_settings_for_merging(r->settings, why, sizeof(why))) {
+	if (!hf_settings_for_merging(why, sizeof(why))) {
 		hf_say(obs, HF_OBS_SKIP, why);
 		return;
 	}
@@ -133,7 +135,7 @@ static int here_begin(struct hf_target *t, const struct hf_scenario *scn, enum h
 		hf_say(obs, HF_OBS_SKIP, here->swap.why);
 		return -1;
 	}
-	if (!hf_settings_for(&here->settings, info, why, sizeof(why))) {
+	if (!hf_settings_for(info, why, sizeof(why))) {
 		hf_say(obs, HF_OBS_SKIP, why);
 		return -1;
 	}
@@ -159,7 +161,7 @@ static int here_begin(struct hf_target *t, const struct hf_scenario *scn, enum h
 	r->powers = here->powers;
 	r->scn = scn;
 	r->swap = &here->swap;
-	r->settings = &here->settings;
+	r->quiet = &here->quiet;
 	r->next_place = HF_HERE_BASE + HF_SCN_MAX_BUFS * HF_HERE_SPACING;
 	for (size_t p = 0; p < HF_SCN_MAX_PROCS; p++)
 		r->proc[p].pidfd = -1;
@@ -196,7 +198,9 @@ static void here_settle(void *run)
 	static _Alignas(HF_PAGE_SIZE) char page[HF_PAGE_SIZE];
 	struct hf_here_run *r = run;
 
-	hf_settings_without_noise(r->settings);
+	if (!*r->quiet)
+		hf_settings_without_noise();
+	*r->quiet = true;
 	sched_setaffinity(0, sizeof(cpu_set_t), &r->stage.one_cpu);
 	madvise(page, sizeof(page), MADV_COLD);
 }
@@ -213,8 +217,7 @@ static void here_end(void *run, struct hf_obs *obs)
 
 static void here_free(struct hf_target *t)
 {
-	hf_kernel_swap_off(&((struct here *)t)->swap);
-	hf_settings_restore(&((struct here *)t)->settings);
+	hf_machine_leave();
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	free(t);
 }
@@ -254,6 +257,7 @@ struct hf_target *hf_target_here(char *err, size_t len)
 		snprintf(err, len, "here: out of memory");
 		return NULL;
 	}
+	hf_machine_join();
 	h->t.ops = &here_ops;
 	h->t.name = "here";
 	h->t.expect = hf_kernel_era(version);

@@ -87,6 +87,7 @@ static void place_arms(struct hf_here_run *r, const struct hf_par *par, const st
 	size_t n = 0;
 
 	shared->par = par;
+	shared->runner = getpid();
 	shared->nr_runners = 0;
 	atomic_store(&shared->arrived, 0);
 	atomic_store(&shared->stop, false);

@@ -8,7 +8,6 @@
 #define HF_KERNEL_RUN_H
 
 #include "../scenario/target.h"
-#include "settings.h"
 #include "stage.h"
 #include "swap.h"
 
@@ -35,7 +34,7 @@ struct hf_place {
 struct hf_here_run {
 	struct hf_powers powers;
 	struct hf_kernel_swap *swap; /* the target's */
-	struct hf_settings *settings;
+	bool *quiet;                 /* the target's: what makes noise is off */
 	const struct hf_scenario *scn;
 	struct hf_stage stage;
 	struct hf_process proc[HF_SCN_MAX_PROCS];

@@ -2,90 +2,16 @@
 /* Files of /sys: huge page sizes, the hugetlb pool, KSM. */
 #include "settings.h"
 
-#include <fcntl.h>
+#include "../machine/file.h"
+#include "../machine/machine.h"
+
+#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define THP "/sys/kernel/mm/transparent_hugepage/"
-#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 #define KSM "/sys/kernel/mm/ksm/"
 #define POOL_PAGES 16
-
-static bool read_text(const char *path, char *text, size_t len)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, len - 1);
-
-	if (fd >= 0)
-		close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	return n > 0;
-}
-
-bool hf_write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-	if (fd >= 0)
-		close(fd);
-	return done;
-}
-
-long hf_read_number(const char *path)
-{
-	char text[32];
-
-	/* counts that went below zero (resv_hugepages does, after a fork copied what was pinned)
-	 * read as huge */
-	return read_text(path, text, sizeof(text)) ? (long)strtoul(text, NULL, 10) : -1;
-}
-
-/* "always [madvise] never" is madvise. */
-static bool read_setting(const char *path, char *value, size_t len)
-{
-	char text[96], *from, *to;
-
-	if (!read_text(path, text, sizeof(text)))
-		return false;
-	from = strchr(text, '[');
-	to = from ? strchr(from, ']') : NULL;
-	if (to)
-		*to = '\0';
-	snprintf(value, len, "%.*s", (int)len - 1, to ? from + 1 : text);
-	return true;
-}
-
-static bool set(struct hf_settings *s, const char *path, const char *value)
-{
-	struct hf_setting now;
-	size_t i = 0;
-
-	if (!read_setting(path, now.was, sizeof(now.was)))
-		return false;
-	if (!strcmp(now.was, value))
-		return true;
-	while (i < s->nr && strcmp(s->saved[i].path, path))
-		i++;
-	if (i == s->nr) {
-		if (s->nr == sizeof(s->saved) / sizeof(s->saved[0]))
-			return false;
-		snprintf(now.path, sizeof(now.path), "%s", path);
-		s->saved[s->nr++] = now;
-	}
-	return hf_write_text(path, value);
-}
-
-void hf_settings_restore(struct hf_settings *s)
-{
-	while (s->nr) {
-		s->nr--;
-		hf_write_text(s->saved[s->nr].path, s->saved[s->nr].was);
-	}
-}
 
 /* ---- huge pages ---- */
 
@@ -96,87 +22,84 @@ static bool size_path(unsigned order, char *path, size_t len)
 }
 
 /* Only the one size: a fault takes the largest that is allowed. */
-static bool allow_size(struct hf_settings *s, unsigned order, char *why, size_t len)
+static bool allow_size(unsigned order, char *why, size_t len)
 {
 	char path[96];
 	bool sizes = false;
 
+	/* where it is less than what khugepaged likes, the kernel makes it more */
+	hf_machine_keep("/proc/sys/vm/min_free_kbytes");
 	for (unsigned o = 1; o <= 9; o++) {
 		if (!size_path(o, path, sizeof(path)))
 			continue;
 		sizes = true;
-		if (!set(s, path, o == order ? "madvise" : "never")) {
-			snprintf(why, len, "%s cannot be set; run as root", path);
+		if (hf_machine_set(path, o == order ? "madvise" : "never", why, len))
 			return false;
-		}
 	}
 	if (sizes && size_path(order, path, sizeof(path)))
 		return true;
 	snprintf(why, len, "this kernel has no folios of %u KiB for anonymous memory", 4u << order);
 	if (sizes || order != 9 || access(THP "enabled", F_OK))
 		return false;
-	snprintf(why, len, THP "enabled cannot be set; run as root");
-	return set(s, THP "enabled", "madvise");
+	return !hf_machine_set(THP "enabled", "madvise", why, len);
 }
 
 /* While others give reservations back, the kernel may show less than none of them: 2^64 - 1. */
 static long spare_pages(void)
 {
-	long unused = hf_read_number(POOL "free_hugepages");
-	long reserved = hf_read_number(POOL "resv_hugepages");
+	long unused = hf_read_number(HF_HUGETLB "/free_hugepages");
+	long reserved = hf_read_number(HF_HUGETLB "/resv_hugepages");
 
 	return reserved < unused ? unused - reserved : 0;
 }
 
-static bool fill_pool(struct hf_settings *s, char *why, size_t len)
+/* A pool that another run makes larger is not one to rely on: theirs first. */
+static bool fill_pool(char *why, size_t len)
 {
-	long nr = hf_read_number(POOL "nr_hugepages"), spare = spare_pages();
-	char text[24];
+	char reason[128] = "the kernel has no memory in one piece for more";
+	int err = hf_machine_hold(reason, sizeof(reason));
+	long spare = spare_pages();
 
-	snprintf(text, sizeof(text), "%ld", nr + POOL_PAGES - spare);
-	if (nr >= 0 && spare < POOL_PAGES)
-		set(s, POOL "nr_hugepages", text);
-	spare = spare_pages();
-	if (nr >= 0 && spare >= POOL_PAGES / 2)
+	if (!err && spare < POOL_PAGES)
+		hf_machine_enlarge_pool((size_t)(POOL_PAGES - spare), reason, sizeof(reason));
+	if (err != -EINTR && err != -EBUSY && spare_pages() >= POOL_PAGES / 2)
 		return true;
 	snprintf(why, len,
-		 "the hugetlb pool lacks pages of 2 MiB; run as root, or set "
-		 "/proc/sys/vm/nr_hugepages");
+		 "the hugetlb pool lacks pages of 2 MiB: %s, or set /proc/sys/vm/nr_hugepages",
+		 reason);
 	return false;
 }
 
-bool hf_settings_for(struct hf_settings *s, const struct hf_kind_info *kind, char *why, size_t len)
+bool hf_settings_for(const struct hf_kind_info *kind, char *why, size_t len)
 {
 	switch (kind->memory) {
 	case HF_MEM_HUGETLB:
 	case HF_MEM_MEMFD_HUGETLB:
-		return fill_pool(s, why, len);
+		return fill_pool(why, len);
 	case HF_MEM_ANON:
 	case HF_MEM_ZEROPAGE:
-		return !kind->order || allow_size(s, kind->order, why, len);
+		return !kind->order || allow_size(kind->order, why, len);
 	default:
 		return true;
 	}
 }
 
-void hf_settings_without_noise(struct hf_settings *s)
+/* Without the right to, there is more noise. */
+void hf_settings_without_noise(void)
 {
-	if (s->quiet)
-		return;
-	s->quiet = true;
+	char why[256];
+
 	/* pages beside one that is read from swap would be read with it */
-	set(s, "/proc/sys/vm/page-cluster", "0");
+	hf_machine_set("/proc/sys/vm/page-cluster", "0", why, sizeof(why));
 	/* khugepaged would make folios of small pages, after a pause of an hour now */
-	set(s, THP "khugepaged/scan_sleep_millisecs", "3600000");
+	hf_machine_set(THP "khugepaged/scan_sleep_millisecs", "3600000", why, sizeof(why));
 }
 
 /* ---- KSM ---- */
 
-bool hf_settings_for_merging(struct hf_settings *s, char *why, size_t len)
+bool hf_settings_for_merging(char *why, size_t len)
 {
-	if (set(s, KSM "sleep_millisecs", "0") && set(s, KSM "pages_to_scan", "20000") &&
-	    set(s, KSM "run", "1"))
-		return true;
-	snprintf(why, len, "merging needs KSM and root");
-	return false;
+	return !hf_machine_set(KSM "sleep_millisecs", "0", why, len) &&
+	       !hf_machine_set(KSM "pages_to_scan", "20000", why, len) &&
+	       !hf_machine_set(KSM "run", "1", why, len);
 }

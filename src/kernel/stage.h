@@ -84,6 +84,7 @@ struct hf_arm_step {
 struct hf_shared {
 	struct hf_call_box box[HF_SCN_MAX_PROCS];
 	const struct hf_par *par;
+	pid_t runner;
 	unsigned nr_runners; /* who meet at the start of the par block */
 	atomic_uint arrived;
 	atomic_bool stop;                    /* somebody will not come */

@@ -5,6 +5,7 @@
  */
 #include "../kernel/pages.h"
 #include "../kernel/run.h"
+#include "../machine/machine.h"
 #include "../native/internal.h"
 #include "../scenario/arms.h"
 #include "../scenario/oracle.h"
@@ -23,7 +24,6 @@ struct native {
 	struct hf_target t;
 	bool signal;
 	struct hf_kernel_swap swap;
-	struct hf_settings settings;
 };
 
 void hf_nat_say(struct hf_obs *obs, int status, const char *reason)
@@ -124,7 +124,7 @@ static bool machine_allows(struct native *n, const struct hf_scenario *scn,
 		hf_nat_say(obs, HF_OBS_SKIP, "the unpin check compares frames, which root sees");
 	else if (kind->swapped && !hf_kernel_swap_on(&n->swap))
 		hf_nat_say(obs, HF_OBS_SKIP, n->swap.why);
-	else if (!hf_settings_for(&n->settings, kind, why, sizeof(why)))
+	else if (!hf_settings_for(kind, why, sizeof(why)))
 		hf_nat_say(obs, HF_OBS_SKIP, why);
 	return !obs->status;
 }
@@ -355,8 +355,7 @@ static void native_end(void *run, struct hf_obs *obs)
 
 static void native_free(struct hf_target *t)
 {
-	hf_kernel_swap_off(&((struct native *)t)->swap);
-	hf_settings_restore(&((struct native *)t)->settings);
+	hf_machine_leave();
 	free(t);
 }
 
@@ -378,6 +377,7 @@ struct hf_target *hf_target_native(bool signal, char *err, size_t len)
 		snprintf(err, len, "native: out of memory");
 		return NULL;
 	}
+	hf_machine_join();
 	n->signal = signal;
 	n->t.ops = &native_ops;
 	n->t.name = signal ? "native-signal" : "native";

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* A program that comes with this one: beside it in a build, in ../libexec/holdfast when installed.
- * 0 or -ENOENT. */
+/* A program that comes with this one: beside it or a folder above in a build, in
+ * ../libexec/holdfast when installed. 0 or -ENOENT. */
 int hf_helper_path(const char *name, char *path, size_t len);
 
 #endif

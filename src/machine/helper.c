@@ -9,7 +9,7 @@
 
 int hf_helper_path(const char *name, char *path, size_t len)
 {
-	static const char *const places[] = { "%s/%s", "%s/../libexec/holdfast/%s" };
+	static const char *const places[] = { "%s/%s", "%s/../%s", "%s/../libexec/holdfast/%s" };
 	char self[PATH_MAX], *folder;
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
