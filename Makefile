@@ -21,7 +21,7 @@ prove: all
 
 mutants: all
 	@scripts/install-deps check
-	@(sh tests/mutants.sh; sh tests/native_mutants.sh; BUILD=$(CURDIR)/$(BUILD) HOLDFAST=$(CURDIR)/$(BUILD)/holdfast \
+	@(sh tests/mutants.sh; sh tests/native_mutants.sh; sh tests/oracle_mutants.sh; BUILD=$(CURDIR)/$(BUILD) HOLDFAST=$(CURDIR)/$(BUILD)/holdfast \
 		sh tests/machine_mutants.sh) | scripts/count-mutants
 	@$(BUILD)/holdfast check --mutants --survivors --table docs/atomics.md scenarios/races scenarios/reports/pin-races-*.hf || [ $$? -eq 1 ]
 

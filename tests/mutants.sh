@@ -2,6 +2,7 @@
 # Rules and guards taken away one at a time: every mutant of the engine must be noticed by a test. The traps are those
 # that whoever builds this anew walks into; docs/design.md lists them by the same numbers.
 . tests/tap.sh
+. tests/mutate.sh
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -13,15 +14,8 @@ flags="-std=gnu17 -O1 -w -D_GNU_SOURCE -DHF_FUZZ_DRIVER -I$dir/include -I$dir/sr
 # Files of two folders share names, so each folder has its objects.
 compile_engine() { # OBJECTS
 	for folder in core policy platform native; do
-		mkdir -p "$1/$folder"
-		# shellcheck disable=SC2086
-		(cd "$1/$folder" && printf '%s\n' "$dir/src/$folder"/*.c | xargs -P 2 -n 4 gcc $flags -c) || return 1
+		compile_folder $folder "$1/$folder" || return 1
 	done
-}
-
-copy_sources() {
-	rm -rf "$dir/src" "$dir/include"
-	cp -r src include "$dir"
 }
 
 # Once: the engine as it is, and all that is linked to mutants of it.
@@ -39,10 +33,7 @@ prepare() {
 	printf 'int hf_cmd_interleavings(void) { return 2; }\nint hf_cmd_mutants(void) { return 2; }\n' \
 		>"$dir/src/cli/no_explorer.c"
 	for folder in scenario image kernel machine native_target check cli; do
-		mkdir -p "$dir/command/$folder"
-		# shellcheck disable=SC2086
-		(cd "$dir/command/$folder" && printf '%s\n' "$dir/src/$folder"/*.c | xargs -P 2 -n 4 gcc $flags -c) ||
-			return 1
+		compile_folder $folder "$dir/command/$folder" || return 1
 	done
 }
 
@@ -71,14 +62,7 @@ noticed() {
 }
 
 mutate() { # FILE OLD NEW
-	python3 - "$dir/src/$1" "$2" "$3" <<-'END' || return 1
-		import sys
-		path, old, new = sys.argv[1:]
-		text = open(path).read()
-		if text.count(old) < 1:
-		    sys.exit(f"{path}: '{old}' is not there any more")
-		open(path, "w").write(text.replace(old, new))
-	END
+	replace "$1" "$2" "$3" || return 1
 	case $1 in
 	# shellcheck disable=SC2086
 	*.c) mkdir -p "$(dirname "$dir/objects/$1")" && gcc $flags -c "$dir/src/$1" -o "$dir/objects/${1%.c}.o" ;;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What native spaces are careful about, taken away one at a time: a test must notice each.
 . tests/tap.sh
+. tests/mutate.sh
 
 dir=$(mktemp -d)
 source=$PWD
@@ -9,9 +10,7 @@ flags="-std=gnu17 -O2 -w -D_GNU_SOURCE -I$dir/include -I$dir/src -Itests"
 tests='test_native_calls test_native_process test_native native_soak'
 
 prepare() {
-	mkdir -p "$dir/base" "$dir/tests" && cp -r src include "$dir" || return
-	# shellcheck disable=SC2086
-	(cd "$dir/base" && printf '%s\n' "$dir"/src/native/*.c | xargs -P 2 -n 4 gcc $flags -c) || return
+	copy_sources && mkdir -p "$dir/tests" && compile_folder native "$dir/base" || return
 	# shellcheck disable=SC2086
 	for t in $tests test_native_failing failing; do
 		gcc $flags -c "tests/$t.c" -o "$dir/tests/$t.o" || return
@@ -56,14 +55,7 @@ nothing_to_notice() {
 
 mutate() { # FILE OLD NEW
 	cp "src/native/$1" "$dir/src/native/$1"
-	python3 - "$dir/src/native/$1" "$2" "$3" <<-'END' || return
-		import sys
-		path, old, new = sys.argv[1:]
-		text = open(path).read()
-		if text.count(old) < 1:
-		    sys.exit(f"{path}: '{old}' is not there any more")
-		open(path, "w").write(text.replace(old, new))
-	END
+	replace "native/$1" "$2" "$3" || return
 	# shellcheck disable=SC2086
 	gcc $flags -c "$dir/src/native/$1" -o "$dir/objects/${1%.c}.o"
 }

@@ -214,8 +214,7 @@ static int atom_of(const struct hf_state *s, unsigned page)
 
 static void put_cell(struct form *f, const struct hf_state *s, int16_t cell)
 {
-	put(f, cell < 0 ? UINT32_MAX
-			: rename_value(f, hf_state_value(s, cell, s->nr_versions)->value));
+	put(f, cell < 0 ? UINT32_MAX : rename_value(f, hf_state_now(s, cell)->value));
 }
 
 /* Where a reference's cell is now, and which values it may show. */
@@ -224,6 +223,7 @@ static void put_window(struct form *f, const struct canon *c, int ref, unsigned 
 	const struct hf_state *s = c->s;
 	int atom = atom_of(s, page);
 	int16_t cell = atom < 0 ? -1 : *hf_state_window(s, ref, (size_t)atom);
+	int32_t since = atom < 0 ? -1 : *hf_state_since(s, ref, (size_t)atom);
 	uint32_t owner = UINT32_MAX;
 
 	for (unsigned i = 0; cell >= 0 && i < c->set[PROCS].nr; i++)
@@ -233,10 +233,8 @@ static void put_window(struct form *f, const struct canon *c, int ref, unsigned 
 	put_cell(f, s, cell);
 	if (cell < 0)
 		return;
-	put(f, rename_value(f, hf_state_value(s, cell, s->taken[ref])->value));
-	for (size_t i = s->taken[ref]; i < s->nr_versions; i++)
-		if (s->version[i].cell == cell)
-			put(f, rename_value(f, s->version[i].value));
+	for (int32_t at = s->last[cell]; at >= since; at = s->version[at].prev)
+		put(f, rename_value(f, s->version[at].value));
 }
 
 /* ---- all of it, under given names ---- */

@@ -73,23 +73,24 @@ static void *pointer(uint64_t addr)
 	return (void *)(uintptr_t)addr; // NOLINT(performance-no-int-to-ptr)
 }
 
-static int do_read(const struct hf_step *st, uint64_t addr, uint8_t *data)
-{
-	size_t len = st->hi - st->lo;
-
-	return try_access(data, pointer(addr), len, hf_single_access(addr, len));
-}
-
-static int do_write(const struct hf_step *st, uint64_t addr)
+/* Page by page, so that what comes before a fault is done and no more; *done counts it. */
+static int do_access(const struct hf_step *st, uint64_t addr, uint8_t *data, size_t *done)
 {
 	static _Thread_local _Alignas(8) uint8_t bytes[4096];
 	size_t len = st->hi - st->lo;
+	bool write = st->verb == HF_V_WRITE, single = hf_single_access(addr, len);
 	int err = 0;
 
 	memset(bytes, st->value, sizeof(bytes));
-	for (size_t at = 0, n; at < len && !err; at += n) {
-		n = len - at < sizeof(bytes) ? len - at : sizeof(bytes);
-		err = try_access(pointer(addr + at), bytes, n, hf_single_access(addr, len));
+	for (*done = 0; *done < len && !err;) {
+		size_t in_page = HF_PAGE_SIZE - (addr + *done) % HF_PAGE_SIZE;
+		size_t n = in_page < len - *done ? in_page : len - *done;
+
+		if (write)
+			err = try_access(pointer(addr + *done), bytes, n, single);
+		else
+			err = try_access(data + *done, pointer(addr + *done), n, single);
+		*done += err ? 0 : n;
 	}
 	return err;
 }
@@ -144,8 +145,10 @@ static int do_map(const struct hf_stage *stage, struct hf_call_box *box)
 	madvise(got, box->size, kind->order && !is_hugetlb(kind) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	for (size_t at = 0; is_read_first(stage, box->step) && at < box->step->pages * HF_PAGE_SIZE;
 	     at += HF_PAGE_SIZE)
-		if (try_access(&byte, (char *)got + at, 1, true))
+		if (try_access(&byte, (char *)got + at, 1, true)) {
+			munmap(got, box->size);
 			return -EFAULT;
+		}
 	return 0;
 }
 
@@ -263,39 +266,60 @@ static int do_shape(const struct hf_stage *stage, struct hf_call_box *box)
 	}
 	if (!err && shape == HF_SHAPE_PARTLY)
 		err = share_partly(rest, len);
-	if (!err && stage->kind->swapped)
-		err = result(madvise(start, size, MADV_PAGEOUT));
-	return err;
+	if (err || !stage->kind->swapped)
+		return err;
+	err = result(madvise(start, size, MADV_PAGEOUT));
+	return err == -ENOMEM ? 0 : err; /* all but a hole of the buffer went out */
 }
 
 /* ---- other processes' memory ---- */
 
-static int whole(ssize_t done, size_t len)
+/* A short count has no reason; the call for the rest has. */
+static int count(struct hf_call_box *box, ssize_t n)
 {
-	return done < 0 ? -errno : (size_t)done < len ? -EFAULT : 0;
+	if (n < 0)
+		return -errno;
+	box->done += (size_t)n;
+	return n ? 0 : -EIO;
 }
 
 static int do_process_vm(struct hf_call_box *box)
 {
 	const struct hf_step *st = box->step;
 	size_t len = st->hi - st->lo;
-	struct iovec local = { box->data, len }, remote = { pointer(box->addr), len };
+	bool write = st->verb == HF_V_PROCESS_VM_WRITE;
+	int err = 0;
 
-	if (st->verb == HF_V_PROCESS_VM_READ)
-		return whole(process_vm_readv(box->target_pid, &local, 1, &remote, 1, 0), len);
-	memset(box->data, st->value, len);
-	return whole(process_vm_writev(box->target_pid, &local, 1, &remote, 1, 0), len);
+	if (write)
+		memset(box->data, st->value, len);
+	while (box->done < len && !err) {
+		struct iovec local = { box->data + box->done, len - box->done };
+		struct iovec remote = { pointer(box->addr + box->done), len - box->done };
+
+		err = count(box,
+			    write ? process_vm_writev(box->target_pid, &local, 1, &remote, 1, 0)
+				  : process_vm_readv(box->target_pid, &local, 1, &remote, 1, 0));
+	}
+	return err;
 }
 
 static int access_mem(struct hf_call_box *box, int fd)
 {
 	const struct hf_step *st = box->step;
 	size_t len = st->hi - st->lo;
+	bool write = st->verb == HF_V_PTRACE_WRITE;
+	int err = 0;
 
-	if (st->verb == HF_V_PTRACE_READ)
-		return whole(pread(fd, box->data, len, (off_t)box->addr), len);
-	memset(box->data, st->value, len);
-	return whole(pwrite(fd, box->data, len, (off_t)box->addr), len);
+	if (write)
+		memset(box->data, st->value, len);
+	while (box->done < len && !err) {
+		uint8_t *data = box->data + box->done;
+		off_t at = (off_t)(box->addr + box->done);
+
+		err = count(box, write ? pwrite(fd, data, len - box->done, at)
+				       : pread(fd, data, len - box->done, at));
+	}
+	return err;
 }
 
 /* Since Linux 6.12, kernels may keep FOLL_FORCE for those that trace the process. */
@@ -334,8 +358,16 @@ static int do_ptrace(struct hf_call_box *box)
 static int do_splice(const struct hf_wire *w, const struct hf_step *st, uint64_t addr)
 {
 	struct iovec iov = { pointer(addr), st->hi - st->lo };
+	ssize_t n;
 
-	return whole(vmsplice(w->pipe[1], &iov, 1, SPLICE_F_NONBLOCK), iov.iov_len);
+	while (iov.iov_len) {
+		n = vmsplice(w->pipe[1], &iov, 1, SPLICE_F_NONBLOCK);
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		iov.iov_base = (char *)iov.iov_base + n;
+		iov.iov_len -= (size_t)n;
+	}
+	return 0;
 }
 
 static int do_register(struct hf_wire *w, const struct hf_step *st, uint64_t addr, char *reason)
@@ -387,12 +419,26 @@ static void *direct_io_thread(void *arg)
 	return write(w->done[1], &done, sizeof(done)) == sizeof(done) ? NULL : arg;
 }
 
+/* Of a range with a hole, direct I/O takes what lies before it, and of a write nobody tells how
+ * much that is before it ends. */
+static int touch(uint64_t addr, size_t len)
+{
+	uint8_t byte;
+	int err = 0;
+
+	for (uint64_t at = addr; at < addr + len && !err; at = (at | (HF_PAGE_SIZE - 1)) + 1)
+		err = try_access(&byte, pointer(at), 1, true);
+	return err;
+}
+
 static int start_direct_io(const struct hf_wire *w, const struct hf_step *st, uint64_t addr)
 {
 	struct direct_io *io = &direct_ios[st->ref];
 	pthread_t thread;
-	int err;
+	int err = w->means == HF_MEANS_WRITE ? touch(addr, st->hi - st->lo) : 0;
 
+	if (err)
+		return err;
 	*io = (struct direct_io){ .wire = w, .range = pointer(addr), .len = st->hi - st->lo };
 	sem_init(&io->alone, 0, 0);
 	sem_init(&io->go, 0, 0);
@@ -439,7 +485,7 @@ static int release(struct hf_stage *stage, const struct hf_step *st)
 /* ---- steps ---- */
 
 int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t addr, size_t len,
-		  uint8_t *data, char *reason)
+		  uint8_t *data, size_t *done, char *reason)
 {
 	switch (st->verb) {
 	case HF_V_UNMAP:
@@ -460,9 +506,8 @@ int hf_actor_step(struct hf_stage *stage, const struct hf_step *st, uint64_t add
 		return result(madvise(pointer(addr), len, MADV_PAGEOUT));
 	case HF_V_READ:
 	case HF_V_CHECK:
-		return do_read(st, addr, data);
 	case HF_V_WRITE:
-		return do_write(st, addr);
+		return do_access(st, addr, data, done);
 	case HF_V_UNPIN:
 	case HF_V_PUT:
 		return release(stage, st);
@@ -502,7 +547,8 @@ static int do_step(struct hf_stage *stage, struct hf_call_box *box)
 	case HF_V_PTRACE_WRITE:
 		return do_ptrace(box);
 	default:
-		return hf_actor_step(stage, st, box->addr, box->size, box->data, box->reason);
+		return hf_actor_step(stage, st, box->addr, box->size, box->data, &box->done,
+				     box->reason);
 	}
 }
 
@@ -535,13 +581,16 @@ static void *run_arm(void *arg)
 		for (; i < t->arm->nr_steps; i++) {
 			const struct hf_step *st = &t->arm->steps[i];
 			struct hf_arm_step *s = &t->step[i];
+			size_t done; /* of one access: all or nothing */
 
+			if (s->left_out)
+				continue;
 			if (st->verb == HF_V_FORK) {
 				s->child = do_fork(t->stage, st);
 				s->status = s->child < 0 ? s->child : 0;
 			} else {
 				s->status = hf_actor_step(t->stage, st, s->addr, s->size, s->data,
-							  s->reason);
+							  &done, s->reason);
 			}
 			if (s->status)
 				break;

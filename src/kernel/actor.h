@@ -10,8 +10,8 @@
  * returns. */
 _Noreturn void hf_actor_main(struct hf_stage *stage, int me);
 /* Does step `step`, one that may stand in a par block and is not a fork, at `addr`. 0, negative
- * errno or HF_OBS_SKIP. */
+ * errno or HF_OBS_SKIP; *done counts the bytes of a load or store. */
 int hf_actor_step(struct hf_stage *stage, const struct hf_step *step, uint64_t addr, size_t len,
-		  uint8_t *data, char *reason);
+		  uint8_t *data, size_t *done, char *reason);
 
 #endif

@@ -27,6 +27,7 @@ void hf_fill_box(struct hf_here_run *r, const struct hf_step *st, struct hf_call
 
 	box->call = HF_CALL_STEP;
 	box->step = st;
+	box->done = 0;
 	box->target_pid = r->proc[st->target].pid;
 	if (!p)
 		return;
@@ -75,6 +76,7 @@ void hf_take_over_child(struct hf_here_run *r, const struct hf_step *st, pid_t p
 void hf_report(const struct hf_call_box *box, struct hf_obs *obs)
 {
 	obs->status = box->status;
+	obs->done = box->done;
 	if (box->status == HF_OBS_SKIP)
 		hf_say(obs, HF_OBS_SKIP, box->reason);
 }
@@ -130,6 +132,7 @@ static void shape(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 		return;
 	}
 	hf_report(box, obs);
+	obs->done = st->hi - st->lo; /* the write itself */
 	if (kind->shape == HF_SHAPE_HALF) {
 		r->next_place += HF_HERE_SPACING;
 		p->extent /= 2;
@@ -158,6 +161,8 @@ void hf_call_step(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 		return;
 	}
 	hf_report(box, obs);
+	if (obs->len)
+		memcpy(obs->data, box->data, obs->len);
 	if (obs->status)
 		return;
 	note_done(r, st, box);
@@ -168,8 +173,6 @@ void hf_call_step(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 		hf_say(obs, HF_OBS_SKIP, "this kernel maps no shared zeropage");
 	if (st->verb == HF_V_WRITE && !r->place[st->target][st->buf].shaped)
 		shape(r, st, obs);
-	if (obs->len)
-		memcpy(obs->data, box->data, obs->len);
 }
 
 void hf_step_exit(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)

@@ -66,7 +66,8 @@ int hf_pipe_drain(struct hf_wire *w)
 
 /* ---- rings ---- */
 
-static int complete(struct io_uring *ring, size_t len)
+/* The result of the one request that is under way. */
+static int complete(struct io_uring *ring)
 {
 	struct io_uring_cqe *cqe;
 	int ret = io_uring_submit_and_wait(ring, 1);
@@ -78,44 +79,55 @@ static int complete(struct io_uring *ring, size_t len)
 		return ret;
 	ret = cqe->res;
 	io_uring_cqe_seen(ring, cqe);
-	return ret < 0 ? ret : (size_t)ret < len ? -EIO : 0;
+	return ret;
 }
 
-static void *range(const struct hf_wire *w, size_t lo)
+/* From the file to the registered buffer, or back; what comes after a short count says why. */
+static int transfer(struct hf_wire *w, bool to_buffer, size_t lo, size_t len, size_t *done)
 {
-	return (void *)(uintptr_t)(w->addr + lo); // NOLINT(performance-no-int-to-ptr)
+	for (*done = 0; *done < len;) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
+		uint64_t at = w->addr + lo + *done;
+		void *buf = (void *)(uintptr_t)at; // NOLINT(performance-no-int-to-ptr)
+		unsigned rest = (unsigned)(len - *done);
+		int ret;
+
+		if (!sqe)
+			return -EBUSY;
+		if (to_buffer)
+			io_uring_prep_read_fixed(sqe, w->file, buf, rest, *done, 0);
+		else
+			io_uring_prep_write_fixed(sqe, w->file, buf, rest, *done, 0);
+		ret = complete(&w->ring);
+		if (ret <= 0)
+			return ret ? ret : -EIO;
+		*done += (size_t)ret;
+	}
+	return 0;
 }
 
 int hf_ring_read(struct hf_wire *w, size_t lo, size_t hi, uint8_t *data)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
-	int err;
+	size_t done;
+	int err = transfer(w, false, lo, hi - lo, &done);
 
-	if (!sqe)
-		return -EBUSY;
-	io_uring_prep_write_fixed(sqe, w->file, range(w, lo), (unsigned)(hi - lo), 0, 0);
-	err = complete(&w->ring, hi - lo);
 	if (!err && pread(w->file, data, hi - lo, 0) != (ssize_t)(hi - lo))
 		err = -EIO;
 	return err;
 }
 
-int hf_ring_write(struct hf_wire *w, size_t lo, size_t hi, uint8_t value)
+int hf_ring_write(struct hf_wire *w, size_t lo, size_t hi, uint8_t value, size_t *done)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
 	uint8_t *bytes = malloc(hi - lo);
-	int err = 0;
+	ssize_t n;
 
-	if (!sqe || !bytes) {
-		free(bytes);
-		return sqe ? -ENOMEM : -EBUSY;
-	}
+	*done = 0;
+	if (!bytes)
+		return -ENOMEM;
 	memset(bytes, value, hi - lo);
-	if (pwrite(w->file, bytes, hi - lo, 0) != (ssize_t)(hi - lo))
-		err = -EIO;
-	io_uring_prep_read_fixed(sqe, w->file, range(w, lo), (unsigned)(hi - lo), 0, 0);
-	if (!err)
-		err = complete(&w->ring, hi - lo);
+	n = pwrite(w->file, bytes, hi - lo, 0);
 	free(bytes);
-	return err;
+	if (n != (ssize_t)(hi - lo))
+		return n < 0 ? -errno : -ENOSPC;
+	return transfer(w, true, lo, hi - lo, done);
 }

@@ -9,6 +9,7 @@
 int hf_pipe_read(struct hf_wire *w, size_t lo, size_t hi, uint8_t *data); /* does not use them up */
 int hf_pipe_drain(struct hf_wire *w);                                     /* drops the references */
 int hf_ring_read(struct hf_wire *w, size_t lo, size_t hi, uint8_t *data);
-int hf_ring_write(struct hf_wire *w, size_t lo, size_t hi, uint8_t value);
+/* *done: how much of it was written, also when it failed then. */
+int hf_ring_write(struct hf_wire *w, size_t lo, size_t hi, uint8_t value, size_t *done);
 
 #endif

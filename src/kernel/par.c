@@ -64,6 +64,8 @@ static void *run_device_arm(void *arg)
 
 	if (hf_par_meet(d->r->stage.shared))
 		for (; i < d->arm->nr_steps; i++) {
+			if (d->obs[i].left_out)
+				continue;
 			hf_step_device(d->r, &d->arm->steps[i], &d->obs[i]);
 			if (d->obs[i].status)
 				break;
@@ -73,21 +75,29 @@ static void *run_device_arm(void *arg)
 	return NULL;
 }
 
-static void place_arms(struct hf_here_run *r, const struct hf_par *par)
+/* Of a process that a fork which failed was to make: nobody comes. */
+static bool is_void(const struct hf_here_run *r, const struct hf_arm *arm)
+{
+	return arm->steps[0].proc != HF_SCN_DEVICE && !r->proc[arm->steps[0].proc].pid;
+}
+
+static void place_arms(struct hf_here_run *r, const struct hf_par *par, const struct hf_obs *obs)
 {
 	struct hf_shared *shared = r->stage.shared;
 	size_t n = 0;
 
 	shared->par = par;
 	shared->runner = getpid();
-	shared->nr_runners = (unsigned)par->nr_arms;
+	shared->nr_runners = 0;
 	atomic_store(&shared->arrived, 0);
 	atomic_store(&shared->stop, false);
-	for (size_t a = 0; a < par->nr_arms; a++)
+	for (size_t a = 0; a < par->nr_arms; a++) {
+		shared->nr_runners += !is_void(r, &par->arms[a]);
 		for (size_t i = 0; i < par->arms[a].nr_steps; i++, n++) {
 			const struct hf_step *st = &par->arms[a].steps[i];
 
-			shared->arm_step[n] = (struct hf_arm_step){ .child = 0 };
+			shared->arm_step[n] = (struct hf_arm_step){ .status = obs[n].status,
+								    .left_out = obs[n].left_out };
 			if (st->buf >= 0)
 				shared->arm_step[n].addr =
 					r->place[st->target][st->buf].addr + st->lo;
@@ -98,6 +108,7 @@ static void place_arms(struct hf_here_run *r, const struct hf_par *par)
 				r->stage.wire[st->ref].addr = shared->arm_step[n].addr;
 			}
 		}
+	}
 	for (size_t i = 0; i < r->scn->nr_refs; i++)
 		atomic_store(&shared->let_go[i], !r->stage.wire[i].maker);
 }
@@ -111,7 +122,7 @@ static int run_processes(struct hf_here_run *r, const struct hf_par *par, struct
 	for (size_t a = 0; a < par->nr_arms; a++) {
 		int p = par->arms[a].steps[0].proc, woken;
 
-		if (p == HF_SCN_DEVICE || called[p])
+		if (p == HF_SCN_DEVICE || called[p] || is_void(r, &par->arms[a]))
 			continue;
 		called[p] = true;
 		r->stage.shared->box[p].call = HF_CALL_ARMS;
@@ -178,7 +189,7 @@ void hf_here_par(void *run, const struct hf_par *par, struct hf_obs *obs)
 		hf_say(&obs[0], HF_OBS_SKIP, HF_ONE_TEST_PIN);
 		return;
 	}
-	place_arms(r, par);
+	place_arms(r, par, obs);
 	for (size_t a = 0; a < par->nr_arms && !err; n += par->arms[a].nr_steps, a++) {
 		if (par->arms[a].steps[0].proc != HF_SCN_DEVICE)
 			continue;

@@ -11,6 +11,33 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Waits for the system call to return, which is to tell of `len` bytes; with it go the pins. */
+static int finish_direct_io(struct hf_here_run *r, struct hf_wire *w, int proc, size_t len,
+			    struct hf_obs *obs)
+{
+	int err = hf_wait_for(r, proc, w->done[0], -1, NULL);
+	long done = -EIO;
+
+	if (!err && read(w->done[0], &done, sizeof(done)) != sizeof(done))
+		err = -EIO;
+	w->maker = NULL;
+	if (err || done < 0)
+		return err ? err : (int)done;
+	obs->done = (size_t)done;
+	return obs->done < len ? -EFAULT : 0;
+}
+
+/* Of a range that ends in a hole, direct I/O takes what is there. A read tells at once. */
+static int refuse_short_read(struct hf_here_run *r, struct hf_wire *w, int proc, struct hf_obs *obs)
+{
+	int err = hf_fuse_complete_read(&w->fuse, NULL, 0, -EIO);
+
+	if (!err)
+		err = finish_direct_io(r, w, proc, 0, obs);
+	obs->status = -EFAULT;
+	return err == -EIO ? 0 : err;
+}
+
 /* Opens the file, starts the I/O in the process, and waits until its request is there: then the
  * pages are referenced. */
 static int start_direct_io(struct hf_here_run *r, const struct hf_step *st, struct hf_obs *obs)
@@ -37,6 +64,8 @@ static int start_direct_io(struct hf_here_run *r, const struct hf_step *st, stru
 	if (!err)
 		err = hf_wait_for(r, st->proc, w->done[0], w->fuse.deaf ? w->fuse.dev : -1,
 				  &w->fuse);
+	if (err == 1 && w->means == HF_MEANS_READ && w->fuse.size < st->hi - st->lo)
+		return refuse_short_read(r, w, st->proc, obs);
 	if (err == 1)
 		return 0; /* in flight */
 	if (!err) {
@@ -79,6 +108,8 @@ void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 	}
 	if (w->means < HF_MEANS_READ) {
 		hf_call_step(r, st, obs);
+		if (obs->status < 0 && w->means == HF_MEANS_PIPE)
+			hf_pipe_drain(w); /* of what came before the hole */
 	} else {
 		err = start_direct_io(r, st, obs);
 		if (err)
@@ -91,19 +122,8 @@ void hf_step_take(struct hf_here_run *r, const struct hf_step *st, struct hf_obs
 	}
 }
 
-/* Waits for the system call to return; with it go the pins. */
-static int finish_direct_io(struct hf_here_run *r, struct hf_wire *w)
-{
-	int err = hf_wait_for(r, w->maker->proc, w->done[0], -1, NULL);
-	long done = -EIO;
-
-	if (!err && read(w->done[0], &done, sizeof(done)) != sizeof(done))
-		err = -EIO;
-	w->maker = NULL;
-	return err ? err : done < 0 ? (int)done : 0;
-}
-
-static int direct_read(struct hf_here_run *r, struct hf_wire *w, size_t len, uint8_t value)
+static int direct_read(struct hf_here_run *r, struct hf_wire *w, size_t len, uint8_t value,
+		       struct hf_obs *obs)
 {
 	uint8_t *bytes = malloc(len);
 	int err;
@@ -113,11 +133,11 @@ static int direct_read(struct hf_here_run *r, struct hf_wire *w, size_t len, uin
 	memset(bytes, value, len);
 	err = hf_fuse_complete_read(&w->fuse, bytes, len, 0);
 	free(bytes);
-	return err ? err : finish_direct_io(r, w);
+	return err ? err : finish_direct_io(r, w, w->maker->proc, len, obs);
 }
 
 static int direct_write(struct hf_here_run *r, struct hf_wire *w, size_t lo, size_t hi,
-			uint8_t *data)
+			struct hf_obs *obs)
 {
 	size_t len = w->maker->hi - w->maker->lo;
 	uint8_t *bytes = malloc(len);
@@ -127,15 +147,16 @@ static int direct_write(struct hf_here_run *r, struct hf_wire *w, size_t lo, siz
 		return -ENOMEM;
 	err = hf_fuse_complete_write(&w->fuse, bytes, len);
 	if (!err)
-		err = finish_direct_io(r, w);
-	if (!err)
-		memcpy(data, bytes + lo, hi - lo);
+		err = finish_direct_io(r, w, w->maker->proc, len, obs);
+	if (!err && obs->data)
+		memcpy(obs->data, bytes + lo, hi - lo);
 	free(bytes);
 	return err;
 }
 
 static int release(struct hf_here_run *r, struct hf_wire *w)
 {
+	struct hf_obs ignored = { .data = NULL };
 	int err = 0;
 
 	switch (w->means) {
@@ -152,13 +173,11 @@ static int release(struct hf_here_run *r, struct hf_wire *w)
 			       error */
 		err = hf_fuse_complete_read(&w->fuse, NULL, 0, -EIO);
 		if (!err)
-			err = finish_direct_io(r, w) == -EIO ? 0 : -EPROTO;
+			err = finish_direct_io(r, w, w->maker->proc, 0, &ignored) == -EIO ? 0
+											  : -EPROTO;
 		break;
-	default: {
-		uint8_t nothing;
-
-		return direct_write(r, w, 0, 0, &nothing);
-	}
+	default:
+		return direct_write(r, w, 0, 0, &ignored);
 	}
 	w->maker = NULL;
 	return err;
@@ -191,7 +210,7 @@ void hf_step_device(struct hf_here_run *r, const struct hf_step *st, struct hf_o
 		err = st->verb == HF_V_DEV_WRITE ? -EINVAL : hf_pipe_read(w, lo, hi, obs->data);
 		break;
 	case HF_MEANS_RING:
-		err = st->verb == HF_V_DEV_WRITE ? hf_ring_write(w, lo, hi, st->value)
+		err = st->verb == HF_V_DEV_WRITE ? hf_ring_write(w, lo, hi, st->value, &obs->done)
 						 : hf_ring_read(w, lo, hi, obs->data);
 		break;
 	case HF_MEANS_TEST:
@@ -208,10 +227,10 @@ void hf_step_device(struct hf_here_run *r, const struct hf_step *st, struct hf_o
 			return;
 		}
 		err = direct_read(r, w, hi,
-				  st->verb == HF_V_DEV_FINISH ? w->maker->value : st->value);
+				  st->verb == HF_V_DEV_FINISH ? w->maker->value : st->value, obs);
 		break;
 	default:
-		err = direct_write(r, w, lo, hi, obs->data);
+		err = direct_write(r, w, lo, hi, obs);
 		break;
 	}
 	w->ended = !w->maker;

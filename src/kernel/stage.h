@@ -65,6 +65,7 @@ struct hf_call_box {
 	size_t buffer;    /* shape: bytes of the buffer */
 	pid_t target_pid; /* process_vm, ptrace */
 	int status;       /* 0, negative errno, or HF_OBS_SKIP with a reason */
+	size_t done;      /* bytes that were read or written, also when it failed then */
 	pid_t child;      /* fork */
 	char reason[HF_REASON_LEN];
 	_Alignas(64) uint8_t data[HF_SCN_MAX_PAGES * 4096];
@@ -74,6 +75,7 @@ struct hf_arm_step {
 	uint64_t addr;
 	size_t size;
 	int status;
+	bool left_out; /* by the runner: the arm passes it by */
 	pid_t child;
 	_Alignas(8) uint8_t data[8];
 	char reason[HF_REASON_LEN];

@@ -257,27 +257,36 @@ static int step_wrprotect(struct hf_nat_run *r, const struct hf_step *st)
 	return err;
 }
 
-static int whole(ssize_t done, size_t len)
+static ssize_t access_rest(const struct hf_nat_run *r, const struct hf_step *st, char *addr,
+			   uint8_t *bytes, size_t len)
 {
-	return done < 0 ? -errno : (size_t)done < len ? -EFAULT : 0;
-}
-
-static int access_remote(const struct hf_nat_run *r, const struct hf_step *st, char *addr,
-			 uint8_t *bytes)
-{
-	size_t len = st->hi - st->lo;
 	struct iovec local = { bytes, len }, remote = { addr, len };
 
 	switch (st->verb) {
 	case HF_V_PROCESS_VM_READ:
-		return whole(process_vm_readv(getpid(), &local, 1, &remote, 1, 0), len);
+		return process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
 	case HF_V_PROCESS_VM_WRITE:
-		return whole(process_vm_writev(getpid(), &local, 1, &remote, 1, 0), len);
+		return process_vm_writev(getpid(), &local, 1, &remote, 1, 0);
 	case HF_V_PTRACE_READ:
-		return whole(pread(r->mem, bytes, len, (off_t)(uintptr_t)addr), len);
+		return pread(r->mem, bytes, len, (off_t)(uintptr_t)addr);
 	default:
-		return whole(pwrite(r->mem, bytes, len, (off_t)(uintptr_t)addr), len);
+		return pwrite(r->mem, bytes, len, (off_t)(uintptr_t)addr);
 	}
+}
+
+/* A short count has no reason; the call for the rest has. */
+static int access_remote(const struct hf_nat_run *r, const struct hf_step *st, char *addr,
+			 uint8_t *bytes, struct hf_obs *obs)
+{
+	size_t len = st->hi - st->lo;
+	ssize_t n = 0;
+
+	for (obs->done = 0; obs->done < len; obs->done += (size_t)n) {
+		n = access_rest(r, st, addr + obs->done, bytes + obs->done, len - obs->done);
+		if (n <= 0)
+			return n ? -errno : -EIO;
+	}
+	return 0;
 }
 
 /* Accesses by /proc/PID/mem do not wait for who resolves faults, so they are always prepared. */
@@ -296,7 +305,7 @@ static int step_remote(const struct hf_nat_run *r, const struct hf_step *st, str
 	if (!err) {
 		if (write)
 			memset(bytes, st->value, len);
-		err = access_remote(r, st, addr, bytes);
+		err = access_remote(r, st, addr, bytes, obs);
 		if (ptrace || r->signal)
 			finish(space, addr, len, write);
 	}

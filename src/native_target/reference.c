@@ -113,10 +113,14 @@ static int fill_pipe(struct hf_nat_run *r, struct hf_nat_ref *ref)
 	int err = r->signal && !ref->pins ? hf_native_prepare_read(ref->addr, ref->len) : 0;
 	ssize_t n;
 
-	if (err)
-		return err;
-	n = vmsplice(ref->wire.pipe[1], &iov, 1, SPLICE_F_NONBLOCK);
-	return n < 0 ? -errno : (size_t)n < ref->len ? -EFAULT : 0;
+	while (!err && iov.iov_len) {
+		n = vmsplice(ref->wire.pipe[1], &iov, 1, SPLICE_F_NONBLOCK);
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		iov.iov_base = (char *)iov.iov_base + n;
+		iov.iov_len -= (size_t)n;
+	}
+	return err;
 }
 
 static int enlist(struct hf_nat_ref *ref, struct hf_obs *obs)
@@ -243,8 +247,9 @@ int hf_nat_device(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs 
 		return st->verb == HF_V_DEV_WRITE ? -EINVAL
 						  : hf_pipe_read(&ref->wire, st->lo, hi, obs->data);
 	if (ref->wire.means == HF_MEANS_RING)
-		return st->verb == HF_V_DEV_WRITE ? hf_ring_write(&ref->wire, st->lo, hi, st->value)
-						  : hf_ring_read(&ref->wire, st->lo, hi, obs->data);
+		return st->verb == HF_V_DEV_WRITE
+			       ? hf_ring_write(&ref->wire, st->lo, hi, st->value, &obs->done)
+			       : hf_ring_read(&ref->wire, st->lo, hi, obs->data);
 	err = ref->wire.means == HF_MEANS_READ ? hf_flight_finish_read(ref, maker->value)
 					       : hf_flight_finish_write(ref, obs->data);
 	last = hf_nat_release(ref, obs);

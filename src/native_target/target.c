@@ -238,6 +238,8 @@ static void run_arm(void *arg)
 	size_t i = 0;
 
 	for (; i < a->arm->nr_steps; i++) {
+		if (a->obs[i].left_out)
+			continue;
 		native_step(a->r, &a->arm->steps[i], &a->obs[i]);
 		if (a->obs[i].status)
 			break;

@@ -125,47 +125,19 @@ static int step_fork(struct hf_engine_run *r, const struct hf_step *st)
 	return err;
 }
 
-static int whole(int64_t done, size_t len)
+/* A call that goes on after what was done, and counts. */
+typedef int64_t (*access_fn)(struct hf_mm *mm, const struct hf_step *st, uint64_t addr, void *bytes,
+			     size_t len);
+
+static int64_t access_cpu(struct hf_mm *mm, const struct hf_step *st, uint64_t addr, void *bytes,
+			  size_t len)
 {
-	return done < 0 ? (int)done : (size_t)done < len ? -EFAULT : 0;
+	return st->verb == HF_V_WRITE ? hf_copy_to_user(mm, addr, bytes, len)
+				      : hf_copy_from_user(mm, bytes, addr, len);
 }
 
-static int write_bytes(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len)
-{
-	uint8_t *bytes;
-	uint64_t word = 0x0101010101010101ull * st->value;
-	int64_t done;
-
-	/* single stores where the language promises them */
-	if (hf_single_access(addr, len))
-		return hf_store(r->mm[st->proc], addr, &word, len);
-	bytes = malloc(len);
-	if (!bytes)
-		return -ENOMEM;
-	memset(bytes, st->value, len);
-	done = hf_copy_to_user(r->mm[st->proc], addr, bytes, len);
-	free(bytes);
-	return whole(done, len);
-}
-
-static int step_write(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
-		      struct hf_obs *obs)
-{
-	int err = write_bytes(r, st, addr, len);
-
-	return err ? err : hf_engine_shape(r, st, obs);
-}
-
-static int step_read(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
-		     uint8_t *to)
-{
-	if (hf_single_access(addr, len))
-		return hf_load(r->mm[st->proc], addr, to, len);
-	return whole(hf_copy_from_user(r->mm[st->proc], to, addr, len), len);
-}
-
-static int step_remote(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
-		       uint8_t *to)
+static int64_t access_remote(struct hf_mm *mm, const struct hf_step *st, uint64_t addr, void *bytes,
+			     size_t len)
 {
 	static const enum hf_user users[] = {
 		[HF_V_PROCESS_VM_READ] = HF_USER_PROCESS_VM_READ,
@@ -173,19 +145,71 @@ static int step_remote(struct hf_engine_run *r, const struct hf_step *st, uint64
 		[HF_V_PTRACE_READ] = HF_USER_PTRACE_READ,
 		[HF_V_PTRACE_WRITE] = HF_USER_PTRACE_WRITE,
 	};
-	struct hf_mm *mm = r->mm[st->target];
-	uint8_t *bytes;
-	int64_t done;
 
-	if (st->verb == HF_V_PROCESS_VM_READ || st->verb == HF_V_PTRACE_READ)
-		return whole(hf_access_process_vm(mm, users[st->verb], addr, to, len), len);
-	bytes = malloc(len);
+	return hf_access_process_vm(mm, users[st->verb], addr, bytes, len);
+}
+
+/* A short count has no reason; the call for the rest has. */
+static int access_all(access_fn access, struct hf_mm *mm, const struct hf_step *st, uint64_t addr,
+		      uint8_t *bytes, size_t len, struct hf_obs *obs)
+{
+	int64_t n = 0;
+
+	for (obs->done = 0; obs->done < len && n >= 0; obs->done += n > 0 ? (size_t)n : 0) {
+		n = access(mm, st, addr + obs->done, bytes + obs->done, len - obs->done);
+		if (n == 0)
+			n = -EIO;
+	}
+	return n < 0 ? (int)n : 0;
+}
+
+static int write_bytes(access_fn access, struct hf_mm *mm, const struct hf_step *st, uint64_t addr,
+		       size_t len, struct hf_obs *obs)
+{
+	uint8_t *bytes = malloc(len);
+	int err;
+
 	if (!bytes)
 		return -ENOMEM;
 	memset(bytes, st->value, len);
-	done = hf_access_process_vm(mm, users[st->verb], addr, bytes, len);
+	err = access_all(access, mm, st, addr, bytes, len, obs);
 	free(bytes);
-	return whole(done, len);
+	return err;
+}
+
+static int step_write(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
+		      struct hf_obs *obs)
+{
+	uint64_t word = 0x0101010101010101ull * st->value;
+	int err;
+
+	/* single stores where the language promises them */
+	if (hf_single_access(addr, len))
+		err = hf_store(r->mm[st->proc], addr, &word, len);
+	else
+		err = write_bytes(access_cpu, r->mm[st->proc], st, addr, len, obs);
+	if (err)
+		return err;
+	obs->done = len;
+	return hf_engine_shape(r, st, obs);
+}
+
+static int step_read(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
+		     struct hf_obs *obs)
+{
+	if (hf_single_access(addr, len))
+		return hf_load(r->mm[st->proc], addr, obs->data, len);
+	return access_all(access_cpu, r->mm[st->proc], st, addr, obs->data, len, obs);
+}
+
+static int step_remote(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t len,
+		       struct hf_obs *obs)
+{
+	struct hf_mm *mm = r->mm[st->target];
+
+	if (st->verb == HF_V_PROCESS_VM_READ || st->verb == HF_V_PTRACE_READ)
+		return access_all(access_remote, mm, st, addr, obs->data, len, obs);
+	return write_bytes(access_remote, mm, st, addr, len, obs);
 }
 
 /* ---- references ---- */
@@ -222,6 +246,13 @@ static enum hf_user user_of(const struct hf_step *maker)
 static bool is_raw(const struct hf_step *maker)
 {
 	return maker->verb == HF_V_PIN || maker->verb == HF_V_GET;
+}
+
+static int64_t acquire(struct hf_engine_run *r, const struct hf_step *st, uint64_t addr, size_t nr,
+		       struct hf_ref *refs)
+{
+	return is_raw(st) ? gup(r, st, addr, nr, refs)
+			  : hf_user_acquire(r->mm[st->proc], user_of(st), addr, nr, refs);
 }
 
 /* By copies: another arm may be at the handles, and what is stale is the library's to say. */
@@ -277,14 +308,13 @@ static int step_take(struct hf_engine_run *r, const struct hf_step *st)
 	*h = (struct hf_engine_held){ .refs = calloc(nr * times, sizeof(*h->refs)), .maker = st };
 	if (!h->refs)
 		return -ENOMEM;
-	for (unsigned i = 0; i < times && got >= 0; i++) {
-		if (is_raw(st))
-			got = gup(r, st, first, nr, h->refs + h->nr);
-		else
-			got = hf_user_acquire(r->mm[st->proc], user_of(st), first, nr,
-					      h->refs + h->nr);
+	/* what comes after fewer than asked says why */
+	while (h->nr < nr * times && got >= 0) {
+		size_t at = h->nr % nr;
+
+		got = acquire(r, st, first + at * HF_PAGE_SIZE, nr - at, h->refs + h->nr);
 		h->nr += got > 0 ? (size_t)got : 0;
-		if (got >= 0 && (size_t)got < nr)
+		if (got == 0)
 			got = -EFAULT;
 	}
 	if (got < 0)
@@ -294,7 +324,7 @@ static int step_take(struct hf_engine_run *r, const struct hf_step *st)
 
 /* Bytes [lo, hi) from the start of the referenced range. */
 static int through_ref(struct hf_engine_run *r, const struct hf_engine_held *h, size_t lo,
-		       size_t hi, uint8_t *to, int value)
+		       size_t hi, uint8_t *to, int value, struct hf_obs *obs)
 {
 	size_t base = h->maker->lo & (HF_PAGE_SIZE - 1);
 	uint8_t bytes[HF_PAGE_SIZE];
@@ -308,6 +338,7 @@ static int through_ref(struct hf_engine_run *r, const struct hf_engine_held *h, 
 		n = HF_PAGE_SIZE - off < hi - at ? HF_PAGE_SIZE - off : hi - at;
 		err = to ? hf_ref_read(r->sys, ref, off, to + (at - lo), n)
 			 : hf_ref_write(r->sys, ref, off, bytes, n);
+		obs->done += err ? 0 : n;
 	}
 	return err;
 }
@@ -321,13 +352,13 @@ static int step_device(struct hf_engine_run *r, const struct hf_step *st, struct
 	if (!h->refs)
 		return -EINVAL;
 	if (st->verb == HF_V_DEV_WRITE)
-		return through_ref(r, h, st->lo, hi, NULL, st->value);
+		return through_ref(r, h, st->lo, hi, NULL, st->value, obs);
 	if (st->verb != HF_V_DEV_FINISH)
-		return through_ref(r, h, st->lo, hi, obs->data, 0);
+		return through_ref(r, h, st->lo, hi, obs->data, 0, obs);
 	if (h->maker->verb == HF_V_ODIRECT_READ)
-		err = through_ref(r, h, 0, hi, NULL, h->maker->value);
+		err = through_ref(r, h, 0, hi, NULL, h->maker->value, obs);
 	else
-		err = through_ref(r, h, 0, hi, obs->data, 0);
+		err = through_ref(r, h, 0, hi, obs->data, 0, obs);
 	return err ? err : let_go(r, h, HF_V_DEV_FINISH, false);
 }
 
@@ -373,14 +404,14 @@ static int do_step(struct hf_engine_run *r, const struct hf_step *st, struct hf_
 		return 0;
 	case HF_V_READ:
 	case HF_V_CHECK:
-		return step_read(r, st, addr, len, obs->data);
+		return step_read(r, st, addr, len, obs);
 	case HF_V_WRITE:
 		return step_write(r, st, addr, len, obs);
 	case HF_V_PROCESS_VM_READ:
 	case HF_V_PROCESS_VM_WRITE:
 	case HF_V_PTRACE_READ:
 	case HF_V_PTRACE_WRITE:
-		return step_remote(r, st, addr, len, obs->data);
+		return step_remote(r, st, addr, len, obs);
 	case HF_V_UNPIN:
 	case HF_V_PUT:
 	case HF_V_RELEASE:
@@ -436,6 +467,8 @@ static void run_arm(void *arg)
 	size_t i = 0;
 
 	for (; i < a->arm->nr_steps; i++) {
+		if (a->obs[i].left_out)
+			continue;
 		run_one(a->r, &a->arm->steps[i], &a->obs[i]);
 		if (a->obs[i].status)
 			break;

@@ -158,17 +158,21 @@ int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st)
 		err = hf_mmap(mm, &p->addr, extent, st->prot,
 			      HF_MAP_FIXED_NOREPLACE |
 				      (r->kind->memory == HF_MEM_HUGETLB ? HF_MAP_HUGETLB : 0));
-	if (!err && !of_file(r) && !is_hugetlb(r) && r->kind->order)
-		err = hf_madvise(mm, p->addr, extent, HF_MADV_HUGEPAGE);
 	if (err)
 		return err;
-	p->size = size;
-	p->extent = extent;
-	p->shaped = false;
+	if (!of_file(r) && !is_hugetlb(r) && r->kind->order)
+		err = hf_madvise(mm, p->addr, extent, HF_MADV_HUGEPAGE);
 	/* the zeropage, or the file's page, is there when it is first written */
 	for (size_t at = 0; is_read_first(r, st) && at < size && !err; at += HF_PAGE_SIZE)
 		err = hf_load(mm, p->addr + at, &byte, 1);
-	return err;
+	if (err) {
+		hf_munmap(mm, p->addr, extent);
+		return err;
+	}
+	p->size = size;
+	p->extent = extent;
+	p->shaped = false;
+	return 0;
 }
 
 int hf_engine_remap(struct hf_engine_run *r, const struct hf_step *st, struct hf_obs *obs)
@@ -267,7 +271,8 @@ int hf_engine_shape(struct hf_engine_run *r, const struct hf_step *st, struct hf
 		err = move_half(r, mm, p, obs);
 	if (!err && r->kind->shape == HF_SHAPE_PARTLY)
 		err = share_partly(mm, p);
-	if (!err && r->kind->swapped)
-		err = hf_madvise(mm, p->addr, p->extent, HF_MADV_PAGEOUT);
-	return err;
+	if (err || !r->kind->swapped)
+		return err;
+	err = hf_madvise(mm, p->addr, p->extent, HF_MADV_PAGEOUT);
+	return err == -ENOMEM ? 0 : err; /* all but a hole of the buffer went out */
 }

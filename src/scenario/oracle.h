@@ -19,14 +19,20 @@ struct hf_judgement {
 };
 
 /* NULL: no memory. */
-struct hf_oracle *hf_oracle_new(const struct hf_scenario *scn);
+struct hf_oracle *hf_oracle_new(const struct hf_scenario *scn, enum hf_kind kind);
 void hf_oracle_free(struct hf_oracle *oracle);
-/* A step that was carried out, with what it showed. 0, or -ENOMEM. */
+/* A step that was carried out, or of which a part was, with what it showed. 0, -ENOMEM, or -E2BIG:
+ * more explains what was seen than is kept apart. */
 int hf_oracle_step(struct hf_oracle *oracle, const struct hf_step *step, const struct hf_obs *obs,
 		   struct hf_judgement *j);
-/* The arms of a par block: every order of them that explains what was seen is kept. */
+/* The arms of a par block: every order of them that explains what was seen is kept. *open: the bits
+ * of those steps, in order of appearance, that some orders let happen and others do not. Returns as
+ * hf_oracle_step(). */
 int hf_oracle_par(struct hf_oracle *oracle, const struct hf_par *par, const struct hf_obs *obs,
-		  struct hf_judgement *j);
+		  unsigned *open, struct hf_judgement *j);
+/* Does it hang on what cannot be known, such as the order of arms, whether the step's memory is
+ * there and may be accessed so? */
+bool hf_oracle_is_open(const struct hf_oracle *oracle, const struct hf_step *step);
 /* The reference semantics as it is now; after par blocks, one that explains what was seen. */
 const struct hf_state *hf_oracle_state(const struct hf_oracle *oracle);
 /* The step that makes a reference. */

@@ -20,6 +20,9 @@ struct round {
 	void *run;
 	struct hf_oracle *oracle;
 	bool void_ref[HF_SCN_MAX_REFS];
+	bool void_proc[HF_SCN_MAX_PROCS];
+	size_t size[HF_SCN_MAX_PROCS][HF_SCN_MAX_BUFS]; /* of each buffer, as it came to be */
+	bool folios;                                    /* whole ones are mapped for a buffer */
 };
 
 static void set_verdict(struct hf_cell *cell, enum hf_verdict verdict, const char *detail)
@@ -28,9 +31,13 @@ static void set_verdict(struct hf_cell *cell, enum hf_verdict verdict, const cha
 	snprintf(cell->detail, sizeof(cell->detail), "%s", detail);
 }
 
-static void out_of_memory(struct hf_cell *cell)
+static void harness_failed(struct hf_cell *cell, int err)
 {
-	set_verdict(cell, HF_ERROR, "out of memory");
+	set_verdict(cell, HF_ERROR,
+		    err == -E2BIG
+			    ? "the oracle keeps no more states apart: fewer steps at the same "
+			      "time, please, or more looks at what they did"
+			    : "out of memory");
 }
 
 bool hf_step_makes_ref(const struct hf_step *st)
@@ -160,8 +167,52 @@ static void forget_steps(struct hf_cell *cell)
 
 /* ---- one step ---- */
 
-/* What a status alone decides. True: the oracle is to look at the step. */
-static bool judge_status(struct round *r, const struct hf_step *st, const struct hf_obs *obs)
+/* The step is on what a step that failed was to make. Behind a buffer's end there is nothing, which
+ * shows, but the rest of its folio. */
+static bool is_void(const struct round *r, const struct hf_step *st)
+{
+	if (st->ref >= 0 && r->void_ref[st->ref])
+		return true;
+	if (st->proc == HF_SCN_DEVICE)
+		return false;
+	return r->void_proc[st->proc] || r->void_proc[st->target] ||
+	       (r->folios && st->buf >= 0 && st->hi > r->size[st->target][st->buf]);
+}
+
+static void note_sizes(struct round *r, const struct hf_step *st)
+{
+	if (st->verb == HF_V_FORK)
+		memcpy(r->size[st->child], r->size[st->proc], sizeof(r->size[0]));
+	else if (st->verb == HF_V_MAP || (st->verb == HF_V_REMAP && st->pages))
+		r->size[st->proc][st->buf] = st->pages * HF_PAGE_SIZE;
+}
+
+static void make_void(struct round *r, const struct hf_step *st)
+{
+	if (hf_step_makes_ref(st))
+		r->void_ref[st->ref] = true;
+	if (st->verb == HF_V_FORK)
+		r->void_proc[st->child] = true;
+}
+
+/* The step's memory was there in one order of what was done at the same time, and not in another:
+ * a file that wants one of the two is to say `maybe`. */
+static void blame_file(struct round *r, const struct hf_step *st, const char *what)
+{
+	char text[320];
+
+	snprintf(
+		text, sizeof(text),
+		"line %d: '%.120s' %s: the order of what was done at the same time decides whether "
+		"it can be done; say 'maybe'",
+		st->line, st->text, what);
+	set_verdict(r->cell, HF_ERROR, text);
+}
+
+/* What a status alone decides; `open`: what can be done hangs on the order of things. True: the
+ * oracle is to look at the step. */
+static bool judge_status(struct round *r, const struct hf_step *st, const struct hf_obs *obs,
+			 bool open)
 {
 	char text[320];
 
@@ -175,19 +226,28 @@ static bool judge_status(struct round *r, const struct hf_step *st, const struct
 		set_verdict(r->cell, obs->status == HF_OBS_BUG ? HF_BUG : HF_ERROR, text);
 		return false;
 	}
+	if (obs->status == 0 && st->fails && open) {
+		blame_file(r, st, "must fail");
+		return false;
+	}
 	if (obs->status == 0 && st->fails) {
 		snprintf(text, sizeof(text), "line %d: '%s' must fail, but succeeded", st->line,
 			 st->text);
 		set_verdict(r->cell, HF_BUG, text);
 		return false;
 	}
-	if (obs->status == 0)
+	if (obs->status == 0) {
+		note_sizes(r, st);
 		return true;
-	if (hf_step_makes_ref(st))
-		r->void_ref[st->ref] = true;
+	}
+	make_void(r, st);
 	if (obs->status == -ECANCELED || st->maybe ||
 	    (st->fails && (!st->fails_errno || obs->status == -st->fails_errno)))
 		return true;
+	if (open && (obs->status == -EFAULT || obs->status == -EIO)) {
+		blame_file(r, st, "failed");
+		return false;
+	}
 	snprintf(text, sizeof(text), "line %d: '%s' failed: %s", st->line, st->text,
 		 strerrorname_np(-obs->status));
 	set_verdict(r->cell, HF_REFUSED, text);
@@ -197,7 +257,7 @@ static bool judge_status(struct round *r, const struct hf_step *st, const struct
 static void adopt(struct round *r, int err, const struct hf_judgement *j)
 {
 	if (err)
-		out_of_memory(r->cell);
+		harness_failed(r->cell, err);
 	else if (j->verdict != HF_OK)
 		set_verdict(r->cell, j->verdict, j->detail);
 }
@@ -207,50 +267,73 @@ static void run_step(struct round *r, const struct hf_step *st)
 	struct hf_obs obs = { .len = hf_step_read_size(r->scn, st) };
 	struct hf_judgement j = { .verdict = HF_OK };
 
-	if (st->ref >= 0 && r->void_ref[st->ref]) {
+	if (is_void(r, st)) {
 		record(r, st, strdup("void"));
 		return;
 	}
 	obs.data = obs.len ? calloc(1, obs.len) : NULL;
 	if (obs.len && !obs.data) {
-		out_of_memory(r->cell);
+		harness_failed(r->cell, -ENOMEM);
 		return;
 	}
 	r->t->ops->step(r->run, st, &obs);
 	record(r, st, describe_result(&obs));
-	if (judge_status(r, st, &obs))
+	if (judge_status(r, st, &obs, hf_oracle_is_open(r->oracle, st)))
 		adopt(r, hf_oracle_step(r->oracle, st, &obs, &j), &j);
 	free(obs.data);
 }
 
-static void judge_par(struct round *r, const struct hf_par *par, const struct hf_obs *obs)
+/* Steps of all arms, in order of appearance. */
+static size_t list_steps(const struct hf_par *par, const struct hf_step **steps)
 {
-	struct hf_judgement j = { .verdict = HF_OK };
 	size_t n = 0;
 
 	for (size_t a = 0; a < par->nr_arms; a++)
-		for (size_t i = 0; i < par->arms[a].nr_steps; i++, n++) {
-			record(r, &par->arms[a].steps[i], describe_result(&obs[n]));
-			if (r->cell->verdict == HF_OK)
-				judge_status(r, &par->arms[a].steps[i], &obs[n]);
-		}
+		for (size_t i = 0; i < par->arms[a].nr_steps; i++)
+			steps[n++] = &par->arms[a].steps[i];
+	return n;
+}
+
+static bool harness_ok(const struct hf_obs *obs, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		if (obs[i].status > 0)
+			return false;
+	return true;
+}
+
+/* Statuses first: what happened elsewhere than the file says is no order's to explain. */
+static void judge_par(struct round *r, const struct hf_par *par, const struct hf_step *const *steps,
+		      const struct hf_obs *obs, size_t nr)
+{
+	struct hf_judgement j = { .verdict = HF_OK };
+	unsigned open = 0;
+	int err = harness_ok(obs, nr) ? hf_oracle_par(r->oracle, par, obs, &open, &j) : 0;
+
+	for (size_t i = 0; i < nr; i++) {
+		record(r, steps[i], obs[i].left_out ? strdup("void") : describe_result(&obs[i]));
+		if (r->cell->verdict == HF_OK)
+			judge_status(r, steps[i], &obs[i], open >> i & 1);
+	}
 	if (r->cell->verdict == HF_OK)
-		adopt(r, hf_oracle_par(r->oracle, par, obs, &j), &j);
+		adopt(r, err, &j);
 }
 
 static void run_par(struct round *r, const struct hf_par *par)
 {
 	struct hf_obs obs[HF_SCN_MAX_PAR_STEPS] = { 0 };
-	uint8_t data[HF_SCN_MAX_PAR_STEPS][8];
-	size_t n = 0;
+	uint8_t data[HF_SCN_MAX_PAR_STEPS][8] = { 0 };
+	const struct hf_step *steps[HF_SCN_MAX_PAR_STEPS];
+	size_t nr = list_steps(par, steps);
 
-	for (size_t a = 0; a < par->nr_arms; a++)
-		for (size_t i = 0; i < par->arms[a].nr_steps; i++, n++) {
-			obs[n].len = hf_step_read_size(r->scn, &par->arms[a].steps[i]);
-			obs[n].data = data[n];
-		}
+	for (size_t i = 0; i < nr; i++) {
+		obs[i].len = hf_step_read_size(r->scn, steps[i]);
+		obs[i].data = data[i];
+		obs[i].left_out = is_void(r, steps[i]);
+		obs[i].status = obs[i].left_out ? -ECANCELED : 0;
+	}
 	r->t->ops->par(r->run, par, obs);
-	judge_par(r, par, obs);
+	judge_par(r, par, steps, obs, nr);
 }
 
 static void run_steps(struct round *r)
@@ -267,9 +350,10 @@ static void run_round(struct round *r, enum hf_kind kind)
 {
 	struct hf_obs obs = { 0 };
 
-	r->oracle = hf_oracle_new(r->scn);
+	r->folios = hf_kind_info(kind)->order > 0;
+	r->oracle = hf_oracle_new(r->scn, kind);
 	if (!r->oracle) {
-		out_of_memory(r->cell);
+		harness_failed(r->cell, -ENOMEM);
 		return;
 	}
 	if (r->t->ops->begin(r->t, r->scn, kind, &r->run, &obs)) {

@@ -72,7 +72,7 @@ static int compare(const void *a, const void *b)
 static int atoms_of_buf(struct hf_atoms *atoms, struct cuts *c, int buf, size_t size)
 {
 	struct hf_atom *grown;
-	size_t from = 0;
+	size_t from = 0, same = 0; /* cuts at `from`; of a page's beginning, one is not a step's */
 
 	for (size_t at = 0; at <= size; at += HF_PAGE_SIZE)
 		if (add_cut(c, buf, at))
@@ -86,19 +86,26 @@ static int atoms_of_buf(struct hf_atoms *atoms, struct cuts *c, int buf, size_t 
 		size_t to = c->at[buf][i];
 
 		if (to > from && to <= size)
-			atoms->atom[atoms->nr++] =
-				(struct hf_atom){ .buf = buf, .lo = from, .hi = to };
+			atoms->atom[atoms->nr++] = (struct hf_atom){
+				.buf = buf,
+				.lo = from,
+				.hi = to,
+				.starts_range = same > 1 && from % HF_PAGE_SIZE == 0,
+			};
+		same = to > from ? 1 : same + 1;
 		from = to;
 	}
 	return 0;
 }
 
-int hf_atoms_init(struct hf_atoms *atoms, const struct hf_scenario *scn)
+int hf_atoms_init(struct hf_atoms *atoms, const struct hf_scenario *scn, enum hf_kind kind)
 {
 	struct cuts c = { .nr = { 0 } };
 	int err;
 
-	*atoms = (struct hf_atoms){ .nr = 0 };
+	*atoms = (struct hf_atoms){ .nr_procs = scn->nr_procs,
+				    .nr_refs = scn->nr_refs,
+				    .kind = hf_kind_info(kind) };
 	err = cut_steps(&c, scn, scn->steps, scn->nr_steps);
 	for (size_t b = 0; b < scn->nr_bufs && !err; b++)
 		err = atoms_of_buf(atoms, &c, (int)b, scn->bufs[b].max_pages * HF_PAGE_SIZE);
@@ -111,26 +118,28 @@ int hf_atoms_init(struct hf_atoms *atoms, const struct hf_scenario *scn)
 
 static size_t map_size(const struct hf_atoms *atoms)
 {
-	return HF_SCN_MAX_PROCS * atoms->nr;
+	return atoms->nr_procs * atoms->nr;
 }
 
 static size_t window_size(const struct hf_atoms *atoms)
 {
-	return HF_SCN_MAX_REFS * atoms->nr;
+	return atoms->nr_refs * atoms->nr;
 }
 
 int hf_state_init(struct hf_state *s, const struct hf_atoms *atoms)
 {
-	*s = (struct hf_state){ .atoms = atoms };
+	*s = (struct hf_state){ .atoms = atoms, .file_size = SIZE_MAX, .against = -1 };
 	s->map = malloc(map_size(atoms) * sizeof(*s->map) + 1);
 	s->flags = calloc(map_size(atoms) + 1, 1);
 	s->window = malloc(window_size(atoms) * sizeof(*s->window) + 1);
-	if (!s->map || !s->flags || !s->window) {
+	s->since = malloc(window_size(atoms) * sizeof(*s->since) + 1);
+	if (!s->map || !s->flags || !s->window || !s->since) {
 		hf_state_free(s);
 		return -ENOMEM;
 	}
 	memset(s->map, 0xff, map_size(atoms) * sizeof(*s->map));
 	memset(s->window, 0xff, window_size(atoms) * sizeof(*s->window));
+	memset(s->since, 0xff, window_size(atoms) * sizeof(*s->since));
 	return 0;
 }
 
@@ -142,6 +151,7 @@ void hf_state_free(struct hf_state *s)
 	free(s->map);
 	free(s->flags);
 	free(s->window);
+	free(s->since);
 	*s = (struct hf_state){ .atoms = s->atoms };
 }
 
@@ -167,37 +177,87 @@ int hf_state_copy(struct hf_state *to, const struct hf_state *from)
 	memcpy(to->map, from->map, map_size(from->atoms) * sizeof(*to->map));
 	memcpy(to->flags, from->flags, map_size(from->atoms));
 	memcpy(to->window, from->window, window_size(from->atoms) * sizeof(*to->window));
-	memcpy(to->taken, from->taken, sizeof(to->taken));
+	memcpy(to->since, from->since, window_size(from->atoms) * sizeof(*to->since));
 	memcpy(to->ref_owner, from->ref_owner, sizeof(to->ref_owner));
 	to->nr_versions = to->cap_versions = from->nr_versions;
 	to->nr_cells = to->cap_cells = from->nr_cells;
+	to->file_size = from->file_size;
+	to->against = from->against;
 	return 0;
 }
 
-static bool versions_equal(const struct hf_state *a, const struct hf_state *b)
-{
-	for (size_t i = 0; i < a->nr_versions; i++) {
-		const struct hf_version *x = &a->version[i], *y = &b->version[i];
+/* ---- are two alike? ---- */
 
-		if (x->cell != y->cell || x->by != y->by || x->from != y->from ||
-		    x->value != y->value || x->line != y->line)
+/* Independent writes come in any order, and cells are made in any order: versions are alike that
+ * have the same past, whatever their numbers. */
+struct pairing {
+	const struct hf_state *a, *b;
+	int32_t *of_a, *of_b; /* the version that each is paired with; -1: none yet */
+};
+
+static bool pair_versions(struct pairing *p, int32_t va, int32_t vb)
+{
+	while (va >= 0 && vb >= 0 && p->of_a[va] < 0 && p->of_b[vb] < 0) {
+		const struct hf_version *x = &p->a->version[va], *y = &p->b->version[vb];
+
+		if (x->by != y->by || x->value != y->value || x->maybe != y->maybe ||
+		    x->line != y->line || p->a->owner[x->cell] != p->b->owner[y->cell])
 			return false;
+		p->of_a[va] = vb;
+		p->of_b[vb] = va;
+		if ((x->from >= 0 || y->from >= 0) && !pair_versions(p, x->from, y->from))
+			return false;
+		va = x->prev;
+		vb = y->prev;
 	}
+	return va < 0 || vb < 0 ? va == vb : p->of_a[va] == vb && p->of_b[vb] == va;
+}
+
+static bool pair_cells(struct pairing *p, int16_t ca, int16_t cb)
+{
+	return ca < 0 || cb < 0 ? ca == cb : pair_versions(p, p->a->last[ca], p->b->last[cb]);
+}
+
+static bool pair_states(struct pairing *p)
+{
+	const struct hf_state *a = p->a, *b = p->b;
+
+	for (size_t i = 0; i < map_size(a->atoms); i++)
+		if (a->flags[i] != b->flags[i] || !pair_cells(p, a->map[i], b->map[i]))
+			return false;
+	for (size_t i = 0; i < window_size(a->atoms); i++)
+		if (!pair_cells(p, a->window[i], b->window[i]) ||
+		    !pair_versions(p, a->since[i], b->since[i]))
+			return false;
 	return true;
 }
 
-bool hf_state_equal(const struct hf_state *a, const struct hf_state *b)
+int hf_state_compare(const struct hf_state *a, const struct hf_state *b, bool *equal)
 {
-	return a->nr_versions == b->nr_versions && a->nr_cells == b->nr_cells &&
-	       versions_equal(a, b) &&
-	       !memcmp(a->map, b->map, map_size(a->atoms) * sizeof(*a->map)) &&
-	       !memcmp(a->flags, b->flags, map_size(a->atoms)) &&
-	       !memcmp(a->window, b->window, window_size(a->atoms) * sizeof(*a->window)) &&
-	       !memcmp(a->taken, b->taken, sizeof(a->taken));
+	size_t n = a->nr_versions + b->nr_versions;
+	struct pairing p = { .a = a, .b = b };
+
+	*equal = a->nr_versions == b->nr_versions && a->against == b->against &&
+		 a->file_size == b->file_size &&
+		 !memcmp(a->ref_owner, b->ref_owner, sizeof(a->ref_owner));
+	if (!*equal)
+		return 0;
+	p.of_a = malloc(n * sizeof(*p.of_a) + 1);
+	if (!p.of_a)
+		return -ENOMEM;
+	p.of_b = p.of_a + a->nr_versions;
+	memset(p.of_a, 0xff, n * sizeof(*p.of_a));
+	*equal = pair_states(&p);
+	free(p.of_a);
+	return 0;
 }
 
-int hf_state_write(struct hf_state *s, int16_t cell, uint8_t value, int by, int line)
+/* ---- writing ---- */
+
+int hf_state_write(struct hf_state *s, int16_t cell, const struct hf_version *what)
 {
+	struct hf_version v = *what;
+
 	if (s->nr_versions == s->cap_versions) {
 		size_t cap = s->cap_versions * 2 + 32;
 		struct hf_version *grown = realloc(s->version, cap * sizeof(*grown));
@@ -207,18 +267,14 @@ int hf_state_write(struct hf_state *s, int16_t cell, uint8_t value, int by, int 
 		s->version = grown;
 		s->cap_versions = cap;
 	}
+	v.cell = cell;
+	v.prev = s->last[cell];
 	s->last[cell] = (int32_t)s->nr_versions;
-	s->version[s->nr_versions++] = (struct hf_version){
-		.cell = cell,
-		.by = (int16_t)by,
-		.from = -1,
-		.value = value,
-		.line = line,
-	};
+	s->version[s->nr_versions++] = v;
 	return 0;
 }
 
-int hf_state_new_cell(struct hf_state *s, int owner, uint8_t value, int16_t *cell)
+static int add_cell(struct hf_state *s, int owner, const struct hf_version *first, int16_t *cell)
 {
 	if (s->nr_cells == INT16_MAX)
 		return -ENOMEM;
@@ -237,25 +293,23 @@ int hf_state_new_cell(struct hf_state *s, int owner, uint8_t value, int16_t *cel
 		s->cap_cells = cap;
 	}
 	*cell = (int16_t)s->nr_cells;
+	s->last[s->nr_cells] = -1;
 	s->owner[s->nr_cells++] = (int16_t)owner;
-	return hf_state_write(s, *cell, value, HF_BY_BIRTH, 0);
+	return hf_state_write(s, *cell, first);
+}
+
+int hf_state_new_cell(struct hf_state *s, int owner, uint8_t value, int16_t *cell)
+{
+	return add_cell(s, owner,
+			&(struct hf_version){ .by = HF_BY_BIRTH, .from = -1, .value = value },
+			cell);
 }
 
 int hf_state_copy_cell(struct hf_state *s, int owner, int16_t from, int16_t *cell)
 {
-	int err = hf_state_new_cell(s, owner, hf_state_value(s, from, s->nr_versions)->value, cell);
-
-	if (!err)
-		s->version[s->last[*cell]].from = from;
-	return err;
-}
-
-const struct hf_version *hf_state_value(const struct hf_state *s, int16_t cell, size_t before)
-{
-	if (before == s->nr_versions)
-		return &s->version[s->last[cell]];
-	for (size_t i = before; i > 0; i--)
-		if (s->version[i - 1].cell == cell)
-			return &s->version[i - 1];
-	return NULL;
+	return add_cell(s, owner,
+			&(struct hf_version){ .by = HF_BY_BIRTH,
+					      .from = s->last[from],
+					      .value = hf_state_now(s, from)->value },
+			cell);
 }

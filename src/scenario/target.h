@@ -18,6 +18,10 @@ struct hf_obs {
 		data; /* bytes seen by read, check, process_vm read, ptrace read, device read/check,
 		       * and by `device: finish` of an odirect write (what the device read) */
 	size_t len;   /* bytes in data; 0 for steps that read nothing */
+	size_t done;  /* of an access that failed: the bytes from `lo` on that were read or written
+		       */
+	bool left_out; /* the runner's, in par blocks: the step is on what is not there, such as the
+			* reference of a `maybe` that failed; the target passes it by */
 	char reason[200]; /* skip, error, bug: why, in words */
 };
 
