@@ -36,7 +36,7 @@ static const struct {
 	[PIN_SNAPSHOT] = { { ENOMEM, ENODATA, EFAULT }, LOSE },
 	[PREPARE_WRITE] = { { ENOMEM, ENODATA, EFAULT, EPERM, EACCES, ENOSYS }, REFUSE },
 	[PREPARE_READ] = { { ENOMEM, ENODATA, EFAULT, EINVAL }, LOSE },
-	[TRIM] = { { EBUSY }, BUSY },
+	[TRIM] = { { EBUSY, EPERM, EACCES, ENOSYS }, BUSY | REFUSE },
 };
 
 /* An error that the row may have, and the header lists: it is counted. */
