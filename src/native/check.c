@@ -87,7 +87,7 @@ static void lose(struct hf_native *space, size_t word, uint64_t units)
 
 		if (atomic_load_explicit(frame, memory_order_relaxed) != HF_FRAME_NONE)
 			continue;
-		atomic_store_explicit(frame, HF_FRAME_LOST, memory_order_release);
+		atomic_store_explicit(frame, HF_FRAME_UNSEEN, memory_order_release);
 		atomic_fetch_add_explicit(&space->tree->lost, 1, memory_order_relaxed);
 	}
 }

@@ -46,6 +46,17 @@ static bool is_live(const struct hf_native_snapshot *s, size_t unit)
 	return source.kind == HF_SOURCE_LIVE && source.space == s->space;
 }
 
+/* Lost, nobody knows when. */
+static bool is_unseen(const struct hf_native_snapshot *s, size_t unit)
+{
+	uint32_t entry = HF_FRAME_NONE;
+
+	for (; s && entry == HF_FRAME_NONE;
+	     s = atomic_load_explicit(&s->newer, memory_order_acquire))
+		entry = atomic_load_explicit(&s->frames[unit], memory_order_acquire);
+	return entry == HF_FRAME_UNSEEN;
+}
+
 /* Whether units that both share with the live space, and so do not differ, are what they were: a
  * walk begins with that. What changes behind its back later changes neither of them. A store that
  * comes right now leaves a frame before it takes the protection away. */
@@ -60,8 +71,12 @@ static bool nothing_unseen(const struct hf_native_snapshot *older,
 		for (size_t bit = 0; bit < HF_WORD_UNITS; bit++) {
 			size_t unit = word * HF_WORD_UNITS + bit;
 
-			if (unit < space->tree->nr_units && hf_snapshot_had(older, unit) &&
-			    is_live(newer, unit))
+			if (unit >= space->tree->nr_units || !hf_snapshot_had(older, unit) ||
+			    kept_between(older, newer, unit))
+				continue;
+			if (is_unseen(newer, unit))
+				return false;
+			if (is_live(newer, unit))
 				live |= 1ULL << bit;
 		}
 		lost = live ? live & ~hf_still_protected(space, word, live) : 0;

@@ -95,14 +95,18 @@ static void keep(struct hf_native *space, struct hf_native_snapshot *newest, siz
 	atomic_fetch_add_explicit(&tree->lost, (uint64_t)__builtin_popcountll(units & ~good),
 				  memory_order_relaxed);
 	for (; units; units &= units - 1) {
-		bool kept = good & units & -units;
+		uint64_t unit = units & -units;
+		uint32_t entry = HF_FRAME_LOST;
 
-		atomic_store_explicit(&newest->frames[word * HF_WORD_UNITS + lowest(units)],
-				      kept ? HF_FRAME + *numbers : HF_FRAME_LOST,
+		if (good & unit)
+			entry = HF_FRAME + *numbers;
+		else if (framed & unit)
+			entry = HF_FRAME_UNSEEN;
+		atomic_store_explicit(&newest->frames[word * HF_WORD_UNITS + lowest(units)], entry,
 				      memory_order_release);
-		if (!kept && framed & units & -units)
+		if (entry == HF_FRAME_UNSEEN)
 			hf_frames_put(&tree->frames, numbers, 1);
-		numbers += (framed & units & -units) != 0;
+		numbers += (framed & unit) != 0;
 	}
 }
 

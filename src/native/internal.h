@@ -50,7 +50,8 @@
 /* In a snapshot's table: no frame, or one that could not be had, else its number and HF_FRAME. */
 #define HF_FRAME_NONE 0U
 #define HF_FRAME_LOST 1U
-#define HF_FRAME 2U
+#define HF_FRAME_UNSEEN 2U /* lost, and may have changed before the instant: see check.h */
+#define HF_FRAME 3U
 
 typedef _Atomic uint64_t hf_bits;
 

@@ -221,7 +221,7 @@ static void flush(struct returned *returned)
 
 static void give_back(struct returned *returned, uint32_t entry)
 {
-	if (entry == HF_FRAME_LOST)
+	if (entry < HF_FRAME)
 		return;
 	returned->numbers[returned->nr++] = entry - HF_FRAME;
 	if (returned->nr == 256)

@@ -82,7 +82,7 @@ void hf_copied_away(const struct hf_copies *copies)
 
 static struct hf_source frame_source(const struct hf_tree *tree, uint32_t entry)
 {
-	if (entry == HF_FRAME_LOST)
+	if (entry < HF_FRAME)
 		return (struct hf_source){ .kind = HF_SOURCE_LOST };
 	return (struct hf_source){
 		.kind = HF_SOURCE_FRAME,
