@@ -538,6 +538,71 @@ static void advice_about_forks_and_frees_is_for_anonymous_memory(void **state)
 	hf_file_put(file);
 }
 
+static void forced_writes_to_hugetlb_are_of_an_era(void **state)
+{
+	static const struct {
+		const char *policy;
+		int64_t forced;
+		int stored; /* afterwards, by the process itself */
+	} want[] = { { "linux-5.10", 1, 0 },
+		     { "linux-6.1", -EIO, -EFAULT },
+		     { "linux-6.12", -EIO, -EFAULT },
+		     { "linux-6.18", 1, -EFAULT },
+		     { "holdfast", 1, -EFAULT } };
+
+	(void)state;
+	for (unsigned i = 0; i < 5; i++) {
+		restart(want[i].policy, 4096);
+		assert_int_equal(hf_system_set_hugepages(sys, 4), 4);
+		assert_int_equal(map_hugetlb(H, M), 0);
+		store(mm, H, 1);
+		assert_int_equal(hf_mprotect(mm, H, M, HF_PROT_READ), 0);
+		assert_int_equal(hf_access_process_vm(mm, HF_USER_PTRACE_WRITE, H, "z", 1),
+				 want[i].forced);
+		assert_int_equal(load(mm, H), want[i].forced == 1 ? 'z' : 1);
+		assert_int_equal(try_store(mm, H + P), want[i].stored);
+		assert_int_equal(hf_validate(sys, NULL), 0);
+	}
+}
+
+static void registered_buffers_and_files_are_of_an_era(void **state)
+{
+	static const struct {
+		const char *policy;
+		int64_t of_disk, of_two;
+	} want[] = { { "linux-5.10", -EOPNOTSUPP, -EINVAL },
+		     { "linux-6.1", -EOPNOTSUPP, -EINVAL },
+		     { "linux-6.12", 1, 2 },
+		     { "holdfast", 1, 2 } };
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		struct hf_file *file, *memory;
+		struct hf_ref refs[2];
+		int64_t got;
+
+		restart(want[i].policy, 64);
+		file = new_file(1, &backing);
+		memory = new_file(1, NULL);
+		map_file(mm, A, 1, 0, file, 0);
+		map_file(mm, A + 8 * P, 1, 0, memory, 0);
+		map(A + 9 * P, 1, RW);
+		got = hf_user_acquire(mm, HF_USER_FIXEDBUF, A, 1, refs);
+		assert_int_equal(got, want[i].of_disk);
+		if (got > 0)
+			assert_int_equal(hf_user_release(sys, HF_USER_FIXEDBUF, refs, 1), 0);
+		got = hf_user_acquire(mm, HF_USER_FIXEDBUF, A + 8 * P, 2, refs);
+		assert_int_equal(got, want[i].of_two);
+		if (got > 0)
+			assert_int_equal(hf_user_release(sys, HF_USER_FIXEDBUF, refs, 2), 0);
+		assert_int_equal(hf_user_acquire(mm, HF_USER_FIXEDBUF, A + 8 * P, 1, refs), 1);
+		assert_int_equal(hf_user_release(sys, HF_USER_FIXEDBUF, refs, 1), 0);
+		assert_true(stats().pins_acquired == stats().pins_released);
+		hf_file_put(file);
+		hf_file_put(memory);
+	}
+}
+
 static void it_stays_where_it_is(void **state)
 {
 	struct hf_swap_device swap;
@@ -582,6 +647,8 @@ int main(void)
 		f(advice_about_forks_and_frees_is_for_anonymous_memory),
 		h(it_moves_whole_where_kernels_move_it),
 		h(parts_of_hugetlb_pages_are_refused),
+		f(registered_buffers_and_files_are_of_an_era),
+		h(forced_writes_to_hugetlb_are_of_an_era),
 		h(it_stays_where_it_is),
 	};
 

@@ -133,9 +133,17 @@ struct hugetlb_fault {
 	hf_pte pmd; /* as first read */
 };
 
+/* Whatever the mapping says. */
+static hf_pte forced(const struct hugetlb_fault *f)
+{
+	bool lasts = f->vma->mm->sys->policy->hugetlb_force_lasts;
+
+	return lasts && f->flags & HF_FAULT_FLAG_WRITE ? HF_PTE_WRITE : 0;
+}
+
 static hf_pte own_pmd(const struct hugetlb_fault *f, uint64_t pfn)
 {
-	return hf_mk_pte(pfn, HF_PTE_HUGE | hf_own_flags(f->vma, f->flags, f->pmd));
+	return hf_mk_pte(pfn, HF_PTE_HUGE | hf_own_flags(f->vma, f->flags, f->pmd) | forced(f));
 }
 
 /* ptl held, and the place is empty. */
@@ -212,6 +220,12 @@ static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
 	return 0;
 }
 
+static void keep(const struct hugetlb_fault *f)
+{
+	hf_keep_page(f->vma, f->flags, f->pmdp);
+	hf_or(f->pmdp, forced(f), release);
+}
+
 /* ptl held, and fault_lock for whom wants a page of his own. *old: what is not mapped any more. */
 static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 {
@@ -226,11 +240,11 @@ static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 	head = hf_pfn_page(mm->sys, hf_pte_pfn(f->pmd));
 	if (hf_pte_write(f->pmd) || !hf_wants_own_page(f->flags) ||
 	    (policy->has_mark && hf_page_exclusive(head))) {
-		hf_keep_page(f->vma, f->flags, f->pmdp);
+		keep(f);
 	} else if (policy->hugetlb_reuse(mm, head)) {
 		if (policy->has_mark)
 			hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
-		hf_keep_page(f->vma, f->flags, f->pmdp);
+		keep(f);
 	} else {
 		err = copy_folio(f, head);
 		*old = err ? NULL : head;

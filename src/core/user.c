@@ -17,23 +17,29 @@ static bool writes_memory(enum hf_user user)
 	return user == HF_USER_PROCESS_VM_WRITE || user == HF_USER_PTRACE_WRITE;
 }
 
-/* Linux looks at the mappings when it has the pages already. */
-static bool may_register(struct hf_mm *mm, uint64_t addr, size_t nr)
+/* Whether the mappings of a registered buffer allow it. Linux asks when it has the pages already.
+ */
+static int check_registered(struct hf_mm *mm, uint64_t addr, size_t nr)
 {
-	const struct hf_policy *policy = mm->sys->policy;
 	uint64_t end = addr + nr * HF_PAGE_SIZE;
-	bool may = true;
+	const struct hf_vma *first;
+	int err = 0;
 
+	if (mm->sys->policy->registers_files)
+		return 0;
 	hf_mmap_read_lock(mm);
-	for (size_t i = hf_vma_index(mm, addr); i < mm->nr_vmas && mm->vmas[i]->start < end; i++) {
+	first = hf_vma_find(mm, addr);
+	for (size_t i = hf_vma_index(mm, addr);
+	     first && i < mm->nr_vmas && mm->vmas[i]->start < end && !err; i++) {
 		const struct hf_file *file = mm->vmas[i]->file;
 
-		if (file && !file->hugetlb)
-			may &= file->backing ? policy->registers_files
-					     : policy->registers_memory_files;
+		if (file != first->file)
+			err = -HF_EINVAL;
+		else if (file && file->backing)
+			err = -HF_EOPNOTSUPP;
 	}
 	hf_mmap_read_unlock(mm);
-	return may;
+	return err;
 }
 
 static int64_t acquire(struct hf_mm *mm, enum hf_user user, uint64_t addr, size_t nr,
@@ -53,14 +59,18 @@ int64_t hf_user_acquire(struct hf_mm *mm, enum hf_user user, uint64_t addr, size
 			struct hf_ref *refs)
 {
 	int64_t got;
+	int err;
 
 	if (user >= HF_NR_USERS)
 		return -HF_EINVAL;
 	got = acquire(mm, user, addr, nr, refs);
-	if (got <= 0 || user != HF_USER_FIXEDBUF || may_register(mm, addr & HF_PAGE_MASK, nr))
+	if (got <= 0 || user != HF_USER_FIXEDBUF)
+		return got;
+	err = check_registered(mm, addr & HF_PAGE_MASK, nr);
+	if (!err)
 		return got;
 	hf_user_release(mm->sys, user, refs, (size_t)got);
-	return -HF_EOPNOTSUPP;
+	return err;
 }
 
 int hf_user_release(struct hf_system *sys, enum hf_user user, struct hf_ref *refs, size_t nr)

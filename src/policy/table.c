@@ -31,13 +31,13 @@
 	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount,                       \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_mapped_once,              \
 	.hugetlb_fork_copies = true, .hugetlb_dontneed = true, .lru_batches = true,                \
-	.drains_lru_batch = true, .hugetlb_moves = true, .registers_memory_files = true
+	.drains_lru_batch = true, .hugetlb_moves = true
 #define LINUX_EXCLUSIVE LINUX_EXCLUSIVE_CACHED, .swap_in_owns_fresh = true
 
 /* Calls that the newest kernels do not refuse. */
 #define REFUSES_LITTLE                                                                             \
 	.hugetlb_dontneed = true, .hugetlb_moves = true, .remap_spans = true,                      \
-	.registers_memory_files = true, .registers_files = true
+	.registers_files = true
 
 /* What the default has in common with the alternatives that vary one of its rules. */
 #define MARK_AND_EXACT_PINS                                                                        \
@@ -61,6 +61,7 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_mapped_once,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.hugetlb_force_lasts = true,
 		.pageout_splits = hf_pageout_mapped_once,
 		.pageout_minds_use = true,
 		.gup_read = hf_gup_take,
@@ -78,6 +79,7 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_mapped_once,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.hugetlb_force_lasts = true,
 		.pageout_splits = hf_pageout_mapped_once,
 		.pageout_minds_use = true,
 		.gup_read = hf_gup_force_write,
@@ -95,6 +97,7 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_folio_refcount,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.hugetlb_force_lasts = true,
 		.pageout_splits = hf_pageout_mapped_once,
 		.pageout_minds_use = true,
 		.gup_read = hf_gup_take,
@@ -113,10 +116,10 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_folio_refcount,
 		.huge_reuse = hf_reuse_folio_refcount,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.hugetlb_force_lasts = true,
 		.hugetlb_fork_copies = true,
 		.hugetlb_dontneed = true,
 		.hugetlb_moves = true,
-		.registers_memory_files = true,
 		.pageout_splits = hf_pageout_mapped_once,
 		.pageout_minds_use = true,
 		.gup_read = hf_gup_take,
