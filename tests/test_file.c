@@ -506,7 +506,7 @@ static void parts_of_hugetlb_pages_are_refused(void **state)
 	assert_int_equal(hf_mprotect(mm, H, P, HF_PROT_READ), -EINVAL);
 	assert_int_equal(hf_mprotect(mm, H, P, RW), 0); /* as it is */
 	assert_int_equal(hf_madvise(mm, H, P, HF_MADV_DONTFORK), -EINVAL);
-	assert_int_equal(hf_madvise(mm, H, P, HF_MADV_DOFORK), 0);
+	assert_int_equal(hf_madvise(mm, H, P, HF_MADV_DOFORK), 0); /* likewise */
 	assert_int_equal(hf_madvise(mm, H + P, P, HF_MADV_DONTNEED), -EINVAL);
 	assert_int_equal(hf_madvise(mm, H, P, HF_MADV_DONTNEED), 0); /* no whole page of it */
 	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_WIPEONFORK), -EINVAL);
@@ -536,6 +536,18 @@ static void advice_about_forks_and_frees_is_for_anonymous_memory(void **state)
 	assert_int_equal(hf_madvise(mm, A + P, P, HF_MADV_FREE), -EINVAL);
 	assert_int_equal(load(mm, A + P), 3);
 	hf_file_put(file);
+}
+
+static void newer_kernels_refuse_to_fork_hugetlb_again(void **state)
+{
+	(void)state;
+	restart("linux-6.19", 4096);
+	assert_int_equal(hf_system_set_hugepages(sys, 4), 4);
+	assert_int_equal(map_hugetlb(H, M), 0);
+	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_DONTFORK), 0);
+	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_DOFORK), -EINVAL);
+	map(H + 8 * M, 1, RW);
+	assert_int_equal(hf_madvise(mm, H + 8 * M, P, HF_MADV_DOFORK), 0);
 }
 
 static void forced_writes_to_hugetlb_are_of_an_era(void **state)
@@ -649,6 +661,7 @@ int main(void)
 		h(parts_of_hugetlb_pages_are_refused),
 		f(registered_buffers_and_files_are_of_an_era),
 		h(forced_writes_to_hugetlb_are_of_an_era),
+		h(newer_kernels_refuse_to_fork_hugetlb_again),
 		h(it_stays_where_it_is),
 	};
 

@@ -152,6 +152,8 @@ struct hf_policy {
 	bool hugetlb_fork_copies;
 	/* MADV_DONTNEED drops hugetlb pages (5.18); else it is -EINVAL there. */
 	bool hugetlb_dontneed;
+	/* MADV_DOFORK is -EINVAL for hugetlb mappings (after 6.18; seen on 7.3). */
+	bool hugetlb_refuses_dofork;
 	/* mremap moves hugetlb mappings (5.16); else it is -EINVAL there. */
 	bool hugetlb_moves;
 	/* FOLL_FORCE does not write to read-only hugetlb mappings (6.0 to 6.13); or it does, and

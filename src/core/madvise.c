@@ -79,6 +79,9 @@ static int advise_flags(struct hf_mm *mm, uint64_t start, uint64_t end, const st
 
 	if (a->what == HF_MADV_WIPEONFORK && !is_anonymous(vma))
 		return -HF_EINVAL;
+	if (a->what == HF_MADV_DOFORK && vma->flags & HF_VM_HUGETLB &&
+	    mm->sys->policy->hugetlb_refuses_dofork)
+		return -HF_EINVAL;
 	if (a->what == HF_MADV_UNMERGEABLE)
 		err = hf_unmerge_range(vma, start, end);
 	return err ? err : set_flags(mm, start, end, a);

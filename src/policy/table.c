@@ -261,13 +261,15 @@ static const struct hf_policy policies[] = {
 	},
 };
 
-/* Of releases within an era, for the comparison with a kernel: in no scenario's verdict do they
- * differ from the era's. */
+/* Of releases within an era, for the comparison with a kernel: but for calls that they refuse, in
+ * no scenario's verdict do they differ from the era's. */
 static const struct hf_policy refinements[] = {
 	{
 		.name = "linux-6.19",
-		.summary = "as linux-6.18; swapped pages come back through the swap cache only",
+		.summary = "as linux-6.18; swapped pages come back through the swap cache only; "
+			   "hugetlb refuses MADV_DOFORK",
 		LINUX_EXCLUSIVE_CACHED,
+		.hugetlb_refuses_dofork = true,
 		.registers_files = true,
 		.remap_spans = true,
 		.refuses_longterm_file_writes = true,
