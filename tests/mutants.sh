@@ -336,7 +336,8 @@ mutant "buffers are registered in any mapping" core/user.c 'if (mm->sys->policy-
 mutant "a refused buffer stays pinned" core/user.c 'hf_user_release(mm->sys, user, refs, (size_t)got);
 	return err;' 'return err;'
 mutant "what was cut off comes back" core/file.c 'index < hf_ld(&file->nr_backed, relaxed)' 'true'
-mutant "hugetlb files have no end" core/hugetlb.c 'f->addr) / HF_PMD_PAGES < hf_file_pages(file)' 'f->addr) + hf_file_pages(file)'
+mutant "hugetlb files have no end" core/hugetlb.c \
+	'if (hf_file_index(f->vma, f->addr) / HF_PMD_PAGES < hf_file_pages(file))' 'if (file)'
 mutant "freed memory that was written goes at once" core/reclaim.c 'if (is_discarded(page))
 		return discard(sys, page);' 'if (is_discarded(page) && !discard(sys, page))
 		return 0;'

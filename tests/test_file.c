@@ -564,16 +564,21 @@ static void forced_writes_to_hugetlb_are_of_an_era(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 5; i++) {
+		struct hf_mm *child;
+
 		restart(want[i].policy, 4096);
 		assert_int_equal(hf_system_set_hugepages(sys, 4), 4);
 		assert_int_equal(map_hugetlb(H, M), 0);
 		store(mm, H, 1);
+		child = fork_mm(); /* so that the write copies */
 		assert_int_equal(hf_mprotect(mm, H, M, HF_PROT_READ), 0);
 		assert_int_equal(hf_access_process_vm(mm, HF_USER_PTRACE_WRITE, H, "z", 1),
 				 want[i].forced);
 		assert_int_equal(load(mm, H), want[i].forced == 1 ? 'z' : 1);
 		assert_int_equal(try_store(mm, H + P), want[i].stored);
+		assert_int_equal(load(child, H), 1);
 		assert_int_equal(hf_validate(sys, NULL), 0);
+		hf_mm_put(child);
 	}
 }
 
