@@ -10,7 +10,7 @@ check "help" says 0 "Usage: holdfast equiv" "$h" equiv --help
 check "a policy is no kernel" says 2 "a kernel is needed" "$h" equiv --on linux-6.1
 check "an unknown policy" says 2 "is not a policy" "$h" equiv --policy linux-1.0
 check "an unknown operation" says 2 "is not an operation" "$h" equiv --without dance
-check "memory that it does not know" says 2 "expected one of base" "$h" equiv --kind memfd
+check "memory that it does not know" says 2 "expected one of base" "$h" equiv --kind swapped
 check "a count that is none" says 2 "expected a number" "$h" equiv --count many
 
 "$h" equiv --count 1 >"$dir/out" 2>"$dir/err"
@@ -29,7 +29,7 @@ over() { # KIND
 		check "no difference in 60 over $1" says 0 " 0 differences" "$h" equiv --kind "$1" --count 60 --seed 3
 	fi
 }
-for kind in large-16k huge-zeropage hugetlb; do
+for kind in large-16k huge-zeropage hugetlb memfd tmpfile memfd-hugetlb mixed; do
 	over $kind
 done
 
@@ -43,6 +43,16 @@ other_rules() { # POLICY
 	"$h" run --on holdfast "$dir/found.hf"
 }
 check "the rules of 5.10 differ, and a short scenario shows it" other_rules linux-5.10
+
+# By what is refused alone: without forks, swap and references.
+refusals() {
+	says 1 "status:" "$h" equiv --kind mixed --policy "$1" --count 400 \
+		--without fork,swapout,wrprotect,pin,odirect,vmsplice
+}
+case $(uname -r) in
+6.1[7-9].*|6.[2-9]*|[7-9].*) check "what mremap may span tells 6.12 from this kernel" refusals linux-6.12 ;;
+*) skip "what mremap may span tells 6.12 from this kernel" "it is Linux $(uname -r)" ;;
+esac
 check "the default policy's rules differ" other_rules holdfast
 
 same_again() {

@@ -21,6 +21,7 @@ struct bytes {
 struct slot {
 	struct bytes *bytes; /* NULL: not mapped */
 	unsigned prot;
+	bool file; /* mapped of the file */
 	bool dontfork, wipeonfork;
 };
 
@@ -189,7 +190,8 @@ static void op_map(struct model *m, struct model_input *in)
 		return;
 	for (unsigned i = slot; i < slot + nr; i++) {
 		bytes_put(&p->slot[i].bytes);
-		p->slot[i] = (struct slot){ .bytes = bytes_new(NULL), .prot = prot };
+		p->slot[i] =
+			(struct slot){ .bytes = bytes_new(NULL), .prot = prot, .file = from_file };
 	}
 	if (huge)
 		hf_madvise(p->mm, addr, span(m, nr), HF_MADV_HUGEPAGE);
@@ -246,16 +248,23 @@ static void op_advise(struct model *m, struct model_input *in)
 {
 	struct proc *p = pick_proc(m, in);
 	enum hf_advice advice = (enum hf_advice)pick(in, HF_MADV_PAGEOUT + 1);
-	unsigned slot, nr;
-	int64_t got;
+	unsigned slot, nr, to;
+	int64_t got, want;
 
 	pick_range(in, &slot, &nr, 3);
 	doing(m, "P%d: advise %u+%u %d", number(m, p), slot, nr, advice);
 	got = hf_madvise(p->mm, address(m, slot), span(m, nr), advice);
 	if (advice >= HF_MADV_POPULATE_READ)
 		return; /* may stop anywhere; nothing that can be seen changes */
-	came_out(m, got, all_mapped(p, slot, nr) ? 0 : -ENOMEM);
-	for (unsigned i = slot; i < slot + nr; i++)
+	to = slot + nr;
+	want = all_mapped(p, slot, nr) ? 0 : -ENOMEM;
+	for (unsigned i = to; advice == HF_MADV_WIPEONFORK && i-- > slot;)
+		if (p->slot[i].bytes && p->slot[i].file) {
+			to = i; /* files refuse it, and that ends it there */
+			want = -EINVAL;
+		}
+	came_out(m, got, want);
+	for (unsigned i = slot; i < to; i++)
 		if (p->slot[i].bytes)
 			advise_slot(&p->slot[i], advice);
 }
@@ -372,6 +381,7 @@ static void op_remap(struct model *m, struct model_input *in)
 	struct proc *p = pick_proc(m, in);
 	unsigned from, nr, to;
 	uint64_t addr;
+	bool spans;
 	int got;
 
 	pick_range(in, &from, &nr, 3);
@@ -382,13 +392,22 @@ static void op_remap(struct model *m, struct model_input *in)
 	addr = address(m, to);
 	got = hf_mremap(p->mm, address(m, from), span(m, nr), span(m, nr),
 			HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &addr);
-	if (got == -EFAULT && (nr > 1 || !p->slot[from].bytes))
-		return; /* not one mapping */
+	spans = hf_system_policy(m->sys)->remap_spans;
+	if (got == -EFAULT && !p->slot[from].bytes)
+		return;
+	if (got == -EFAULT && nr > 1 && !spans) {
+		/* not one mapping; the place was made free before that was noticed */
+		for (unsigned i = 0; i < nr; i++)
+			bytes_put(&p->slot[to + i].bytes);
+		return;
+	}
 	if (!came_out(m, got, 0))
 		return;
-	if (!all_mapped(p, from, nr))
+	if (spans ? !p->slot[from].bytes : !all_mapped(p, from, nr))
 		complain(m, "moved what is not mapped");
 	for (unsigned i = 0; i < nr; i++) {
+		if (!p->slot[from + i].bytes)
+			continue; /* a hole, which hides nothing */
 		bytes_put(&p->slot[to + i].bytes);
 		p->slot[to + i] = p->slot[from + i];
 		p->slot[from + i].bytes = NULL;
@@ -563,6 +582,8 @@ static void op_remote(struct model *m, struct model_input *in)
 	doing(m, "P%d: user %u at %u.%u", number(m, p), u, slot, word);
 	got = hf_access_process_vm(p->mm, users[u], address(m, slot) + word_offset(word), &value,
 				   8);
+	if (forced && got == -EIO)
+		got = -EFAULT; /* ptrace's word for it */
 	if (may_be_absent(m, got) || got == -ENOMEM)
 		return;
 	if (!s->bytes || (!forced && !(s->prot & (writes ? HF_PROT_WRITE : HF_PROT_READ)))) {

@@ -312,6 +312,37 @@ mutant "truncation leaves pages mapped" core/file.c 'if (skip < pages)' 'if (0)'
 mutant "writeback leaves entries writable" core/file.c 'hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_DIRTY), relaxed)' \
 	'hf_and(ptep, ~HF_PTE_DIRTY, seq_cst)'
 
+# ---- what kernels refuse ----
+
+mutant "mremap spans mappings in every era" core/mremap.c 'm->mm->sys->policy->remap_spans' 'true'
+mutant "what precedes a mapping that cannot move stays" core/mremap.c 'm.new = whole->new + (m.old - whole->old);' \
+	'm.new = whole->new;'
+mutant "hugetlb moves in every era" core/mremap.c '!m->mm->sys->policy->hugetlb_moves' 'false'
+mutant "hugetlb moves from the middle of a page" core/mremap.c '(m->old | m->new) & ~HF_PMD_MASK' 'false'
+mutant "a huge PMD moves in pieces" core/mremap.c 'if (moves_whole(m, off, len) && hf_pmd_table(m->mm, old))' 'if (0)'
+mutant "a huge PMD moves to where none fits" core/mremap.c '!((m->new + off) & ~HF_PMD_MASK) &&' ''
+mutant "files take MADV_FREE" core/madvise.c '(a->what == HF_MADV_FREE && vma->file)' 'false'
+mutant "files take MADV_WIPEONFORK" core/madvise.c 'a->what == HF_MADV_WIPEONFORK && !is_anonymous(vma)' 'false'
+mutant "hugetlb takes MADV_FREE" core/madvise.c 'if (hugetlb || (a->what' 'if ((a->what'
+mutant "advice ends at a hole" core/madvise.c 'while (addr < end && !err) {' 'while (addr < end && !err && !hole) {'
+mutant "advice for a part of a hugetlb page is for all of it" core/madvise.c '|| start & ~HF_PMD_MASK' ''
+mutant "protection that is there already is refused" core/protect.c 'if (vma->prot == c->prot)
+		return 0;' ''
+mutant "forced writes reach hugetlb in every era" core/gup.c 'mm->sys->policy->hugetlb_refuses_force &&' 'false &&'
+mutant "forced writes to hugetlb do not last" core/hugetlb.c 'return lasts && f->flags' 'return false && f->flags'
+mutant "forced writes to hugetlb last in every era" core/hugetlb.c 'return lasts && f->flags' 'return f->flags'
+mutant "ptrace says EFAULT" core/user.c 'err = -HF_EIO;' ';'
+mutant "buffers are registered in any mapping" core/user.c 'if (mm->sys->policy->registers_files)' 'if (true)'
+mutant "a refused buffer stays pinned" core/user.c 'hf_user_release(mm->sys, user, refs, (size_t)got);
+	return err;' 'return err;'
+mutant "what was cut off comes back" core/file.c 'index < hf_ld(&file->nr_backed, relaxed)' 'true'
+mutant "hugetlb files have no end" core/hugetlb.c \
+	'if (hf_file_index(f->vma, f->addr) / HF_PMD_PAGES < hf_file_pages(file))' 'if (file)'
+mutant "freed memory that was written goes at once" core/reclaim.c 'if (is_discarded(page))
+		return discard(sys, page);' 'if (is_discarded(page) && !discard(sys, page))
+		return 0;'
+mutant "a forced write copies what it brought back" core/fault.c 'f->again = !err && !kept;' 'f->again = !err;'
+
 # ---- the search ----
 
 check "noticed: fingerprints that do not see who maps a folio, and how" blind

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define MOVE (HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED)
+
 static FILE *disk;
 static struct hf_backing backing;
 static unsigned writes;
@@ -176,7 +178,8 @@ static void truncation_takes_pages_from_everybody(void **state)
 	child = fork_mm();
 	ref = pin(A + 3 * P, HF_FOLL_WRITE);
 	assert_int_equal(hf_file_truncate(file, 2 * P), 0);
-	assert_int_equal(hf_file_truncate(file, 2 * P), -EINVAL);
+	assert_int_equal(hf_file_truncate(file, 2 * P), 0); /* the same */
+	assert_int_equal(hf_file_truncate(file, 4 * P + 1), -EINVAL);
 	assert_int_equal(try_load(mm, A + 3 * P), -EFAULT);
 	assert_int_equal(try_load(child, A + 3 * P), -EFAULT);
 	assert_int_equal(try_load(mm, A + 11 * P), -EFAULT);
@@ -420,38 +423,216 @@ static void pinned_hugetlb_is_copied_by_fork(void **state)
 	}
 }
 
-static void hugetlb_files_show_until_written(void **state)
+static void what_was_cut_off_comes_back_as_zeros(void **state)
 {
+	struct hf_file *file = new_file(2, &backing);
+
+	(void)state;
+	map_file(mm, A, 2, HF_MAP_SHARED, file, 0);
+	store(mm, A + P, 7);
+	assert_int_equal(hf_file_sync(file), 0);
+	assert_int_equal(hf_file_truncate(file, P), 0);
+	assert_int_equal(try_load(mm, A + P), -EFAULT);
+	assert_int_equal(hf_file_truncate(file, 2 * P), 0);
+	assert_int_equal(load(mm, A + P), 0);
+	hf_file_put(file);
+}
+
+static void hugetlb_files_have_no_pages_of_their_own(void **state)
+{
+	uint64_t at = H, longer = H + 4 * M;
 	struct hf_file *file;
-	uint64_t at = H;
 	struct hf_ref ref;
 
 	(void)state;
 	assert_int_equal(hf_file_create(sys, M, NULL, HF_FILE_HUGETLB, &file), 0);
 	assert_int_equal(hf_mmap_file(mm, &at, M, RW, HF_MAP_FIXED_NOREPLACE, file, 0), 0);
 	assert_int_equal(load(mm, H + 3 * P), 0);
-	assert_false(info(mm, H).anon);
+	assert_true(info(mm, H).anon && info(mm, H).exclusive);
 	ref = pin(H, HF_FOLL_LONGTERM);
 	assert_true(info(mm, H).anon && info(mm, H).exclusive);
 	store(mm, H, 4);
 	assert_true(info(mm, H).pfn == hf_ref_pfn(sys, &ref));
 	unpin(&ref);
+	assert_int_equal(hf_file_truncate(file, P), -EINVAL);
+	assert_int_equal(hf_file_truncate(file, 0), 0);
+	assert_int_equal(try_load(mm, H), -EFAULT);
+	/* a mapping that can be written to makes the file as long as it is */
+	assert_int_equal(hf_mmap_file(mm, &longer, M, RW, HF_MAP_FIXED_NOREPLACE, file, 0), 0);
+	assert_int_equal(load(mm, H), 0);
 	hf_file_put(file);
+}
+
+static void it_moves_whole_where_kernels_move_it(void **state)
+{
+	static const struct {
+		const char *policy;
+		int err;
+	} want[] = { { "holdfast", 0 },
+		     { "linux-5.10", -EINVAL },
+		     { "linux-5.18", 0 },
+		     { "linux-6.12", 0 } };
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t to = H + 8 * M;
+		struct hf_ref ref;
+
+		restart(want[i].policy, 4096);
+		assert_int_equal(hf_system_set_hugepages(sys, 4), 4);
+		assert_int_equal(map_hugetlb(H, 2 * M), 0);
+		store(mm, H + 5 * P, 1);
+		ref = pin(H + 5 * P, HF_FOLL_WRITE);
+		assert_int_equal(hf_mremap(mm, H, 2 * M, 2 * M, MOVE, &to), want[i].err);
+		assert_int_equal(load(mm, (want[i].err ? H : to) + 5 * P), 1);
+		assert_int_equal(try_load(mm, to), want[i].err ? -EFAULT : 0);
+		/* what was reserved, and not yet there, moved too */
+		assert_int_equal(hf_system_set_hugepages(sys, 0), 2);
+		if (!want[i].err)
+			store(mm, to + M, 2);
+		assert_int_equal(hf_validate(sys, NULL), 0);
+		unpin(&ref);
+	}
+}
+
+static void parts_of_hugetlb_pages_are_refused(void **state)
+{
+	uint64_t to = H + 8 * M;
+
+	(void)state;
+	assert_int_equal(map_hugetlb(H, M), 0);
+	store(mm, H, 1);
+	assert_int_equal(hf_munmap(mm, H + P, P), -EINVAL);
+	assert_int_equal(hf_mprotect(mm, H, P, HF_PROT_READ), -EINVAL);
+	assert_int_equal(hf_mprotect(mm, H, P, RW), 0); /* as it is */
+	assert_int_equal(hf_madvise(mm, H, P, HF_MADV_DONTFORK), -EINVAL);
+	assert_int_equal(hf_madvise(mm, H, P, HF_MADV_DOFORK), 0); /* likewise */
+	assert_int_equal(hf_madvise(mm, H + P, P, HF_MADV_DONTNEED), -EINVAL);
+	assert_int_equal(hf_madvise(mm, H, P, HF_MADV_DONTNEED), 0); /* no whole page of it */
+	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_WIPEONFORK), -EINVAL);
+	assert_int_equal(hf_mremap(mm, H + P, M - P, M - P, MOVE, &to), -EINVAL);
+	assert_int_equal(hf_mremap(mm, H, M, 2 * M, MOVE, &to), -EINVAL);
+	assert_int_equal(load(mm, H), 1);
+}
+
+static void advice_about_forks_and_frees_is_for_anonymous_memory(void **state)
+{
+	struct hf_file *file = new_file(2, NULL);
+	struct hf_mm *child;
+
+	(void)state;
+	map(A, 1, RW);
+	map_file(mm, A + P, 1, 0, file, 0);
+	map(A + 3 * P, 1, RW);
+	store(mm, A + P, 3);
+	/* it ends at the file, and has been followed before it */
+	assert_int_equal(hf_madvise(mm, A, 4 * P, HF_MADV_WIPEONFORK), -EINVAL);
+	store(mm, A, 1);
+	store(mm, A + 3 * P, 4);
+	child = fork_mm();
+	assert_int_equal(load(child, A), 0);
+	assert_int_equal(load(child, A + 3 * P), 4);
+	hf_mm_put(child);
+	assert_int_equal(hf_madvise(mm, A + P, P, HF_MADV_FREE), -EINVAL);
+	assert_int_equal(load(mm, A + P), 3);
+	hf_file_put(file);
+}
+
+static void newer_kernels_refuse_to_fork_hugetlb_again(void **state)
+{
+	(void)state;
+	restart("linux-6.19", 4096);
+	assert_int_equal(hf_system_set_hugepages(sys, 4), 4);
+	assert_int_equal(map_hugetlb(H, M), 0);
+	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_DONTFORK), 0);
+	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_DOFORK), -EINVAL);
+	map(H + 8 * M, 1, RW);
+	assert_int_equal(hf_madvise(mm, H + 8 * M, P, HF_MADV_DOFORK), 0);
+}
+
+static void forced_writes_to_hugetlb_are_of_an_era(void **state)
+{
+	static const struct {
+		const char *policy;
+		int64_t forced;
+		int stored; /* afterwards, by the process itself */
+	} want[] = { { "linux-5.10", 1, 0 },
+		     { "linux-6.1", -EIO, -EFAULT },
+		     { "linux-6.12", -EIO, -EFAULT },
+		     { "linux-6.18", 1, -EFAULT },
+		     { "holdfast", 1, -EFAULT } };
+
+	(void)state;
+	for (unsigned i = 0; i < 5; i++) {
+		struct hf_mm *child;
+
+		restart(want[i].policy, 4096);
+		assert_int_equal(hf_system_set_hugepages(sys, 4), 4);
+		assert_int_equal(map_hugetlb(H, M), 0);
+		store(mm, H, 1);
+		child = fork_mm(); /* so that the write copies */
+		assert_int_equal(hf_mprotect(mm, H, M, HF_PROT_READ), 0);
+		assert_int_equal(hf_access_process_vm(mm, HF_USER_PTRACE_WRITE, H, "z", 1),
+				 want[i].forced);
+		assert_int_equal(load(mm, H), want[i].forced == 1 ? 'z' : 1);
+		assert_int_equal(try_store(mm, H + P), want[i].stored);
+		assert_int_equal(load(child, H), 1);
+		assert_int_equal(hf_validate(sys, NULL), 0);
+		hf_mm_put(child);
+	}
+}
+
+static void registered_buffers_and_files_are_of_an_era(void **state)
+{
+	static const struct {
+		const char *policy;
+		int64_t of_disk, of_two;
+	} want[] = { { "linux-5.10", -EOPNOTSUPP, -EINVAL },
+		     { "linux-6.1", -EOPNOTSUPP, -EINVAL },
+		     { "linux-6.12", 1, 2 },
+		     { "holdfast", 1, 2 } };
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		struct hf_file *file, *memory;
+		struct hf_ref refs[2];
+		int64_t got;
+
+		restart(want[i].policy, 64);
+		file = new_file(1, &backing);
+		memory = new_file(1, NULL);
+		map_file(mm, A, 1, 0, file, 0);
+		map_file(mm, A + 8 * P, 1, 0, memory, 0);
+		map(A + 9 * P, 1, RW);
+		got = hf_user_acquire(mm, HF_USER_FIXEDBUF, A, 1, refs);
+		assert_int_equal(got, want[i].of_disk);
+		if (got > 0)
+			assert_int_equal(hf_user_release(sys, HF_USER_FIXEDBUF, refs, 1), 0);
+		got = hf_user_acquire(mm, HF_USER_FIXEDBUF, A + 8 * P, 2, refs);
+		assert_int_equal(got, want[i].of_two);
+		if (got > 0)
+			assert_int_equal(hf_user_release(sys, HF_USER_FIXEDBUF, refs, 2), 0);
+		assert_int_equal(hf_user_acquire(mm, HF_USER_FIXEDBUF, A + 8 * P, 1, refs), 1);
+		assert_int_equal(hf_user_release(sys, HF_USER_FIXEDBUF, refs, 1), 0);
+		assert_true(stats().pins_acquired == stats().pins_released);
+		hf_file_put(file);
+		hf_file_put(memory);
+	}
 }
 
 static void it_stays_where_it_is(void **state)
 {
 	struct hf_swap_device swap;
-	uint64_t to = H + 8 * M;
 
 	(void)state;
 	assert_int_equal(hf_swap_device_open(NULL, 1024, &swap), 0);
 	assert_int_equal(hf_swapon(sys, &swap), 0);
 	assert_int_equal(map_hugetlb(H, M), 0);
 	store(mm, H, 1);
-	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_PAGEOUT), 0);
+	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_PAGEOUT), -EINVAL);
+	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_COLD), -EINVAL);
+	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_FREE), -EINVAL);
 	assert_int_equal(hf_migrate_pages(mm, H, M), 0);
-	assert_int_equal(hf_mremap(mm, H, M, M, HF_MREMAP_MAYMOVE, &to), -EINVAL);
 	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_COLLAPSE), -EINVAL);
 	assert_true(info(mm, H).pmd);
 	assert_int_equal(hf_swapoff(sys), 0);
@@ -469,6 +650,7 @@ int main(void)
 		f(dirty_pages_are_written_back_once),
 		f(errors_lose_nothing),
 		f(truncation_takes_pages_from_everybody),
+		f(what_was_cut_off_comes_back_as_zeros),
 		f(long_term_pins_of_private_mappings_are_windows),
 		f(long_term_writes_are_refused_where_stores_are_tracked),
 		f(mappings_are_cut_and_moved_like_others),
@@ -478,7 +660,13 @@ int main(void)
 		h(children_take_what_is_left),
 		h(linux_reuses_what_is_mapped_once),
 		h(pinned_hugetlb_is_copied_by_fork),
-		h(hugetlb_files_show_until_written),
+		h(hugetlb_files_have_no_pages_of_their_own),
+		f(advice_about_forks_and_frees_is_for_anonymous_memory),
+		h(it_moves_whole_where_kernels_move_it),
+		h(parts_of_hugetlb_pages_are_refused),
+		f(registered_buffers_and_files_are_of_an_era),
+		h(forced_writes_to_hugetlb_are_of_an_era),
+		h(newer_kernels_refuse_to_fork_hugetlb_again),
 		h(it_stays_where_it_is),
 	};
 

@@ -415,6 +415,31 @@ static void half_of_a_folio_moves_away(void **state)
 	assert_int_equal(hf_validate(sys, NULL), 0);
 }
 
+static void a_folio_moves_whole(void **state)
+{
+	uint64_t to = H + 4 * M;
+	struct hf_mm *child;
+
+	(void)state;
+	map_huge(H, 512);
+	store(mm, H + 3 * P, 3);
+	child = fork_mm();
+	assert_int_equal(hf_mremap(mm, H, M, M, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to), 0);
+	assert_true(info(mm, to).pmd && info(child, H).pmd);
+	assert_true(info(mm, to).pfn == info(child, H).pfn);
+	assert_int_equal(stats().thp_splits, 0);
+	assert_int_equal(hf_validate(sys, NULL), 0);
+	store(mm, to, 4); /* which splits it: the table for that came along */
+	assert_int_equal(load(mm, to + 3 * P), 3);
+	assert_int_equal(hf_validate(sys, NULL), 0);
+	/* to where a PMD cannot map it */
+	to = H + 8 * M + P;
+	assert_int_equal(hf_mremap(child, H, M, M, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to), 0);
+	assert_false(info(child, to).pmd);
+	assert_int_equal(load(child, to + 3 * P), 3);
+	hf_mm_put(child);
+}
+
 static void collapse_copies_to_a_folio(void **state)
 {
 	(void)state;
@@ -427,7 +452,9 @@ static void collapse_copies_to_a_folio(void **state)
 		assert_int_equal(load(mm, H + i * P), i % 2 ? 0 : i % 251);
 	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_COLLAPSE), 0); /* already */
 	assert_int_equal(stats().nr_free, 4095 - 512);
-	assert_int_equal(hf_madvise(mm, H, P, HF_MADV_COLLAPSE), -EINVAL);
+	assert_int_equal(hf_madvise(mm, H + P, P, HF_MADV_COLLAPSE), -EINVAL);
+	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_NOHUGEPAGE), 0);
+	assert_int_equal(hf_madvise(mm, H, M, HF_MADV_COLLAPSE), -EINVAL);
 }
 
 static void collapse_leaves_held_pages_alone(void **state)
@@ -494,6 +521,7 @@ int main(void)
 		h(a_held_folio_stays_whole),
 		h(a_folio_migrates_whole),
 		h(half_of_a_folio_moves_away),
+		h(a_folio_moves_whole),
 		h(collapse_copies_to_a_folio),
 		h(collapse_leaves_held_pages_alone),
 		h(collapse_after_a_fork_is_the_callers_copy),

@@ -195,6 +195,41 @@ static void mremap_moves_pages_marks_and_pins(void **state)
 	unpin(&ref);
 }
 
+static void mremap_spans_mappings_where_kernels_do(void **state)
+{
+	static const char *const policy[] = { "linux-6.12", "linux-6.18", "holdfast" };
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t to = A + 64 * P;
+		int err = i ? 0 : -EFAULT;
+
+		restart(policy[i], 64);
+		map(A, 4, RW);
+		store(mm, A, 1);
+		store(mm, A + 3 * P, 4);
+		assert_int_equal(hf_mprotect(mm, A + P, P, HF_PROT_READ), 0);
+		assert_int_equal(hf_munmap(mm, A + 2 * P, P), 0);
+		map(to + 2 * P, 1, RW); /* a hole moves as one, and hides nothing */
+		store(mm, to + 2 * P, 9);
+		assert_int_equal(
+			hf_mremap(mm, A, 4 * P, 4 * P, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to),
+			err);
+		assert_int_equal(try_load(mm, A), err ? 0 : -EFAULT);
+		if (!err) {
+			assert_int_equal(load(mm, to), 1);
+			assert_int_equal(try_store(mm, to + P), -EFAULT);
+			assert_int_equal(load(mm, to + 2 * P), 9);
+			assert_int_equal(load(mm, to + 3 * P), 4);
+		}
+		to = A + 128 * P; /* not one that begins with a hole */
+		assert_int_equal(hf_mremap(mm, A + 8 * P, 4 * P, 4 * P,
+					   HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to),
+				 -EFAULT);
+		assert_int_equal(hf_validate(sys, NULL), 0);
+	}
+}
+
 static void mremap_refuses_nonsense(void **state)
 {
 	uint64_t to = A;
@@ -541,6 +576,7 @@ int main(void)
 		t(mprotect_takes_and_gives_rights),
 		t(mprotect_leaves_shared_pages_read_only),
 		t(mremap_moves_pages_marks_and_pins),
+		t(mremap_spans_mappings_where_kernels_do),
 		t(mremap_refuses_nonsense),
 		t(madvise_does_what_it_says),
 		t(accesses_have_natural_sizes),

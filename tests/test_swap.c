@@ -334,6 +334,40 @@ static void freed_memory_is_dropped_unless_it_is_used_again(void **state)
 }
 
 /* No swap is needed to drop what was freed, and nothing is written. */
+static void freed_memory_that_is_used_again_stays_once(void **state)
+{
+	(void)state;
+	with_swap("linux-6.18", 64, NULL, 16);
+	map(A, 1, RW);
+	store(mm, A, 1);
+	assert_int_equal(hf_madvise(mm, A, P, HF_MADV_FREE), 0);
+	store(mm, A, 2);
+	assert_int_equal(hf_madvise(mm, A, P, HF_MADV_PAGEOUT), 0);
+	assert_true(info(mm, A).present);
+	assert_int_equal(hf_madvise(mm, A, P, HF_MADV_PAGEOUT), 0);
+	assert_true(info(mm, A).swapped);
+	assert_int_equal(hf_madvise(mm, A, P, HF_MADV_FREE), 0); /* what is out goes at once */
+	assert_false(info(mm, A).swapped);
+	assert_int_equal(load(mm, A), 0);
+}
+
+static void forced_writes_keep_what_comes_back(void **state)
+{
+	struct hf_ref ref;
+
+	(void)state;
+	with_swap("linux-5.10", 64, NULL, 16);
+	map(A, 1, RW);
+	store(mm, A, 1);
+	assert_int_equal(hf_get_user_pages(mm, A, 1, 0, &ref), 1);
+	assert_int_equal(hf_mprotect(mm, A, P, HF_PROT_NONE), 0);
+	assert_int_equal(hf_madvise(mm, A, P, HF_MADV_PAGEOUT), 0);
+	assert_true(info(mm, A).swapped);
+	assert_int_equal(hf_access_process_vm(mm, HF_USER_PTRACE_WRITE, A, "z", 1), 1);
+	assert_true(info(mm, A).pfn == hf_ref_pfn(sys, &ref));
+	assert_int_equal(hf_put_user_pages(sys, &ref, 1), 0);
+}
+
 static void freed_memory_makes_room_without_swap(void **state)
 {
 	(void)state;
@@ -414,6 +448,8 @@ int main(void)
 		s(swapoff_without_room_says_so),
 		s(fork_finds_frames_in_swap),
 		s(freed_memory_is_dropped_unless_it_is_used_again),
+		s(freed_memory_that_is_used_again_stays_once),
+		s(forced_writes_keep_what_comes_back),
 		s(freed_memory_makes_room_without_swap),
 		s(cold_memory_goes_first),
 		s(the_reclaimer_keeps_frames_free),

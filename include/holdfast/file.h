@@ -27,7 +27,8 @@ struct hf_backing {
 	int (*write)(void *ctx, uint64_t index, const void *page);
 };
 
-/* 2 MiB pages out of the hugetlb pool; without backing; mapped privately only. */
+/* 2 MiB pages out of the hugetlb pool; without backing; mapped privately only, so that it has no
+ * pages of its own: what is touched is the process's, be it by a read, as in Linux. */
 #define HF_FILE_HUGETLB (1u << 0)
 
 /*
@@ -45,7 +46,8 @@ void hf_file_put(struct hf_file *file);
 
 /*
  * As hf_mmap(), of a file from page `pgoff` on. HF_MAP_SHARED: stores are the file's;
- * HF_MAP_HUGETLB is the file's own choice and must not be given. Errors as hf_mmap(); accesses
+ * HF_MAP_HUGETLB is the file's own choice and must not be given; a file of hugetlb pages becomes as
+ * long as its writable mappings, as in Linux. Errors as hf_mmap(); accesses
  * beyond the end of the file fail with -EFAULT.
  */
 int hf_mmap_file(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags,
@@ -58,8 +60,9 @@ int hf_file_write(struct hf_file *file, uint64_t offset, const void *from, size_
 /* Writes dirty pages back; the next store to each is noticed. What fails stays dirty. 0 or the
  * first error. */
 int hf_file_sync(struct hf_file *file);
-/* Cuts the file down to `size` bytes: the pages beyond leave every mapping, private copies too.
- * -EINVAL: it is no smaller. */
+/* Cuts the file down to `size` bytes: the pages beyond leave every mapping, private copies too. Or
+ * makes it longer again, with zeros, as far as it was when it was made. -EINVAL: longer than that,
+ * or part of a hugetlb page. */
 int hf_file_truncate(struct hf_file *file, size_t size);
 
 #ifdef __cplusplus

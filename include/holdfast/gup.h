@@ -98,7 +98,8 @@ uint64_t hf_ref_pfn(struct hf_system *sys, const struct hf_ref *ref);
  * References as a given user takes them under the system's policy (O_DIRECT by GET before
  * Linux 6.5, by PIN after, and so on): flags, fast path and kind come from hf_policy.users. Release
  * with hf_user_release() for the same user: -EINVAL if one was taken with other flags than this
- * user's. Errors as above.
+ * user's. Errors as above; -EOPNOTSUPP: the policy registers no buffers in mappings
+ * of that kind of file.
  */
 int64_t hf_user_acquire(struct hf_mm *mm, enum hf_user user, uint64_t addr, size_t nr,
 			struct hf_ref *refs);
@@ -107,7 +108,7 @@ int hf_user_release(struct hf_system *sys, enum hf_user user, struct hf_ref *ref
 /*
  * process_vm_readv/writev and ptrace: bytes of another process through short references. `user` is
  * one of the PROCESS_VM and PTRACE users and gives the direction. Returns bytes moved, short after
- * a later page failed; errors as above.
+ * a later page failed; errors as above, but that ptrace has -EIO for -EFAULT.
  */
 int64_t hf_access_process_vm(struct hf_mm *mm, enum hf_user user, uint64_t addr, void *buf,
 			     size_t len);

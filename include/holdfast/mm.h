@@ -114,7 +114,7 @@ int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child);
 /* fault everything in, for write where prot allows; failures are not errors */
 #define HF_MAP_POPULATE (1u << 2)
 /* 2 MiB pages of the pool, all reserved now; address and length are theirs (the length is rounded
- * up). No page of it is split, swapped, migrated, merged or moved by mremap. */
+ * up). No page of it is split, swapped, migrated or merged. */
 #define HF_MAP_HUGETLB (1u << 3)
 #define HF_MAP_SHARED (1u << 4) /* of hf_mmap_file() */
 
@@ -130,8 +130,8 @@ int hf_mmap(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigne
 /* Unmaps the pages of [addr, addr+len); holes are fine. -EINVAL (alignment, range, part of a
  * hugetlb page), -ENOMEM (split needs memory). */
 int hf_munmap(struct hf_mm *mm, uint64_t addr, size_t len);
-/* Errors: -EINVAL, -ENOMEM (a hole in the range: what precedes it is changed, as in Linux; or no
- * memory). */
+/* Errors: -EINVAL (alignment, range, prot; a part of a hugetlb page), -ENOMEM (a hole in the range,
+ * or no memory). What precedes the hole, or the hugetlb page, is changed, as in Linux. */
 int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot);
 
 #define HF_MREMAP_MAYMOVE (1u << 0)
@@ -142,8 +142,14 @@ int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot);
 /*
  * Resizes or moves one mapping. Pages, marks and pins move with the addresses. old_len and new_len
  * must not be 0.
- * Errors: -EINVAL (alignment, flags, overlap), -EFAULT (the old range is not one mapping), -ENOMEM
- * (with HF_MREMAP_FIXED what was at the new address may be gone, as in Linux).
+ * A range that moves to a fixed address and keeps its length may have several mappings, and holes
+ * behind the first page, if the policy says so (remap_spans): each mapping moves, the holes hide
+ * nothing at the new place.
+ * Errors: -EINVAL (alignment, flags, overlap; a hugetlb mapping that the policy does not move, that
+ * would grow, or whose pages are not met), -EFAULT (the old range begins with a hole, or is not one
+ * mapping; where mappings are moved one by one, one of several that userfaultfd watches: those
+ * before it have moved), -ENOMEM. With HF_MREMAP_FIXED what was at the new address may be gone
+ * after an error, as in Linux.
  */
 int hf_mremap(struct hf_mm *mm, uint64_t old_addr, size_t old_len, size_t new_len, unsigned flags,
 	      uint64_t *new_addr);
@@ -167,11 +173,13 @@ enum hf_advice {
 };
 
 /*
- * Errors: -EINVAL (range, advice; POPULATE_*: the mapping's protection forbids it), -ENOMEM (a
- * hole: the rest of the range is still advised, as in Linux, except by POPULATE_*; or no memory),
- * -EFAULT (POPULATE_*: a page omitted by fork), -EAGAIN (COLLAPSE: somebody holds a page; COLLAPSE
- * stops there, and gives -EINVAL for a range without a whole PMD or without pages, or, in eras that
- * ask for it, without a writable entry).
+ * Errors: -EINVAL (range, advice; POPULATE_*: the mapping's protection forbids it; FREE,
+ * WIPEONFORK: a mapping of a file; FREE, WIPEONFORK, PAGEOUT, COLD: a hugetlb mapping; a part of a
+ * hugetlb page, where it matters): what precedes such a mapping has been advised, as in Linux;
+ * -ENOMEM (a hole: the rest of the range is still advised, as in Linux, except by POPULATE_*; or no
+ * memory), -EFAULT (POPULATE_*: a page omitted by fork), -EAGAIN (COLLAPSE: somebody holds a page;
+ * COLLAPSE stops there, and gives -EINVAL for a range without a whole PMD or without pages, or, in
+ * eras that ask for it, without a writable entry).
  */
 int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advice);
 

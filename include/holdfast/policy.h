@@ -152,6 +152,19 @@ struct hf_policy {
 	bool hugetlb_fork_copies;
 	/* MADV_DONTNEED drops hugetlb pages (5.18); else it is -EINVAL there. */
 	bool hugetlb_dontneed;
+	/* MADV_DOFORK is -EINVAL for hugetlb mappings (after 6.18; seen on 7.3). */
+	bool hugetlb_refuses_dofork;
+	/* mremap moves hugetlb mappings (5.16); else it is -EINVAL there. */
+	bool hugetlb_moves;
+	/* FOLL_FORCE does not write to read-only hugetlb mappings (6.0 to 6.13); or it does, and
+	 * leaves the entry writable, so that the process can store there, too (before that). */
+	bool hugetlb_refuses_force, hugetlb_force_lasts;
+	/* mremap to a fixed address moves all mappings of a range, and its holes (6.17); else a
+	 * range that is not one mapping is -EFAULT. */
+	bool remap_spans;
+	/* Registered buffers may lie in mappings of files on a device, and of more than one file
+	 * (6.5); else they are -EOPNOTSUPP and -EINVAL. */
+	bool registers_files;
 	/* Called for entries that are present and not writable, under ptl or locklessly (GUP-fast).
 	 */
 	enum hf_gup_action (*gup_read)(const struct hf_gup_view *view);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum prot { NONE, READ, READ_WRITE };
+enum prot { UNMAPPED, NO_ACCESS, READ, READ_WRITE };
 
 struct reference {
 	uint8_t made_by; /* enum hf_hist_op */
@@ -18,6 +18,11 @@ struct reference {
 struct world {
 	bool alive[HF_HIST_MAX_PROCS];
 	enum prot prot[HF_HIST_MAX_PROCS][HF_HIST_MAX_PAGES];
+	/* A part was treated by itself: where its mapping ends is not known, even if all is alike
+	 * again. */
+	bool parted[HF_HIST_MAX_PROCS];
+	bool watched[HF_HIST_MAX_PROCS]; /* by userfaultfd */
+	bool dontfork[HF_HIST_MAX_PROCS][HF_HIST_MAX_PAGES];
 	struct reference ref[HF_HIST_MAX_DEPTH];
 	unsigned nr_refs, nr_open, nr_procs;
 };
@@ -27,30 +32,117 @@ static bool makes_ref(unsigned op)
 	return op >= HF_H_PIN_R && op <= HF_H_ODIRECT_WRITE;
 }
 
-static void apply(struct world *w, const struct hf_hist_step *s)
+struct hf_hist_pages hf_hist_pages(unsigned place, unsigned pages)
+{
+	switch (place) {
+	case HF_HIST_ALL:
+		return (struct hf_hist_pages){ 0, pages };
+	case HF_HIST_FIRST_TWO:
+		return (struct hf_hist_pages){ 0, 2 };
+	case HF_HIST_LAST_TWO:
+		return (struct hf_hist_pages){ pages - 2, pages };
+	default:
+		return (struct hf_hist_pages){ place, place + 1 };
+	}
+}
+
+static void do_fork(struct world *w, unsigned parent)
+{
+	unsigned child = w->nr_procs++;
+
+	w->alive[child] = true;
+	w->parted[child] = w->parted[parent];
+	memcpy(w->prot[child], w->prot[parent], sizeof(w->prot[0]));
+	for (unsigned i = 0; i < HF_HIST_MAX_PAGES; i++)
+		if (w->dontfork[parent][i])
+			w->prot[child][i] = UNMAPPED;
+}
+
+/* As far as the first page that is not there. */
+static void protect(struct world *w, unsigned proc, struct hf_hist_pages at, enum prot prot)
+{
+	for (unsigned i = at.from; i < at.to && w->prot[proc][i] != UNMAPPED; i++)
+		w->prot[proc][i] = prot;
+}
+
+static void unmap(struct world *w, unsigned proc, struct hf_hist_pages at)
+{
+	for (unsigned i = at.from; i < at.to; i++) {
+		w->prot[proc][i] = UNMAPPED;
+		w->dontfork[proc][i] = false;
+	}
+}
+
+static void map(struct world *w, unsigned proc)
+{
+	for (unsigned i = 0; i < HF_HIST_MAX_PAGES; i++)
+		if (w->prot[proc][i] != UNMAPPED)
+			return;
+	for (unsigned i = 0; i < HF_HIST_MAX_PAGES; i++)
+		w->prot[proc][i] = READ_WRITE;
+	w->parted[proc] = w->watched[proc] = false;
+}
+
+static void apply_to_pages(struct world *w, const struct hf_hist_limits *limits,
+			   const struct hf_hist_step *s)
+{
+	struct hf_hist_pages at = hf_hist_pages(s->page, limits->pages);
+
+	if (at.from || at.to < limits->pages) {
+		if (hf_kind_hugetlb(limits->kind))
+			return; /* refused */
+		w->parted[s->proc] = true;
+	}
+	switch (s->op) {
+	case HF_H_UNMAP:
+		unmap(w, s->proc, at);
+		break;
+	case HF_H_PROTECT_NONE:
+		protect(w, s->proc, at, NO_ACCESS);
+		break;
+	case HF_H_PROTECT_R:
+		protect(w, s->proc, at, READ);
+		break;
+	case HF_H_PROTECT_RW:
+		protect(w, s->proc, at, READ_WRITE);
+		break;
+	case HF_H_WRPROTECT:
+		w->watched[s->proc] = true;
+		break;
+	case HF_H_DONTFORK:
+	case HF_H_DOFORK:
+		for (unsigned i = at.from; i < at.to; i++)
+			w->dontfork[s->proc][i] = s->op == HF_H_DONTFORK;
+		break;
+	default:
+		break;
+	}
+}
+
+static void apply(struct world *w, const struct hf_hist_limits *limits,
+		  const struct hf_hist_step *s)
 {
 	switch (s->op) {
 	case HF_H_FORK:
-		w->alive[w->nr_procs] = true;
-		memcpy(w->prot[w->nr_procs], w->prot[s->proc], sizeof(w->prot[0]));
-		w->nr_procs++;
+		do_fork(w, s->proc);
 		break;
 	case HF_H_EXIT:
 		w->alive[s->proc] = false;
 		memset(w->prot[s->proc], 0, sizeof(w->prot[0]));
 		break;
 	case HF_H_MAP:
-		for (unsigned i = 0; i < HF_HIST_MAX_PAGES; i++)
-			w->prot[s->proc][i] = READ_WRITE;
+		map(w, s->proc);
 		break;
 	case HF_H_UNMAP:
-		w->prot[s->proc][s->page] = NONE;
-		break;
+	case HF_H_PROTECT_NONE:
 	case HF_H_PROTECT_R:
-		w->prot[s->proc][s->page] = READ;
-		break;
 	case HF_H_PROTECT_RW:
-		w->prot[s->proc][s->page] = READ_WRITE;
+	case HF_H_WRPROTECT:
+	case HF_H_DONTFORK:
+	case HF_H_DOFORK:
+	case HF_H_WIPEONFORK:
+	case HF_H_KEEPONFORK:
+		apply_to_pages(w, limits, s);
 		break;
 	case HF_H_DEV_FINISH:
 	case HF_H_RELEASE:
@@ -74,7 +166,7 @@ static struct world world_after(const struct hf_history *h, const struct hf_hist
 	for (unsigned i = 0; i < limits->pages; i++)
 		w.prot[0][i] = READ_WRITE;
 	for (unsigned i = 0; i < h->nr; i++)
-		apply(&w, &h->step[i]);
+		apply(&w, limits, &h->step[i]);
 	return w;
 }
 
@@ -83,7 +175,7 @@ static bool all_mapped(const struct world *w, const struct hf_hist_limits *limit
 		       bool mapped)
 {
 	for (unsigned i = 0; i < limits->pages; i++)
-		if ((w->prot[proc][i] != NONE) != mapped)
+		if ((w->prot[proc][i] != UNMAPPED) != mapped)
 			return false;
 	return true;
 }
@@ -106,14 +198,78 @@ static bool does_direct_io(const struct world *w, unsigned proc)
 	return false;
 }
 
+/* Operations that go on whole pages, more than one of them if need be. */
+static bool takes_range(unsigned op)
+{
+	return op == HF_H_UNMAP || op == HF_H_PROTECT_R || op == HF_H_PROTECT_RW ||
+	       op == HF_H_SWAPOUT || op == HF_H_PROTECT_NONE ||
+	       (op >= HF_H_DONTNEED && op <= HF_H_COLLAPSE_PART);
+}
+
+static unsigned nr_places(const struct hf_hist_limits *limits, unsigned op)
+{
+	if (!limits->refusals || !takes_range(op) || limits->pages == 1)
+		return limits->pages;
+	return limits->pages == 2 ? HF_HIST_ALL + 1 : HF_HIST_MAX_PLACES;
+}
+
+/* Is it known whether all of the buffer is one mapping? */
+static bool knows_mapping(const struct world *w, const struct hf_hist_limits *limits, unsigned proc)
+{
+	if (w->watched[proc])
+		return false;
+	if (!w->parted[proc] || limits->kind == HF_KIND_MIXED)
+		return true;
+	for (unsigned i = 1; i < limits->pages; i++)
+		if (w->prot[proc][i] != w->prot[proc][0])
+			return true;
+	return false;
+}
+
+static bool behind_pmd(enum hf_kind kind)
+{
+	return hf_kind_info(kind)->order == 9 && !hf_kind_hugetlb(kind);
+}
+
+/* Whatever the kernel may say to it, as long as it is known what the history is about. */
+static bool possible_or_refused(const struct world *w, const struct hf_hist_limits *limits,
+				unsigned op, unsigned proc, unsigned place)
+{
+	struct hf_hist_pages at = hf_hist_pages(place, limits->pages);
+	bool part = at.from || at.to < limits->pages;
+
+	if (place >= limits->pages && place < HF_HIST_ALL)
+		return false;
+	switch (op) {
+	case HF_H_MAP:
+		return place == 0;
+	case HF_H_REMAP:
+		return place == 0 && knows_mapping(w, limits, proc);
+	case HF_H_WRPROTECT: /* more than one call */
+		return w->prot[proc][place] >= READ && !(part && hf_kind_hugetlb(limits->kind));
+	case HF_H_DONTNEED: /* tables that it leaves empty go, since Linux 6.14 */
+		return part || !behind_pmd(limits->kind);
+	case HF_H_COLLAPSE_PART:
+		return part || !behind_pmd(limits->kind);
+	default:
+		return true;
+	}
+}
+
 /* Processes and pages that differ in name only are tried once: the state store sees to that. */
 static bool possible(const struct world *w, const struct hf_hist_limits *limits, unsigned op,
 		     unsigned proc, unsigned page)
 {
-	enum prot prot = w->prot[proc][page];
+	enum prot prot = page < HF_HIST_MAX_PAGES ? w->prot[proc][page] : UNMAPPED;
+	bool room = w->nr_open < HF_HIST_MAX_REFS && w->nr_refs < HF_HIST_MAX_DEPTH;
 
-	if (!w->alive[proc] || limits->without >> op & 1)
+	if (!w->alive[proc] || limits->without >> op & 1 || (makes_ref(op) && !room))
 		return false;
+	if (op >= HF_H_PROTECT_NONE && op <= HF_H_PTRACE_WRITE && !limits->refusals)
+		return false;
+	if (limits->refusals && op != HF_H_FORK && op != HF_H_EXIT && op != HF_H_COLLAPSE &&
+	    op != HF_H_SPLIT)
+		return possible_or_refused(w, limits, op, proc, page);
 	switch (op) {
 	case HF_H_FORK:
 		return page == 0 && w->nr_procs < limits->procs;
@@ -131,18 +287,14 @@ static bool possible(const struct world *w, const struct hf_hist_limits *limits,
 	case HF_H_PIN_W_SHORT:
 	case HF_H_GET_W:
 	case HF_H_ODIRECT_READ:
-		if (prot != READ_WRITE)
-			return false;
-		break;
+		return prot == READ_WRITE;
 	case HF_H_PROTECT_R:
 		return prot == READ_WRITE;
 	case HF_H_PROTECT_RW:
 		return prot == READ;
 	default:
-		if (prot == NONE)
-			return false;
+		return prot != UNMAPPED;
 	}
-	return !makes_ref(op) || (w->nr_open < HF_HIST_MAX_REFS && w->nr_refs < HF_HIST_MAX_DEPTH);
 }
 
 static bool possible_on_ref(const struct world *w, const struct reference *r, unsigned op)
@@ -180,7 +332,7 @@ unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *l
 
 	for (unsigned op = 0; op < HF_H_DEV_READ; op++)
 		for (unsigned p = 0; p < w.nr_procs; p++)
-			for (unsigned g = 0; g < limits->pages; g++)
+			for (unsigned g = 0; g < nr_places(limits, op); g++)
 				if (possible(&w, limits, op, p, g))
 					next[n++] = (struct hf_hist_step){ (uint8_t)op, p & 15,
 									   g & 15 };
@@ -232,43 +384,87 @@ void hf_hist_without(const struct hf_history *h, const struct hf_hist_limits *li
 const char *hf_hist_op_name(unsigned op)
 {
 	static const char *const ops[HF_NR_HIST_OPS] = {
-		"write",         "read",         "fork",          "exit",        "map",
-		"unmap",         "protect r",    "protect rw",    "wrprotect",   "swapout",
-		"migrate",       "merge",        "collapse",      "split",       "pin r long",
-		"pin w long",    "pin r",        "pin w",         "get r",       "get w",
-		"vmsplice",      "odirect read", "odirect write", "device read", "device write",
-		"device finish", "release",
+		"write",
+		"read",
+		"fork",
+		"exit",
+		"map",
+		"unmap",
+		"protect r",
+		"protect rw",
+		"wrprotect",
+		"swapout",
+		"migrate",
+		"merge",
+		"collapse",
+		"split",
+		"protect none",
+		"remap",
+		"truncate",
+		"advise dontneed",
+		"advise free",
+		"advise dontfork",
+		"advise dofork",
+		"advise wipeonfork",
+		"advise keeponfork",
+		"advise populate-read",
+		"advise populate-write",
+		"advise collapse",
+		"process_vm read",
+		"process_vm write",
+		"ptrace read",
+		"ptrace write",
+		"pin r long",
+		"pin w long",
+		"pin r",
+		"pin w",
+		"get r",
+		"get w",
+		"vmsplice",
+		"odirect read",
+		"odirect write",
+		"device read",
+		"device write",
+		"device finish",
+		"release",
 	};
 
 	return ops[op];
 }
 
-uint32_t hf_hist_ops_named(const char *name, size_t len)
+hf_hist_ops hf_hist_ops_named(const char *name, size_t len)
 {
 	static const struct {
 		const char *name;
-		uint32_t ops;
+		hf_hist_ops ops;
 	} named[] = {
-		{ "write", 1u << HF_H_WRITE },
-		{ "read", 1u << HF_H_READ },
-		{ "fork", 1u << HF_H_FORK },
-		{ "exit", 1u << HF_H_EXIT },
-		{ "map", 1u << HF_H_MAP },
-		{ "unmap", 1u << HF_H_UNMAP },
-		{ "protect", 1u << HF_H_PROTECT_R | 1u << HF_H_PROTECT_RW },
-		{ "wrprotect", 1u << HF_H_WRPROTECT },
-		{ "swapout", 1u << HF_H_SWAPOUT },
-		{ "migrate", 1u << HF_H_MIGRATE },
-		{ "merge", 1u << HF_H_MERGE },
-		{ "collapse", 1u << HF_H_COLLAPSE },
-		{ "split", 1u << HF_H_SPLIT },
-		{ "pin", 1u << HF_H_PIN_R | 1u << HF_H_PIN_W | 1u << HF_H_PIN_R_SHORT |
-				 1u << HF_H_PIN_W_SHORT },
-		{ "get", 1u << HF_H_GET_R | 1u << HF_H_GET_W },
-		{ "vmsplice", 1u << HF_H_VMSPLICE },
-		{ "odirect", 1u << HF_H_ODIRECT_READ | 1u << HF_H_ODIRECT_WRITE },
-		{ "device-read", 1u << HF_H_DEV_READ },
-		{ "device-write", 1u << HF_H_DEV_WRITE },
+		{ "write", HF_HIST_OP(HF_H_WRITE) },
+		{ "read", HF_HIST_OP(HF_H_READ) },
+		{ "fork", HF_HIST_OP(HF_H_FORK) },
+		{ "exit", HF_HIST_OP(HF_H_EXIT) },
+		{ "map", HF_HIST_OP(HF_H_MAP) },
+		{ "unmap", HF_HIST_OP(HF_H_UNMAP) },
+		{ "protect", HF_HIST_OP(HF_H_PROTECT_R) | HF_HIST_OP(HF_H_PROTECT_RW) |
+				     HF_HIST_OP(HF_H_PROTECT_NONE) },
+		{ "wrprotect", HF_HIST_OP(HF_H_WRPROTECT) },
+		{ "swapout", HF_HIST_OP(HF_H_SWAPOUT) },
+		{ "migrate", HF_HIST_OP(HF_H_MIGRATE) },
+		{ "merge", HF_HIST_OP(HF_H_MERGE) },
+		{ "collapse", HF_HIST_OP(HF_H_COLLAPSE) },
+		{ "split", HF_HIST_OP(HF_H_SPLIT) },
+		{ "pin", HF_HIST_OP(HF_H_PIN_R) | HF_HIST_OP(HF_H_PIN_W) |
+				 HF_HIST_OP(HF_H_PIN_R_SHORT) | HF_HIST_OP(HF_H_PIN_W_SHORT) },
+		{ "get", HF_HIST_OP(HF_H_GET_R) | HF_HIST_OP(HF_H_GET_W) },
+		{ "vmsplice", HF_HIST_OP(HF_H_VMSPLICE) },
+		{ "odirect", HF_HIST_OP(HF_H_ODIRECT_READ) | HF_HIST_OP(HF_H_ODIRECT_WRITE) },
+		{ "device-read", HF_HIST_OP(HF_H_DEV_READ) },
+		{ "device-write", HF_HIST_OP(HF_H_DEV_WRITE) },
+		{ "remap", HF_HIST_OP(HF_H_REMAP) },
+		{ "truncate", HF_HIST_OP(HF_H_TRUNCATE) },
+		{ "advise", HF_HIST_OP(HF_H_COLLAPSE_PART + 1) - HF_HIST_OP(HF_H_DONTNEED) },
+		{ "process_vm",
+		  HF_HIST_OP(HF_H_PROCESS_VM_READ) | HF_HIST_OP(HF_H_PROCESS_VM_WRITE) },
+		{ "ptrace", HF_HIST_OP(HF_H_PTRACE_READ) | HF_HIST_OP(HF_H_PTRACE_WRITE) },
 	};
 
 	for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++)
@@ -299,6 +495,22 @@ __attribute__((format(printf, 2, 3))) static void add(struct writer *o, const ch
 
 static const char *const names[HF_HIST_MAX_PROCS] = { "P", "C", "D", "E" };
 
+/* Who looks at the memory of others, and has none. */
+#define DEBUGGER "Q"
+
+static bool is_remote(unsigned op)
+{
+	return op >= HF_H_PROCESS_VM_READ && op <= HF_H_PTRACE_WRITE;
+}
+
+static bool has_remote(const struct hf_history *h)
+{
+	for (unsigned i = 0; i < h->nr; i++)
+		if (is_remote(h->step[i].op))
+			return true;
+	return false;
+}
+
 /* Whole pages, or the bytes that everybody writes and reads: half a kilobyte of each page, as
  * direct I/O wants. */
 enum range { BUFFER, PAGE, BYTES };
@@ -320,6 +532,22 @@ static const struct phrase {
 	/* references are in its way */
 	[HF_H_COLLAPSE] = { "advise", " collapse maybe", BUFFER, false },
 	[HF_H_SPLIT] = { "split", "", BUFFER, false },
+	[HF_H_PROTECT_NONE] = { "protect", " none", PAGE, false },
+	[HF_H_REMAP] = { "remap", "", BUFFER, false },
+	[HF_H_TRUNCATE] = { "truncate", "", PAGE, false },
+	[HF_H_DONTNEED] = { "advise", " dontneed", PAGE, false },
+	[HF_H_FREE] = { "advise", " free", PAGE, false },
+	[HF_H_DONTFORK] = { "advise", " dontfork", PAGE, false },
+	[HF_H_DOFORK] = { "advise", " dofork", PAGE, false },
+	[HF_H_WIPEONFORK] = { "advise", " wipeonfork", PAGE, false },
+	[HF_H_KEEPONFORK] = { "advise", " keeponfork", PAGE, false },
+	[HF_H_POPULATE_R] = { "advise", " populate-read", PAGE, false },
+	[HF_H_POPULATE_W] = { "advise", " populate-write", PAGE, false },
+	[HF_H_COLLAPSE_PART] = { "advise", " collapse", PAGE, false },
+	[HF_H_PROCESS_VM_READ] = { "process_vm read", "", BYTES, false },
+	[HF_H_PROCESS_VM_WRITE] = { "process_vm write", "", BYTES, true },
+	[HF_H_PTRACE_READ] = { "ptrace read", "", BYTES, false },
+	[HF_H_PTRACE_WRITE] = { "ptrace write", "", BYTES, true },
 	[HF_H_PIN_R] = { "pin", " r long", BYTES, false },
 	[HF_H_PIN_W] = { "pin", " w long", BYTES, false },
 	[HF_H_PIN_R_SHORT] = { "pin", " r", BYTES, false },
@@ -331,7 +559,19 @@ static const struct phrase {
 	[HF_H_ODIRECT_WRITE] = { "odirect write", "", BYTES, false },
 };
 
-static void add_phrase(struct writer *o, const struct hf_hist_step *s)
+static void add_pages(struct writer *o, unsigned place, unsigned pages)
+{
+	struct hf_hist_pages at = hf_hist_pages(place, pages);
+
+	if (place < HF_HIST_MAX_PAGES)
+		add(o, "mem@%u", place);
+	else if (place == HF_HIST_ALL)
+		add(o, "mem");
+	else
+		add(o, "mem[%u..%u]", at.from * 4096u, at.to * 4096u);
+}
+
+static void add_phrase(struct writer *o, const struct hf_hist_step *s, unsigned pages)
 {
 	const struct phrase *p = &phrases[s->op];
 	unsigned first = s->page * 4096u;
@@ -339,10 +579,12 @@ static void add_phrase(struct writer *o, const struct hf_hist_step *s)
 	add(o, "%s ", p->verb);
 	if (makes_ref(s->op))
 		add(o, "r%u ", o->nr_refs++);
+	if (is_remote(s->op))
+		add(o, "%s ", names[s->proc]);
 	if (p->range == BUFFER)
 		add(o, "mem");
 	else if (p->range == PAGE)
-		add(o, "mem@%u", s->page);
+		add_pages(o, s->page, pages);
 	else
 		add(o, "mem[%u..%u]", first, first + 512);
 	add(o, "%s", p->after);
@@ -364,7 +606,7 @@ static void add_step(struct writer *o, const struct hf_hist_step *s,
 		add(o, "device: finish r%u\n", s->proc);
 		return;
 	}
-	add(o, "%s: ", names[s->proc]);
+	add(o, "%s: ", is_remote(s->op) ? DEBUGGER : names[s->proc]);
 	if (s->op == HF_H_FORK)
 		add(o, "fork %s", names[o->nr_procs++]);
 	else if (s->op == HF_H_EXIT)
@@ -372,7 +614,7 @@ static void add_step(struct writer *o, const struct hf_hist_step *s,
 	else if (s->op == HF_H_MAP)
 		add(o, "map mem %u", limits->pages);
 	else
-		add_phrase(o, s);
+		add_phrase(o, s, limits->pages);
 	add(o, "\n");
 }
 
@@ -407,25 +649,26 @@ static void look_through(struct writer *o, const struct world *w, bool write)
 	}
 }
 
-static void look_at_memory(struct writer *o, const struct world *w, unsigned pages)
+static void look_at_memory(struct writer *o, const struct world *w, unsigned pages, bool everything)
 {
 	for (unsigned p = 0; p < w->nr_procs; p++)
 		for (unsigned g = 0; g < pages && w->alive[p]; g++)
-			if (w->prot[p][g] != NONE)
+			if (w->prot[p][g] != UNMAPPED || everything)
 				add(o, "%s: read mem[%u..%u]\n", names[p], g * 4096u,
 				    g * 4096u + 512);
 }
 
 /* What the devices see, then what the processes see of what the devices write. */
-static void look_at_everything(struct writer *o, const struct world *w, unsigned pages)
+static void look_at_everything(struct writer *o, const struct world *w,
+			       const struct hf_hist_limits *limits)
 {
 	look_through(o, w, false);
-	look_at_memory(o, w, pages);
+	look_at_memory(o, w, limits->pages, limits->refusals);
 	look_through(o, w, true);
 	for (unsigned r = 0; r < w->nr_refs; r++)
 		if (w->ref[r].open && is_direct(w->ref[r].made_by))
 			add(o, "device: finish r%u\n", r);
-	look_at_memory(o, w, pages);
+	look_at_memory(o, w, limits->pages, limits->refusals);
 }
 
 size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *limits,
@@ -436,7 +679,8 @@ size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *lim
 	add(&o, "%s", settings);
 	if (limits->kind != HF_KIND_BASE)
 		add(&o, "kinds   %s\n", hf_kind_name(limits->kind));
-	add(&o, "process P\n\nP: map mem %u\n", limits->pages);
+	add(&o, "process P\n%s\nP: map mem %u\n", has_remote(h) ? "process " DEBUGGER "\n" : "",
+	    limits->pages);
 	if (limits->written)
 		add(&o, "P: write mem 255\n");
 	for (unsigned i = 0; i < h->nr; i++)
@@ -448,7 +692,7 @@ size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *lim
 		struct world w = world_after(h, limits);
 
 		add(&o, "\n");
-		look_at_everything(&o, &w, limits->pages);
+		look_at_everything(&o, &w, limits);
 	}
 	return o.at;
 }

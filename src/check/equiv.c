@@ -28,20 +28,22 @@ const char *const hf_difference_names[] = {
 
 /* What histories never do: no program can ask for it, or pipes and direct I/O are it already. */
 #define NOT_REAL                                                                                   \
-	(1u << HF_H_MIGRATE | 1u << HF_H_MERGE | 1u << HF_H_PIN_R | 1u << HF_H_PIN_R_SHORT |       \
-	 1u << HF_H_PIN_W_SHORT | 1u << HF_H_GET_R | 1u << HF_H_GET_W)
+	(HF_HIST_OP(HF_H_MIGRATE) | HF_HIST_OP(HF_H_MERGE) | HF_HIST_OP(HF_H_PIN_R) |              \
+	 HF_HIST_OP(HF_H_PIN_R_SHORT) | HF_HIST_OP(HF_H_PIN_W_SHORT) | HF_HIST_OP(HF_H_GET_R) |    \
+	 HF_HIST_OP(HF_H_GET_W))
 
 /* Folios are written to before anything else, so that there is one: what Linux makes of huge
  * zeropages and pages of zeros changed too often. Nor is memory collapsed, which it does or does
  * not for reasons of its own. */
-#define NOT_OF_FOLIOS (1u << HF_H_MAP | 1u << HF_H_COLLAPSE)
-
-/* hugetlb pages are neither moved out nor mapped in parts. */
-#define NOT_OF_HUGETLB (1u << HF_H_SWAPOUT | 1u << HF_H_COLLAPSE | 1u << HF_H_SPLIT)
+#define NOT_OF_FOLIOS (HF_HIST_OP(HF_H_MAP) | HF_HIST_OP(HF_H_COLLAPSE))
+/* When Linux takes a folio apart for MADV_FREE the engine does not know. */
+#define NOT_OF_ANY_FOLIOS HF_HIST_OP(HF_H_FREE)
 
 enum { ENGINE, KERNEL };
 
-#define SLOTS (HF_HIST_MAX_PROCS * HF_HIST_MAX_PAGES)
+/* One more than histories have: who looks at the memory of others. */
+#define PROCS (HF_HIST_MAX_PROCS + 1)
+#define SLOTS (PROCS * HF_HIST_MAX_PAGES)
 
 /* The pages of all processes, as one of the two shows them. */
 struct picture {
@@ -66,7 +68,6 @@ struct equiv {
 	struct hf_equiv_result *result;
 	struct hf_target *engine, *kernel;
 	struct hf_hist_limits limits;
-	unsigned most_pages; /* of a history's buffer */
 	bool always_written;
 	struct timespec begin, last;
 	struct hf_equiv_found *found;
@@ -82,7 +83,7 @@ static void look(struct pair *p, int side)
 	size_t n = 0;
 
 	p->before[side] = p->now[side];
-	for (int proc = 0; proc < HF_HIST_MAX_PROCS; proc++)
+	for (int proc = 0; proc < PROCS; proc++)
 		for (unsigned g = 0; g < HF_HIST_MAX_PAGES; g++, n++) {
 			struct hf_page_state *s = &p->now[side].page[n];
 
@@ -95,11 +96,11 @@ static void look(struct pair *p, int side)
 /* A frame of a page's own. */
 static bool has_frame(const struct hf_page_state *s)
 {
-	return s->present && !s->zeropage;
+	return s->present && !s->zeropage && !s->file;
 }
 
-/* The zeropage is as nothing: Linux does not copy the entries of a mapping that was never written
- * to, and nobody can tell. */
+/* The zeropage is as nothing, and so is a file's page: Linux does not copy the entries of a mapping
+ * that was never written to, nor does it keep all pages of files, and nobody can tell. */
 static int state_of(const struct hf_page_state *s)
 {
 	return has_frame(s) ? 1 : s->swapped ? 2 : 0;
@@ -361,8 +362,12 @@ static void random_history(struct equiv *e, uint64_t number, struct hf_history *
 	unsigned depth, n;
 
 	random_next(&state);
+	e->limits.refusals = below(&state, 2);
 	e->limits.procs = 2 + below(&state, HF_HIST_MAX_PROCS - 1);
-	e->limits.pages = 1 + below(&state, e->most_pages);
+	/* hugetlb pages are not mapped in parts: it is refused */
+	e->limits.pages = 1 + below(&state, hf_kind_hugetlb(e->limits.kind) && !e->limits.refusals
+						    ? 1
+						    : HF_HIST_MAX_PAGES);
 	e->limits.written = below(&state, 2) || e->always_written;
 	depth = 3 + below(&state, HF_HIST_MAX_DEPTH - 2);
 	*h = (struct hf_history){ .nr = 0 };
@@ -403,9 +408,13 @@ static int shrink_limits(struct equiv *e, struct hf_history *h, struct pair *p)
 	struct pair q;
 	int err;
 
-	for (unsigned i = 0; i < h->nr; i++)
-		if (h->step[i].op < HF_H_DEV_READ && h->step[i].page >= pages)
-			pages = h->step[i].page + 1u;
+	for (unsigned i = 0; i < h->nr; i++) {
+		unsigned place = h->step[i].page;
+		unsigned needs = place < HF_HIST_ALL ? place + 1 : place == HF_HIST_ALL ? 1 : 3;
+
+		if (h->step[i].op < HF_H_DEV_READ && needs > pages)
+			pages = needs;
+	}
 	e->limits.pages = pages;
 	err = run_history(e, h, &q);
 	if (!err && q.what == p->what)
@@ -505,7 +514,7 @@ static int probe(struct equiv *e)
 		return -ENOTSUP;
 	}
 	if (e->kernel->wrprotects_all && !(e->limits.without >> HF_H_WRPROTECT & 1)) {
-		e->limits.without |= 1u << HF_H_WRPROTECT;
+		e->limits.without |= HF_HIST_OP(HF_H_WRPROTECT);
 		note(e, "without 'wrprotect': it goes for all of a process (soft-dirty bits); "
 			"exact are Linux 6.7 and later with CONFIG_PTE_MARKER_UFFD_WP");
 	}
@@ -517,7 +526,7 @@ static int probe(struct equiv *e)
 		err = run_history(e, &h, &p);
 		if (err || !p.skipped)
 			continue;
-		e->limits.without |= 1u << op;
+		e->limits.without |= HF_HIST_OP(op);
 		snprintf(text, sizeof(text), "without '%s': %s", hf_hist_op_name(op), p.words);
 		note(e, text);
 	}
@@ -598,22 +607,27 @@ static int all(struct equiv *e)
 	return err;
 }
 
+static bool is_file(enum hf_kind kind)
+{
+	return kind == HF_KIND_MEMFD || kind == HF_KIND_TMPFILE || kind == HF_KIND_MEMFD_HUGETLB;
+}
+
 bool hf_equiv_kind_ok(enum hf_kind kind)
 {
 	return hf_hist_kind_ok(kind) || kind == HF_KIND_HUGETLB || kind == HF_KIND_ZEROPAGE ||
-	       kind == HF_KIND_HUGE_ZEROPAGE;
+	       kind == HF_KIND_HUGE_ZEROPAGE || kind == HF_KIND_MIXED || is_file(kind);
 }
 
 static void limit(struct equiv *e)
 {
 	enum hf_kind kind = e->o->kind;
-	bool hugetlb = kind == HF_KIND_HUGETLB;
 	bool folios = hf_kind_info(kind)->memory == HF_MEM_ANON && kind != HF_KIND_BASE;
 
 	e->limits = (struct hf_hist_limits){ .kind = kind, .real = true, .looked_at = true };
-	e->limits.without = e->o->without | NOT_REAL | (folios ? NOT_OF_FOLIOS : 0) |
-			    (hugetlb ? NOT_OF_HUGETLB : 0);
-	e->most_pages = hugetlb ? 1 : HF_HIST_MAX_PAGES;
+	e->limits.without =
+		e->o->without | NOT_REAL | (folios ? NOT_OF_FOLIOS : 0) |
+		(hf_kind_info(kind)->order && !hf_kind_hugetlb(kind) ? NOT_OF_ANY_FOLIOS : 0) |
+		(is_file(kind) ? 0 : HF_HIST_OP(HF_H_TRUNCATE));
 	e->always_written = folios;
 }
 

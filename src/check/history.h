@@ -14,6 +14,12 @@
 #define HF_HIST_MAX_PAGES 3
 #define HF_HIST_MAX_REFS 2 /* open at a time */
 #define HF_HIST_MAX_DEPTH 16
+/* Places of an operation on whole pages: a page, all of the buffer, its first two pages, its last
+ * two. */
+#define HF_HIST_ALL HF_HIST_MAX_PAGES
+#define HF_HIST_FIRST_TWO (HF_HIST_MAX_PAGES + 1)
+#define HF_HIST_LAST_TWO (HF_HIST_MAX_PAGES + 2)
+#define HF_HIST_MAX_PLACES (HF_HIST_MAX_PAGES + 3)
 
 /* What can happen. Each operation names a process and a page, or a reference. */
 enum hf_hist_op {
@@ -31,6 +37,24 @@ enum hf_hist_op {
 	HF_H_MERGE,
 	HF_H_COLLAPSE,
 	HF_H_SPLIT,
+	/* from here on, what only histories with refusals have */
+	HF_H_PROTECT_NONE,
+	HF_H_REMAP,
+	HF_H_TRUNCATE,
+	HF_H_DONTNEED,
+	HF_H_FREE,
+	HF_H_DONTFORK,
+	HF_H_DOFORK,
+	HF_H_WIPEONFORK,
+	HF_H_KEEPONFORK,
+	HF_H_POPULATE_R,
+	HF_H_POPULATE_W,
+	HF_H_COLLAPSE_PART, /* of less than a PMD */
+	HF_H_PROCESS_VM_READ,
+	HF_H_PROCESS_VM_WRITE,
+	HF_H_PTRACE_READ,
+	HF_H_PTRACE_WRITE,
+	/* to here */
 	HF_H_PIN_R,
 	HF_H_PIN_W,
 	HF_H_PIN_R_SHORT,
@@ -47,9 +71,14 @@ enum hf_hist_op {
 	HF_NR_HIST_OPS,
 };
 
+/* A set of them. */
+typedef uint64_t hf_hist_ops;
+#define HF_HIST_OP(op) (1ull << (op))
+_Static_assert(HF_NR_HIST_OPS <= 63, "a set of operations is a number of JSON");
+
 struct hf_hist_step {
 	uint8_t op;
-	uint8_t proc : 4, page : 4; /* proc: or the reference */
+	uint8_t proc : 4, page : 4; /* proc: or the reference; page: or a place */
 };
 
 struct hf_history {
@@ -61,18 +90,24 @@ struct hf_history {
 struct hf_hist_limits {
 	unsigned procs, pages;
 	enum hf_kind kind;
-	uint32_t without; /* bit set of enum hf_hist_op: these are left out */
-	bool written;     /* every page has been written to when it begins */
-	bool real;        /* what a running kernel does on demand */
-	bool looked_at;   /* as text, it ends with looks at everything */
+	hf_hist_ops without; /* these are left out */
+	bool written;        /* every page has been written to when it begins */
+	bool real;           /* what a running kernel does on demand */
+	bool refusals;       /* calls that fail, too: holes, protections, kinds of mappings */
+	bool looked_at;      /* as text, it ends with looks at everything */
 };
 
 /* Memory of which the fingerprint knows everything that matters: small pages, folios that hold all
  * pages of a history. */
 bool hf_hist_kind_ok(enum hf_kind kind);
+/* The pages of a place, half open. */
+struct hf_hist_pages {
+	unsigned from, to;
+};
+struct hf_hist_pages hf_hist_pages(unsigned place, unsigned pages);
 /* The steps that can come next; returns how many. */
 #define HF_HIST_MAX_NEXT                                                                           \
-	(HF_H_DEV_READ * HF_HIST_MAX_PROCS * HF_HIST_MAX_PAGES + HF_NR_HIST_OPS * HF_HIST_MAX_REFS)
+	(HF_H_DEV_READ * HF_HIST_MAX_PROCS * HF_HIST_MAX_PLACES + HF_NR_HIST_OPS * HF_HIST_MAX_REFS)
 unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *limits,
 		      struct hf_hist_step *next);
 /* Leaves out step i, and what then cannot be. */
@@ -81,9 +116,9 @@ void hf_hist_without(const struct hf_history *h, const struct hf_hist_limits *li
 /* A word for people. */
 const char *hf_hist_op_name(unsigned op);
 /* The operations of a name (write, read, fork, exit, map, unmap, protect, wrprotect, swapout,
- * migrate, merge, collapse, split, pin, get, vmsplice, odirect, device-read, device-write), as a
- * bit set; 0: there is no such name. */
-uint32_t hf_hist_ops_named(const char *name, size_t len);
+ * migrate, merge, collapse, split, pin, get, vmsplice, odirect, device-read, device-write, remap,
+ * truncate, advise, process_vm, ptrace), as a set; 0: there is no such name. */
+hf_hist_ops hf_hist_ops_named(const char *name, size_t len);
 /* The history as a scenario that begins with these settings. Length written, without the final
  * zero. */
 size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *limits,

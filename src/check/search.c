@@ -355,15 +355,15 @@ static int one_depth(struct search *s, struct worker *w, unsigned nr)
 
 struct header {
 	char magic[8], policy[40], kind[24];
-	uint32_t procs, pages, without, written, find, depth;
-	uint64_t distinct, frontier, runs;
+	uint32_t procs, pages, written, find, depth;
+	uint64_t without, distinct, frontier, runs;
 	double seconds;
 };
 
 static struct header header_of(const struct search *s)
 {
 	const struct hf_hist_limits *limits = &s->o->limits;
-	struct header h = { .magic = "hfcheck2",
+	struct header h = { .magic = "hfcheck3",
 			    .procs = limits->procs,
 			    .pages = limits->pages,
 			    .without = limits->without,

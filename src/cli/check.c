@@ -62,10 +62,10 @@ static bool verdict(const char *text, enum hf_verdict *out)
 	return false;
 }
 
-bool hf_find_hist_ops(const char *names, uint32_t *out)
+bool hf_find_hist_ops(const char *names, uint64_t *out)
 {
 	for (size_t len; *names; names += len + (names[len] == ',')) {
-		uint32_t ops;
+		hf_hist_ops ops;
 
 		len = strcspn(names, ",");
 		ops = hf_hist_ops_named(names, len);

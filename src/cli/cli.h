@@ -39,7 +39,7 @@ void hf_library_free(struct hf_library *lib);
 bool hf_find_kinds(const char *names, hf_kinds *kinds);
 
 /* --without: operations of histories, as a bit set. False after a message. */
-bool hf_find_hist_ops(const char *names, uint32_t *out);
+bool hf_find_hist_ops(const char *names, uint64_t *out);
 
 /* options.c: arguments of options. False after a message. */
 bool hf_take_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out);

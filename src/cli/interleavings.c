@@ -153,7 +153,7 @@ static int parse_options(int argc, char **argv, struct options *o, int *status)
 	*o = (struct options){
 		.explore = { .seconds = 60, .seed = 1, .stop = &hf_interrupted },
 		.policies = "holdfast",
-		.kinds = UINT64_MAX,
+		.kinds = HF_KINDS_ALL,
 		.threads = hf_cpus(),
 	};
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {

@@ -89,7 +89,7 @@ static int parse_options(int argc, char **argv, struct options *opt, int *status
 	int c;
 
 	*status = HF_EXIT_USAGE;
-	*opt = (struct options){ .print = hf_print_table, .kinds = UINT64_MAX };
+	*opt = (struct options){ .print = hf_print_table, .kinds = HF_KINDS_ALL };
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (c) {
 		case 'o':
@@ -214,7 +214,8 @@ static bool make_cells(const struct hf_library *lib, struct hf_results *res, hf_
 	size_t rows = 0;
 
 	for (size_t i = 0; i < lib->nr; i++)
-		rows += (size_t)__builtin_popcountll(lib->scn[i]->kinds & kinds);
+		for (int k = 0; k < HF_NR_KINDS; k++)
+			rows += (lib->scn[i]->kinds & kinds & HF_KINDS_OF(k)) != 0;
 	res->cells = calloc(rows * res->nr_targets + 1, sizeof(*res->cells));
 	for (size_t i = 0; i < lib->nr && res->cells; i++)
 		for (int k = 0; k < HF_NR_KINDS; k++)

@@ -168,19 +168,21 @@ static int collapse_at(struct hf_vma *vma, uint64_t addr)
 	return err ? err : collapse_pmd(&c);
 }
 
-int hf_collapse_range(struct hf_mm *mm, uint64_t start, uint64_t end)
+/* Has it room for a folio behind a PMD, and may have one? */
+static bool collapses(const struct hf_vma *vma)
+{
+	uint64_t first = (vma->start + HF_PMD_SIZE - 1) & HF_PMD_MASK;
+
+	return !(vma->flags & (HF_VM_HUGETLB | HF_VM_NOHUGEPAGE)) && !vma->file &&
+	       first < vma->end && vma->end - first >= HF_PMD_SIZE;
+}
+
+int hf_collapse_range(struct hf_vma *vma, uint64_t start, uint64_t end)
 {
 	uint64_t addr = (start + HF_PMD_SIZE - 1) & HF_PMD_MASK;
-	int err = addr + HF_PMD_SIZE > end ? -HF_EINVAL : 0;
+	int err = !collapses(vma) || addr > (end & HF_PMD_MASK) ? -HF_EINVAL : 0;
 
-	for (; !err && addr + HF_PMD_SIZE <= end; addr += HF_PMD_SIZE) {
-		struct hf_vma *vma = hf_vma_find(mm, addr);
-
-		if (!vma)
-			return -HF_ENOMEM;
-		err = vma->end < addr + HF_PMD_SIZE || vma->flags & HF_VM_HUGETLB || vma->file
-			      ? -HF_EINVAL
-			      : collapse_at(vma, addr);
-	}
+	for (; !err && addr < (end & HF_PMD_MASK); addr += HF_PMD_SIZE)
+		err = collapse_at(vma, addr);
 	return err;
 }

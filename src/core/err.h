@@ -14,6 +14,7 @@
 #define HF_ENOSPC 28
 #define HF_EPERM 1
 #define HF_EOVERFLOW 75
+#define HF_EOPNOTSUPP 95
 #define HF_EUCLEAN 117
 
 #endif

@@ -522,7 +522,7 @@ static int swap_fault(struct fault *f)
 		hf_page_unlock(page);
 		hf_page_put(sys, page);
 	}
-	f->again = !err;
+	f->again = !err && !kept; /* a forced write keeps it, and leaves the entry read-only */
 	return err;
 }
 

@@ -26,6 +26,7 @@ int hf_file_create(struct hf_system *sys, size_t size, const struct hf_backing *
 	*file = (struct hf_file){ .sys = sys, .backing = backing, .hugetlb = flags };
 	file->cap = (size + page_size(file) - 1) / page_size(file);
 	hf_st(&file->nr, file->cap, relaxed);
+	hf_st(&file->nr_backed, file->cap, relaxed);
 	file->pages = hf_alloc(sys, file->cap * sizeof(*file->pages));
 	if (!file->pages) {
 		hf_free(sys, file, sizeof(*file));
@@ -43,6 +44,12 @@ void hf_file_get(struct hf_file *file)
 	hf_ref_add(&file->users, 1, relaxed);
 }
 
+/* Those of hugetlb have none: see hf_hugetlb_fault(). */
+static size_t nr_cached(const struct hf_file *file)
+{
+	return file->hugetlb ? 0 : hf_file_pages(file);
+}
+
 static void drop_page(struct hf_file *file, struct hf_page *page)
 {
 	hf_st(&page->file, NULL, relaxed);
@@ -56,7 +63,7 @@ void hf_file_put(struct hf_file *file)
 	if (hf_ref_sub(&file->users, 1, acq_rel) != 1)
 		return;
 	hf_file_sync(file);
-	for (size_t i = 0; i < hf_file_pages(file); i++)
+	for (size_t i = 0; i < nr_cached(file); i++)
 		if (file->pages[i])
 			drop_page(file, file->pages[i]);
 	sys->pf->lock_destroy(sys->pf->ctx, &file->lock);
@@ -161,19 +168,25 @@ static struct hf_page *alloc_normal(struct hf_system *sys)
 	return page;
 }
 
-static int read_new(struct hf_file *file, uint64_t index, struct hf_page **out)
+/* What was cut off once is zeros, whatever the backing has there. */
+static bool is_backed(const struct hf_file *file, uint64_t index)
+{
+	return file->backing && index < hf_ld(&file->nr_backed, relaxed);
+}
+
+static int read_new(struct hf_file *file, uint64_t index, bool backed, struct hf_page **out)
 {
 	struct hf_system *sys = file->sys;
-	struct hf_page *page = file->hugetlb ? hf_hugetlb_alloc(sys) : alloc_normal(sys);
+	struct hf_page *page = alloc_normal(sys);
 	void *data = page ? hf_page_data(sys, page) : NULL;
 	int err = 0;
 
 	if (!page)
 		return -HF_ENOMEM;
-	if (file->backing)
+	if (backed)
 		err = file->backing->read(file->backing->ctx, index, data);
 	else
-		hf_fill(data, 0, page_size(file));
+		hf_fill(data, 0, HF_PAGE_SIZE);
 	if (err)
 		hf_page_put(sys, page);
 	*out = page;
@@ -184,15 +197,17 @@ int hf_file_page(struct hf_file *file, uint64_t index, struct hf_page **out)
 {
 	struct hf_system *sys = file->sys;
 	struct hf_page *page;
+	bool backed = is_backed(file, index);
 	int ret = cached(file, index, out);
 
 	if (ret <= 0)
 		return ret;
-	ret = read_new(file, index, &page);
+	ret = read_new(file, index, backed, &page);
 	if (ret)
 		return ret;
 	hf_mutex_lock(sys, &file->lock);
-	if (index < hf_file_pages(file) && !file->pages[index]) {
+	if (index < hf_file_pages(file) && !file->pages[index] &&
+	    is_backed(file, index) == backed) {
 		page->index = index;
 		hf_st(&page->file, file, relaxed);
 		file->pages[index] = page;
@@ -311,42 +326,49 @@ static void zap_mapping(struct hf_vma *vma, uint64_t from)
 		hf_zap_range(vma->mm, vma->start + (skip << HF_PAGE_SHIFT), vma->end);
 }
 
-static int truncate(struct hf_file *file, size_t nr)
+static void truncate(struct hf_file *file, size_t nr)
 {
 	struct hf_system *sys = file->sys;
 	size_t was;
 
 	hf_mutex_lock(sys, &file->lock);
 	was = hf_file_pages(file);
-	if (nr >= was) {
-		hf_mutex_unlock(sys, &file->lock);
-		return -HF_EINVAL;
-	}
+	if (hf_ld(&file->nr_backed, relaxed) > nr)
+		hf_st(&file->nr_backed, nr, relaxed);
 	/* a fault that has its page already looks again under ptl: its table is there, then, and
 	 * its ptl is taken below */
 	hf_st(&file->nr, nr, relaxed);
-	for (struct hf_vma *vma = file->mappings; vma; vma = vma->fm_next)
+	for (struct hf_vma *vma = file->mappings; vma && nr < was; vma = vma->fm_next)
 		zap_mapping(vma, nr * (page_size(file) / HF_PAGE_SIZE));
-	for (size_t i = nr; i < was; i++) {
+	for (size_t i = nr; i < was && !file->hugetlb; i++) {
 		if (file->pages[i])
 			drop_page(file, file->pages[i]);
 		file->pages[i] = NULL;
 	}
 	hf_mutex_unlock(sys, &file->lock);
-	return 0;
+}
+
+void hf_file_extend(struct hf_file *file, size_t nr)
+{
+	hf_mutex_lock(file->sys, &file->lock);
+	if (hf_file_pages(file) < nr)
+		hf_st(&file->nr, nr, relaxed);
+	hf_mutex_unlock(file->sys, &file->lock);
 }
 
 int hf_file_truncate(struct hf_file *file, size_t size)
 {
 	struct hf_system *sys = file->sys;
 	size_t nr = (size + page_size(file) - 1) / page_size(file);
-	int err;
+
+	if (file->hugetlb ? size % HF_PMD_SIZE != 0 : nr > file->cap)
+		return -HF_EINVAL;
 
 	/* an empty PMD is passed over without its lock: no fault may be about to fill it */
 	if (file->hugetlb)
 		hf_mutex_lock(sys, &sys->hugetlb.fault_lock);
-	err = truncate(file, nr);
+	truncate(file, nr);
 	if (file->hugetlb)
 		hf_mutex_unlock(sys, &sys->hugetlb.fault_lock);
-	return err;
+	return 0;
 }

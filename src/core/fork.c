@@ -292,7 +292,7 @@ static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint6
 		return 0; /* reservations are not inherited */
 	}
 	head = hf_pfn_page(f->parent->sys, hf_pte_pfn(pmd));
-	switch (hf_page_is_anon(head) ? hugetlb_action(f, head) : HF_FORK_SHARE) {
+	switch (hugetlb_action(f, head)) {
 	case HF_FORK_REFUSE:
 		return -HF_EBUSY;
 	case HF_FORK_COPY:

@@ -44,6 +44,8 @@ static bool vma_allows(const struct hf_mm *mm, const struct hf_vma *vma, unsigne
 {
 	if (bypasses_tracking(mm, vma, flags))
 		return false;
+	if (mm->sys->policy->hugetlb_refuses_force && vma->flags & HF_VM_HUGETLB)
+		flags &= flags & HF_FOLL_WRITE ? ~HF_FOLL_FORCE : ~0u;
 	/* private mappings could always be written and read: FORCE takes them at that */
 	if (flags & HF_FOLL_FORCE && !(vma->flags & HF_VM_SHARED))
 		return true;

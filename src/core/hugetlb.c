@@ -45,11 +45,6 @@ static struct hf_page *pool_alloc(struct hf_system *sys, bool reserved)
 	return head;
 }
 
-struct hf_page *hf_hugetlb_alloc(struct hf_system *sys)
-{
-	return pool_alloc(sys, false);
-}
-
 void hf_hugetlb_free(struct hf_system *sys, struct hf_page *head)
 {
 	hf_mutex_lock(sys, &sys->hugetlb.lock);
@@ -138,9 +133,17 @@ struct hugetlb_fault {
 	hf_pte pmd; /* as first read */
 };
 
+/* Whatever the mapping says. */
+static hf_pte forced(const struct hugetlb_fault *f)
+{
+	bool lasts = f->vma->mm->sys->policy->hugetlb_force_lasts;
+
+	return lasts && f->flags & HF_FAULT_FLAG_WRITE ? HF_PTE_WRITE : 0;
+}
+
 static hf_pte own_pmd(const struct hugetlb_fault *f, uint64_t pfn)
 {
-	return hf_mk_pte(pfn, HF_PTE_HUGE | hf_own_flags(f->vma, f->flags, f->pmd));
+	return hf_mk_pte(pfn, HF_PTE_HUGE | hf_own_flags(f->vma, f->flags, f->pmd) | forced(f));
 }
 
 /* ptl held, and the place is empty. */
@@ -174,34 +177,19 @@ static int first_touch(struct hugetlb_fault *f)
 	return mapped ? HF_HUGE_AGAIN : head ? 0 : -HF_ENOMEM;
 }
 
-/* A private mapping of a file shows the file until it is written. fault_lock is held: of two that
- * read the same page both would take one out of the pool, and truncation passes over empty PMDs. */
-static int map_file_folio(struct hugetlb_fault *f)
+/* In a private mapping of a file: the file has no pages of its own, for nobody can write to it by
+ * another way. fault_lock keeps truncation away, which passes over empty PMDs. */
+static int first_touch_of_file(struct hugetlb_fault *f)
 {
-	struct hf_mm *mm = f->vma->mm;
-	uint64_t index = hf_file_index(f->vma, f->addr) / HF_PMD_PAGES;
-	struct hf_page *head;
-	bool mapped;
-	int err = hf_file_page(f->vma->file, index, &head);
+	struct hf_system *sys = f->vma->mm->sys;
+	const struct hf_file *file = f->vma->file;
+	int ret = -HF_EFAULT;
 
-	if (err)
-		return err;
-	hf_mutex_lock(mm->sys, &f->table->ptl);
-	mapped = hf_ld(f->pmdp, relaxed) == f->pmd;
-	if (mapped) {
-		if (f->pmd == HF_PMD_RESERVED)
-			hf_hugetlb_unreserve(mm->sys, 1);
-		hf_page_get(head);
-		hf_folio_add_pmd_rmap(mm, head);
-		hf_st(f->pmdp,
-		      hf_mk_pte(hf_page_pfn(mm->sys, head),
-				HF_PTE_HUGE | HF_PTE_YOUNG | hf_prot_flags(f->vma->prot)),
-		      release);
-	}
-	hf_mutex_unlock(mm->sys, &f->table->ptl);
-	hf_page_put(mm->sys, head);
-	/* a write goes on to copy it */
-	return mapped && !hf_wants_own_page(f->flags) ? 0 : HF_HUGE_AGAIN;
+	hf_mutex_lock(sys, &sys->hugetlb.fault_lock);
+	if (hf_file_index(f->vma, f->addr) / HF_PMD_PAGES < hf_file_pages(file))
+		ret = first_touch(f);
+	hf_mutex_unlock(sys, &sys->hugetlb.fault_lock);
+	return ret;
 }
 
 /* A copy of the folio, for whom the pool has a page that nobody has reserved. */
@@ -232,6 +220,12 @@ static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
 	return 0;
 }
 
+static void keep(const struct hugetlb_fault *f)
+{
+	hf_keep_page(f->vma, f->flags, f->pmdp);
+	hf_or(f->pmdp, forced(f), release);
+}
+
 /* ptl held, and fault_lock for whom wants a page of his own. *old: what is not mapped any more. */
 static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 {
@@ -246,11 +240,11 @@ static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 	head = hf_pfn_page(mm->sys, hf_pte_pfn(f->pmd));
 	if (hf_pte_write(f->pmd) || !hf_wants_own_page(f->flags) ||
 	    (policy->has_mark && hf_page_exclusive(head))) {
-		hf_keep_page(f->vma, f->flags, f->pmdp);
-	} else if (hf_page_is_anon(head) && policy->hugetlb_reuse(mm, head)) {
+		keep(f);
+	} else if (policy->hugetlb_reuse(mm, head)) {
 		if (policy->has_mark)
 			hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
-		hf_keep_page(f->vma, f->flags, f->pmdp);
+		keep(f);
 	} else {
 		err = copy_folio(f, head);
 		*old = err ? NULL : head;
@@ -284,8 +278,6 @@ static int present_fault(struct hugetlb_fault *f)
 int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 {
 	struct hugetlb_fault f = { .vma = vma, .addr = addr & HF_PMD_MASK, .flags = flags };
-	struct hf_system *sys = vma->mm->sys;
-	int ret;
 
 	f.table = hf_pmd_table_alloc(vma->mm, addr);
 	if (!f.table)
@@ -296,10 +288,5 @@ int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 		return -HF_EFAULT;
 	if (hf_pte_present(f.pmd))
 		return present_fault(&f);
-	if (!vma->file)
-		return first_touch(&f);
-	hf_mutex_lock(sys, &sys->hugetlb.fault_lock);
-	ret = map_file_folio(&f);
-	hf_mutex_unlock(sys, &sys->hugetlb.fault_lock);
-	return ret;
+	return vma->file ? first_touch_of_file(&f) : first_touch(&f);
 }

@@ -97,7 +97,8 @@ struct hf_anon_vma {
 #define HF_VM_SHARED (1u << 4)
 #define HF_VM_MERGEABLE (1u << 5)
 #define HF_VM_TRACK_SOFTDIRTY (1u << 6) /* soft-dirty bits were cleared */
-#define HF_VM_UFFD (1u << 7)            /* userfaultfd watches it; children are not watched */
+#define HF_VM_NOHUGEPAGE (1u << 8)
+#define HF_VM_UFFD (1u << 7) /* userfaultfd watches it; children are not watched */
 
 #define HF_KSM_BUCKETS 256
 
@@ -122,6 +123,8 @@ struct hf_file {
 	bool hugetlb;
 	_Atomic size_t nr; /* pages of the file; its own size of page */
 	size_t cap;
+	_Atomic size_t
+		nr_backed; /* pages that were never cut off: what comes after them is zeros */
 	struct hf_page **pages;
 	struct hf_vma *mappings, *last_mapping;
 };
@@ -562,13 +565,12 @@ void hf_file_link(struct hf_vma *vma);
 void hf_file_unlink(struct hf_vma *vma);
 /* A page with a reference, read if need be. -EFAULT: beyond the end. -ENOMEM, or the backing's. */
 int hf_file_page(struct hf_file *file, uint64_t index, struct hf_page **page);
+/* A file of hugetlb pages has so many of them at least. */
+void hf_file_extend(struct hf_file *file, size_t nr);
 /* As hf_rmap_walk(), of a page of a file. */
 int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg);
 
 /* ---- hugetlb.c ---- */
-
-/* A page that nobody has reserved, contents undefined. */
-struct hf_page *hf_hugetlb_alloc(struct hf_system *sys);
 
 /* A new mapping: reserves its pages. -ENOMEM. mmap_lock (write). */
 int hf_hugetlb_map(struct hf_vma *vma);
@@ -599,9 +601,9 @@ int hf_unmerge_range(struct hf_vma *vma, uint64_t start, uint64_t end);
 
 /* ---- collapse.c ---- */
 
-/* Each PMD that lies in the range. mmap_lock (write). -EINVAL, -ENOMEM, -EAGAIN: somebody holds one
- * of the pages. */
-int hf_collapse_range(struct hf_mm *mm, uint64_t start, uint64_t end);
+/* Each PMD that lies in a range of the VMA. mmap_lock (write). -EINVAL, -ENOMEM, -EAGAIN: somebody
+ * holds one of the pages. */
+int hf_collapse_range(struct hf_vma *vma, uint64_t start, uint64_t end);
 
 /* ---- huge.c: PMDs that map pages; the ptl of the PMD's table is held ---- */
 

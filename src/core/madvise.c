@@ -1,79 +1,113 @@
 /* SPDX-License-Identifier: MIT */
-/* madvise: dropping and populating pages, and what forks and faults do with a range. */
+/*
+ * madvise: dropping and populating pages, and what forks and faults do with a range.
+ *
+ * Advice goes mapping by mapping, as in Linux: the first that refuses it ends it there, and holes
+ * are passed over, and reported at the end.
+ */
 #include "internal.h"
 
-int hf_vma_set_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear, unsigned set)
-{
-	int err = hf_vma_split(mm, start);
+struct advice {
+	enum hf_advice what;
+	unsigned clear, set; /* HF_VM_* */
+};
 
+/* ---- flags of mappings ---- */
+
+static int set_flags(struct hf_mm *mm, uint64_t start, uint64_t end, const struct advice *a)
+{
+	struct hf_vma *vma = hf_vma_find(mm, start);
+	int err;
+
+	if (((vma->flags & ~a->clear) | a->set) == vma->flags)
+		return 0; /* nothing to do, not even for a part that cannot be parted */
+	err = hf_vma_split(mm, start);
 	if (!err)
 		err = hf_vma_split(mm, end);
 	if (!err) {
-		for (size_t i = hf_vma_index(mm, start);
-		     i < mm->nr_vmas && mm->vmas[i]->start < end; i++)
-			mm->vmas[i]->flags = (mm->vmas[i]->flags & ~clear) | set;
-		if (!hf_vma_covers(mm, start, end))
-			err = -HF_ENOMEM;
+		vma = hf_vma_find(mm, start);
+		vma->flags = (vma->flags & ~a->clear) | a->set;
 	}
+	return err;
+}
+
+/* Calls `visit` for each mapping's part of the range. */
+static int for_each_mapping(struct hf_mm *mm, uint64_t start, uint64_t end, const struct advice *a,
+			    int (*visit)(struct hf_mm *mm, uint64_t start, uint64_t end,
+					 const struct advice *a))
+{
+	uint64_t addr = start;
+	bool hole = false;
+	int err = 0;
+
+	while (addr < end && !err) {
+		size_t i = hf_vma_index(mm, addr);
+		const struct hf_vma *vma = i < mm->nr_vmas ? mm->vmas[i] : NULL;
+		uint64_t next;
+
+		hole |= !vma || vma->start > addr;
+		if (!vma || vma->start >= end)
+			break;
+		next = vma->end < end ? vma->end : end;
+		err = visit(mm, vma->start > addr ? vma->start : addr, next, a);
+		addr = next;
+	}
+	return err ? err : hole ? -HF_ENOMEM : 0;
+}
+
+int hf_vma_set_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear, unsigned set)
+{
+	const struct advice a = { .clear = clear, .set = set };
+	int err = for_each_mapping(mm, start, end, &a, set_flags);
+
 	hf_vma_merge(mm, start, end);
 	return err;
 }
 
-static int unmerge(struct hf_mm *mm, uint64_t start, uint64_t end)
+/* ---- one mapping ---- */
+
+/* hugetlb's anonymous mappings are a file's, too. */
+static bool is_anonymous(const struct hf_vma *vma)
 {
+	return !vma->file && !(vma->flags & HF_VM_HUGETLB);
+}
+
+static int advise_flags(struct hf_mm *mm, uint64_t start, uint64_t end, const struct advice *a)
+{
+	struct hf_vma *vma = hf_vma_find(mm, start);
 	int err = 0;
 
-	for (size_t i = hf_vma_index(mm, start); i < mm->nr_vmas && !err; i++) {
-		struct hf_vma *vma = mm->vmas[i];
-
-		if (vma->start >= end)
-			break;
-		err = hf_unmerge_range(vma, vma->start > start ? vma->start : start,
-				       vma->end < end ? vma->end : end);
-	}
-	return err;
+	if (a->what == HF_MADV_WIPEONFORK && !is_anonymous(vma))
+		return -HF_EINVAL;
+	if (a->what == HF_MADV_DOFORK && vma->flags & HF_VM_HUGETLB &&
+	    mm->sys->policy->hugetlb_refuses_dofork)
+		return -HF_EINVAL;
+	if (a->what == HF_MADV_UNMERGEABLE)
+		err = hf_unmerge_range(vma, start, end);
+	return err ? err : set_flags(mm, start, end, a);
 }
 
-static int advise_vmas(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_advice advice)
+/* Whole pages of the pool only; what is less at the end stays. */
+static int drop_hugetlb(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
-	int err;
-
-	switch (advice) {
-	case HF_MADV_DONTFORK:
-		return hf_vma_set_flags(mm, start, end, 0, HF_VM_DONTCOPY);
-	case HF_MADV_DOFORK:
-		return hf_vma_set_flags(mm, start, end, HF_VM_DONTCOPY, 0);
-	case HF_MADV_WIPEONFORK:
-		return hf_vma_set_flags(mm, start, end, 0, HF_VM_WIPEONFORK);
-	case HF_MADV_HUGEPAGE:
-		return hf_vma_set_flags(mm, start, end, 0, HF_VM_HUGEPAGE);
-	case HF_MADV_NOHUGEPAGE:
-		return hf_vma_set_flags(mm, start, end, HF_VM_HUGEPAGE, 0);
-	case HF_MADV_MERGEABLE:
-		return hf_vma_set_flags(mm, start, end, 0, HF_VM_MERGEABLE);
-	case HF_MADV_UNMERGEABLE:
-		err = unmerge(mm, start, end);
-		return err ? err : hf_vma_set_flags(mm, start, end, HF_VM_MERGEABLE, 0);
-	default:
-		return hf_vma_set_flags(mm, start, end, HF_VM_WIPEONFORK, 0);
-	}
+	if (!mm->sys->policy->hugetlb_dontneed || start & ~HF_PMD_MASK)
+		return -HF_EINVAL;
+	end &= HF_PMD_MASK;
+	if (end > start)
+		hf_zap_range(mm, start, end);
+	return 0;
 }
 
-static bool may_drop(const struct hf_mm *mm, uint64_t start, uint64_t end)
+static int advise_pages(struct hf_mm *mm, uint64_t start, uint64_t end, const struct advice *a)
 {
-	bool may = true;
+	struct hf_vma *vma = hf_vma_find(mm, start);
+	bool hugetlb = vma->flags & HF_VM_HUGETLB;
 
-	for (size_t i = hf_vma_index(mm, start); i < mm->nr_vmas && mm->vmas[i]->start < end; i++)
-		may &= !(mm->vmas[i]->flags & HF_VM_HUGETLB) || mm->sys->policy->hugetlb_dontneed;
-	return may;
-}
-
-static int advise_pages(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_advice advice)
-{
-	switch (advice) {
-	case HF_MADV_POPULATE_READ:
-	case HF_MADV_POPULATE_WRITE:
-		return hf_populate_locked(mm, start, end, advice == HF_MADV_POPULATE_WRITE);
+	if (a->what == HF_MADV_DONTNEED && hugetlb)
+		return drop_hugetlb(mm, start, end);
+	if (hugetlb || (a->what == HF_MADV_FREE && vma->file))
+		return -HF_EINVAL;
+	switch (a->what) {
 	case HF_MADV_PAGEOUT:
 		hf_pageout_range(mm, start, end);
 		break;
@@ -84,22 +118,66 @@ static int advise_pages(struct hf_mm *mm, uint64_t start, uint64_t end, enum hf_
 		hf_free_range(mm, start, end);
 		break;
 	default:
-		if (!may_drop(mm, start, end))
-			return -HF_EINVAL;
 		hf_zap_range(mm, start, end);
 	}
-	return hf_vma_covers(mm, start, end) ? 0 : -HF_ENOMEM;
+	return 0;
+}
+
+static int collapse(struct hf_mm *mm, uint64_t start, uint64_t end, const struct advice *a)
+{
+	(void)a;
+	return hf_collapse_range(hf_vma_find(mm, start), start, end);
+}
+
+/* ---- the call ---- */
+
+static int advise_read_locked(struct hf_mm *mm, uint64_t start, uint64_t end,
+			      const struct advice *a)
+{
+	int err;
+
+	hf_mmap_read_lock(mm);
+	if (a->what == HF_MADV_POPULATE_READ || a->what == HF_MADV_POPULATE_WRITE)
+		err = hf_populate_locked(mm, start, end, a->what == HF_MADV_POPULATE_WRITE);
+	else
+		err = for_each_mapping(mm, start, end, a, advise_pages);
+	hf_mmap_read_unlock(mm);
+	return err;
+}
+
+static int advise_write_locked(struct hf_mm *mm, uint64_t start, uint64_t end,
+			       const struct advice *a)
+{
+	int err;
+
+	hf_mmap_write_lock(mm);
+	err = for_each_mapping(mm, start, end, a,
+			       a->what == HF_MADV_COLLAPSE ? collapse : advise_flags);
+	hf_vma_merge(mm, start, end);
+	hf_mmap_write_unlock(mm);
+	return err;
 }
 
 int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advice)
 {
-	uint64_t end;
-	int err;
+	static const struct {
+		unsigned clear, set;
+	} flags[] = {
+		[HF_MADV_DONTFORK] = { 0, HF_VM_DONTCOPY },
+		[HF_MADV_DOFORK] = { HF_VM_DONTCOPY, 0 },
+		[HF_MADV_WIPEONFORK] = { 0, HF_VM_WIPEONFORK },
+		[HF_MADV_KEEPONFORK] = { HF_VM_WIPEONFORK, 0 },
+		[HF_MADV_HUGEPAGE] = { HF_VM_NOHUGEPAGE, HF_VM_HUGEPAGE },
+		[HF_MADV_NOHUGEPAGE] = { HF_VM_HUGEPAGE, HF_VM_NOHUGEPAGE },
+		[HF_MADV_MERGEABLE] = { 0, HF_VM_MERGEABLE },
+		[HF_MADV_UNMERGEABLE] = { HF_VM_MERGEABLE, 0 },
+		[HF_MADV_COLLAPSE] = { 0, 0 },
+	};
+	struct advice a = { .what = advice };
 
 	len = hf_page_align(len);
 	if (!hf_range_ok(addr, len))
 		return -HF_EINVAL;
-	end = addr + len;
 	switch (advice) {
 	case HF_MADV_DONTNEED:
 	case HF_MADV_POPULATE_READ:
@@ -107,15 +185,7 @@ int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advic
 	case HF_MADV_PAGEOUT:
 	case HF_MADV_COLD:
 	case HF_MADV_FREE:
-		hf_mmap_read_lock(mm);
-		err = advise_pages(mm, addr, end, advice);
-		hf_mmap_read_unlock(mm);
-		return err;
-	case HF_MADV_COLLAPSE:
-		hf_mmap_write_lock(mm);
-		err = hf_collapse_range(mm, addr, end);
-		hf_mmap_write_unlock(mm);
-		return err;
+		return advise_read_locked(mm, addr, addr + len, &a);
 	case HF_MADV_DONTFORK:
 	case HF_MADV_DOFORK:
 	case HF_MADV_WIPEONFORK:
@@ -124,10 +194,10 @@ int hf_madvise(struct hf_mm *mm, uint64_t addr, size_t len, enum hf_advice advic
 	case HF_MADV_NOHUGEPAGE:
 	case HF_MADV_MERGEABLE:
 	case HF_MADV_UNMERGEABLE:
-		hf_mmap_write_lock(mm);
-		err = advise_vmas(mm, addr, end, advice);
-		hf_mmap_write_unlock(mm);
-		return err;
+	case HF_MADV_COLLAPSE:
+		a.clear = flags[advice].clear;
+		a.set = flags[advice].set;
+		return advise_write_locked(mm, addr, addr + len, &a);
 	}
 	return -HF_EINVAL;
 }

@@ -209,6 +209,8 @@ static int mmap_locked(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned pr
 		err = hf_hugetlb_map(hf_vma_find(mm, *addr));
 		if (err)
 			hf_munmap_locked(mm, *addr, *addr + len); /* a whole VMA: cannot fail */
+		else if (file && prot & HF_PROT_WRITE)
+			hf_file_extend(file, file_page / HF_PMD_PAGES + len / HF_PMD_SIZE);
 	}
 	hf_anon_vma_put(like.anon_vma);
 	return err;

@@ -65,25 +65,40 @@ static int change_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, 
 
 static const struct hf_walk change = { .leaf = change_leaf, .huge = change_huge };
 
-static void protect_vma(struct hf_mm *mm, struct hf_vma *vma, struct change *c)
+/* Of one VMA. What has the protection already is not even parted. */
+static int protect_part(struct hf_mm *mm, uint64_t start, uint64_t end, struct change *c)
 {
+	struct hf_vma *vma = hf_vma_find(mm, start);
+	int err;
+
+	if (vma->prot == c->prot)
+		return 0;
+	err = hf_vma_split(mm, start);
+	if (!err)
+		err = hf_vma_split(mm, end);
+	if (err)
+		return err;
+	vma = hf_vma_find(mm, start);
 	vma->prot = c->prot;
 	c->vma = vma;
-	hf_for_each_leaf(mm, vma->start, vma->end, &change, c);
+	hf_for_each_leaf(mm, start, end, &change, c);
+	return 0;
 }
 
-/* Changes what lies before the first hole, as Linux does. */
+/* Changes what lies before the first hole, or before what refuses, as Linux does. */
 static int protect_range(struct hf_mm *mm, uint64_t start, uint64_t end, struct change *c)
 {
-	uint64_t next = start;
+	int err = 0;
 
-	for (size_t i = hf_vma_index(mm, start); next < end; i++) {
-		if (i >= mm->nr_vmas || mm->vmas[i]->start > next)
+	for (uint64_t next; start < end && !err; start = next) {
+		const struct hf_vma *vma = hf_vma_find(mm, start);
+
+		if (!vma)
 			return -HF_ENOMEM;
-		next = mm->vmas[i]->end;
-		protect_vma(mm, mm->vmas[i], c);
+		next = vma->end < end ? vma->end : end;
+		err = protect_part(mm, start, next, c);
 	}
-	return 0;
+	return err;
 }
 
 int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot)
@@ -96,11 +111,7 @@ int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot)
 		return -HF_EINVAL;
 	c.prot = prot & HF_PROT_WRITE ? prot | HF_PROT_READ : prot;
 	hf_mmap_write_lock(mm);
-	err = hf_vma_split(mm, addr);
-	if (!err)
-		err = hf_vma_split(mm, addr + len);
-	if (!err)
-		err = protect_range(mm, addr, addr + len, &c);
+	err = protect_range(mm, addr, addr + len, &c);
 	hf_vma_merge(mm, addr, addr + len);
 	if (c.flush)
 		hf_tlb_flush(mm);

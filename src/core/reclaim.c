@@ -66,12 +66,18 @@ static int discard_one(struct hf_mm *mm, uint64_t addr, void *arg)
 	return 0;
 }
 
-static bool discard(struct hf_system *sys, struct hf_page *page)
+static bool is_discarded(const struct hf_page *page)
 {
-	if (!(hf_ld(&page->flags, relaxed) & HF_PG_LAZYFREE) || hf_page_mapcount(page) != 1 ||
-	    hf_ld(&page->slot, relaxed))
-		return false;
-	return !hf_page_rmap_walk(sys, page, discard_one, page) && !hf_page_mapcount(page);
+	return hf_ld(&page->flags, relaxed) & HF_PG_LAZYFREE && hf_page_mapcount(page) == 1 &&
+	       !hf_ld(&page->slot, relaxed);
+}
+
+/* -EBUSY: it stays, and is like any other the next time. */
+static int discard(struct hf_system *sys, struct hf_page *page)
+{
+	int err = hf_page_rmap_walk(sys, page, discard_one, page);
+
+	return !err && hf_page_mapcount(page) ? -HF_EBUSY : err;
 }
 
 static int swap_out_locked(struct hf_system *sys, struct hf_page *page, bool spare_young)
@@ -88,8 +94,8 @@ static int swap_out_locked(struct hf_system *sys, struct hf_page *page, bool spa
 		return -HF_EBUSY;
 	if (!hf_page_mapcount(page) && !hf_ld(&page->slot, relaxed))
 		return -HF_EINVAL; /* no address space has it */
-	if (discard(sys, page))
-		return 0;
+	if (is_discarded(page))
+		return discard(sys, page);
 	if (!sys->swap || !hf_ld(&sys->swapping, seq_cst))
 		return -HF_ENOSPC;
 	err = hf_slot_hold(sys, page, &u.slot);
@@ -199,6 +205,10 @@ static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, u
 		hf_pte pte = hf_ld(ptep, relaxed);
 		struct hf_page *page;
 
+		if (hf_pte_swap(pte)) { /* its contents go at once */
+			hf_st(ptep, 0, relaxed);
+			hf_slot_put(mm->sys, hf_pte_slot(pte));
+		}
 		if (!hf_pte_present(pte) || hf_pte_special(pte))
 			continue;
 		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));

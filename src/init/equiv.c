@@ -50,7 +50,7 @@ void hf_init_equiv(struct hf_target *here, json_t *job, void (*emit)(json_t *o))
 		o.first = (uint64_t)first;
 		o.count = (uint64_t)count;
 		o.most = (unsigned)most;
-		o.without = (uint32_t)without;
+		o.without = (uint64_t)without;
 		err = hf_equiv(here, &o, &result);
 	}
 	splat = hf_kmsg_splat();

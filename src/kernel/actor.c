@@ -126,14 +126,25 @@ static int no_memory(const struct hf_kind_info *kind, char *reason)
 	return HF_OBS_SKIP;
 }
 
+static int map_every_second(const struct hf_stage *stage, char *start, size_t size, int prot)
+{
+	for (size_t at = HF_PAGE_SIZE; at < size; at += 2 * HF_PAGE_SIZE)
+		if (mmap(start + at, HF_PAGE_SIZE, prot, MAP_PRIVATE | MAP_FIXED, stage->file,
+			 (off_t)at) == MAP_FAILED)
+			return -errno;
+	return 0;
+}
+
 static int do_map(const struct hf_stage *stage, struct hf_call_box *box)
 {
 	const struct hf_kind_info *kind = stage->kind;
-	int flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE | (stage->file < 0 ? MAP_ANONYMOUS : 0) |
+	bool mixed = kind->memory == HF_MEM_MIXED;
+	int file = mixed ? -1 : stage->file;
+	int flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE | (file < 0 ? MAP_ANONYMOUS : 0) |
 		    (kind->memory == HF_MEM_HUGETLB ? MAP_HUGETLB : 0);
 	uint8_t byte;
 	void *want = pointer(box->addr);
-	void *got = mmap(want, box->size, host_prot(box->step->prot), flags, stage->file, 0);
+	void *got = mmap(want, box->size, host_prot(box->step->prot), flags, file, 0);
 
 	if (got == MAP_FAILED)
 		return no_memory(kind, box->reason);
@@ -141,6 +152,8 @@ static int do_map(const struct hf_stage *stage, struct hf_call_box *box)
 		munmap(got, box->size);
 		return -EEXIST;
 	}
+	if (mixed && map_every_second(stage, got, box->size, host_prot(box->step->prot)))
+		return -errno;
 	/* fails where there are no huge pages to avoid */
 	madvise(got, box->size, kind->order && !is_hugetlb(kind) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	for (size_t at = 0; is_read_first(stage, box->step) && at < box->step->pages * HF_PAGE_SIZE;
@@ -203,9 +216,9 @@ static int do_split(uint64_t addr, size_t len)
 
 static int do_truncate(const struct hf_stage *stage, const struct hf_step *st, char *reason)
 {
-	if (stage->file >= 0)
+	if (stage->file >= 0 && stage->kind->memory != HF_MEM_MIXED)
 		return result(ftruncate(stage->file, (off_t)st->lo));
-	snprintf(reason, HF_REASON_LEN, "memory of this kind is not a file's");
+	snprintf(reason, HF_REASON_LEN, "memory of this kind is not all of a file");
 	return HF_OBS_SKIP;
 }
 

@@ -63,6 +63,7 @@ int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state)
 	if (!read_entry("/proc/kpageflags", state->pfn, &flags)) {
 		state->exclusive = flags >> KPF_OWNER_2 & flags >> KPF_ANON & 1;
 		state->zeropage = flags >> KPF_ZERO_PAGE & 1;
+		state->file = !state->zeropage && !(flags >> KPF_ANON & 1);
 		state->mark_of_head = flags >> KPF_COMPOUND_TAIL & 1;
 	}
 	if (!state->zeropage && !read_entry("/proc/kpagecount", state->pfn, &count))

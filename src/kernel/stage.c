@@ -263,12 +263,12 @@ static void choose_cpus(struct hf_stage *stage)
 /* The file of a kind; -1: it has none, or none can be had, which its mappings will say. */
 static int open_file_of(const struct hf_kind_info *kind)
 {
-	bool memory = kind->memory == HF_MEM_MEMFD || kind->memory == HF_MEM_MEMFD_HUGETLB;
+	bool memory = kind->memory == HF_MEM_MEMFD || kind->memory == HF_MEM_MEMFD_HUGETLB ||
+		      kind->memory == HF_MEM_MIXED;
 	int fd = -1;
 
 	if (memory)
-		fd = memfd_create("holdfast",
-				  MFD_CLOEXEC | (kind->memory == HF_MEM_MEMFD ? 0 : MFD_HUGETLB));
+		fd = memfd_create("holdfast", MFD_CLOEXEC | (kind->order ? MFD_HUGETLB : 0));
 	else if (kind->memory == HF_MEM_TMPFILE)
 		fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	else

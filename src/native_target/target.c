@@ -40,6 +40,7 @@ static const char *lacks_kind(const struct hf_kind_info *kind)
 	case HF_MEM_MEMFD:
 	case HF_MEM_TMPFILE:
 	case HF_MEM_MEMFD_HUGETLB:
+	case HF_MEM_MIXED:
 		return "native spaces are no private mappings of files";
 	default:
 		break;

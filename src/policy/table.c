@@ -31,17 +31,21 @@
 	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount,                       \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_mapped_once,              \
 	.hugetlb_fork_copies = true, .hugetlb_dontneed = true, .lru_batches = true,                \
-	.drains_lru_batch = true
+	.drains_lru_batch = true, .hugetlb_moves = true
 #define LINUX_EXCLUSIVE LINUX_EXCLUSIVE_CACHED, .swap_in_owns_fresh = true
+
+/* Calls that the newest kernels do not refuse. */
+#define REFUSES_LITTLE                                                                             \
+	.hugetlb_dontneed = true, .hugetlb_moves = true, .remap_spans = true,                      \
+	.registers_files = true
 
 /* What the default has in common with the alternatives that vary one of its rules. */
 #define MARK_AND_EXACT_PINS                                                                        \
 	.has_mark = true, .mprotect_upgrades = true, .fork_one_instant = true,                     \
 	.may_reuse = hf_reuse_refcount, .large_reuse = hf_reuse_unshared_page,                     \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_folio_refcount,           \
-	.hugetlb_fork_copies = true, .hugetlb_dontneed = true,                                     \
-	.pageout_splits = hf_pageout_mapped_once, .refuses_longterm_file_writes = true,            \
-	.users = USERS_DIRECT_PIN
+	.hugetlb_fork_copies = true, .pageout_splits = hf_pageout_mapped_once,                     \
+	.refuses_longterm_file_writes = true, REFUSES_LITTLE, .users = USERS_DIRECT_PIN
 
 static const struct hf_policy policies[] = {
 	{
@@ -57,6 +61,7 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_mapped_once,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.hugetlb_force_lasts = true,
 		.pageout_splits = hf_pageout_mapped_once,
 		.pageout_minds_use = true,
 		.gup_read = hf_gup_take,
@@ -74,6 +79,7 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_mapped_once,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.hugetlb_force_lasts = true,
 		.pageout_splits = hf_pageout_mapped_once,
 		.pageout_minds_use = true,
 		.gup_read = hf_gup_force_write,
@@ -91,6 +97,7 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_folio_refcount,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.hugetlb_force_lasts = true,
 		.pageout_splits = hf_pageout_mapped_once,
 		.pageout_minds_use = true,
 		.gup_read = hf_gup_take,
@@ -109,8 +116,10 @@ static const struct hf_policy policies[] = {
 		.large_reuse = hf_reuse_folio_refcount,
 		.huge_reuse = hf_reuse_folio_refcount,
 		.hugetlb_reuse = hf_reuse_mapped_once,
+		.hugetlb_force_lasts = true,
 		.hugetlb_fork_copies = true,
 		.hugetlb_dontneed = true,
+		.hugetlb_moves = true,
 		.pageout_splits = hf_pageout_mapped_once,
 		.pageout_minds_use = true,
 		.gup_read = hf_gup_take,
@@ -121,6 +130,7 @@ static const struct hf_policy policies[] = {
 		.summary = "5.19 to 6.4: the exclusive mark; pins unshare; O_DIRECT takes plain "
 			   "references",
 		LINUX_EXCLUSIVE,
+		.hugetlb_refuses_force = true,
 		.collapse_needs_write = true,
 		.large_reuse = hf_reuse_never,
 		.pageout_splits = hf_pageout_mapped_once,
@@ -132,6 +142,8 @@ static const struct hf_policy policies[] = {
 		.name = "linux-6.12",
 		.summary = "6.5 to 6.14: long-term pins unshare the zeropage; O_DIRECT pins",
 		LINUX_EXCLUSIVE,
+		.registers_files = true,
+		.hugetlb_refuses_force = true,
 		.refuses_longterm_file_writes = true,
 		.collapse_needs_write = true,
 		.large_reuse = hf_reuse_never,
@@ -146,6 +158,8 @@ static const struct hf_policy policies[] = {
 		.name = "linux-6.18",
 		.summary = "6.15 and later: large folios know who owns them",
 		LINUX_EXCLUSIVE,
+		.registers_files = true,
+		.remap_spans = true,
 		.refuses_longterm_file_writes = true,
 		.large_reuse = hf_reuse_owned_folio,
 		.pageout_splits = hf_pageout_unshared,
@@ -223,7 +237,7 @@ static const struct hf_policy policies[] = {
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
 		.hugetlb_fork_copies = true,
-		.hugetlb_dontneed = true,
+		REFUSES_LITTLE,
 		.pageout_splits = hf_pageout_mapped_once,
 		.gup_read = hf_gup_wire_longterm,
 		.users = USERS_DIRECT_PIN,
@@ -247,13 +261,17 @@ static const struct hf_policy policies[] = {
 	},
 };
 
-/* Of releases within an era, for the comparison with a kernel: in no scenario's verdict do they
- * differ from the era's. */
+/* Of releases within an era, for the comparison with a kernel: but for calls that they refuse, in
+ * no scenario's verdict do they differ from the era's. */
 static const struct hf_policy refinements[] = {
 	{
 		.name = "linux-6.19",
-		.summary = "as linux-6.18; swapped pages come back through the swap cache only",
+		.summary = "as linux-6.18; swapped pages come back through the swap cache only; "
+			   "hugetlb refuses MADV_DOFORK",
 		LINUX_EXCLUSIVE_CACHED,
+		.hugetlb_refuses_dofork = true,
+		.registers_files = true,
+		.remap_spans = true,
 		.refuses_longterm_file_writes = true,
 		.large_reuse = hf_reuse_owned_folio,
 		.pageout_splits = hf_pageout_unshared,

@@ -110,9 +110,9 @@ static int step_wrprotect(const struct hf_engine_run *r, struct hf_mm *mm, uint6
 
 static int step_truncate(struct hf_engine_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
-	if (r->file)
+	if (r->file && r->kind->memory != HF_MEM_MIXED)
 		return hf_file_truncate(r->file, st->lo);
-	say(obs, HF_OBS_SKIP, "memory of this kind is not a file's");
+	say(obs, HF_OBS_SKIP, "memory of this kind is not all of a file");
 	return HF_OBS_SKIP;
 }
 
@@ -511,6 +511,7 @@ static int engine_page(void *run, int proc, int buf, unsigned page, struct hf_pa
 		.writable = info.writable,
 		.exclusive = info.exclusive,
 		.zeropage = info.zeropage,
+		.file = info.present && !info.anon && !info.zeropage,
 		.refs = (int)info.refs,
 		.pins = (int)info.pins,
 		.mapcount = (int)info.mapcount,

@@ -69,6 +69,11 @@ static bool of_file(const struct hf_engine_run *r)
 	       r->kind->memory == HF_MEM_MEMFD_HUGETLB;
 }
 
+static bool has_file(const struct hf_engine_run *r)
+{
+	return of_file(r) || r->kind->memory == HF_MEM_MIXED;
+}
+
 static int make_file(struct hf_engine_run *r)
 {
 	size_t size = 0;
@@ -110,7 +115,7 @@ int hf_engine_set_up(struct hf_engine_run *r, const struct hf_policy *policy)
 		err = hf_system_set_thp(r->sys, 1u << r->kind->order);
 	if (!err && is_hugetlb(r))
 		hf_system_set_hugepages(r->sys, enough_frames(r) / 512 - 1);
-	if (!err && of_file(r))
+	if (!err && has_file(r))
 		err = make_file(r);
 	if (!err)
 		err = turn_swap_on(r);
@@ -138,7 +143,22 @@ static int skip(struct hf_obs *obs, const char *reason)
 
 static bool is_read_first(const struct hf_engine_run *r, const struct hf_step *st)
 {
-	return st->prot && (is_zeropage(r) || of_file(r));
+	return st->prot && (is_zeropage(r) || has_file(r));
+}
+
+/* All of it as anonymous memory, and every second page then as the file's. */
+static int map_mixed(struct hf_engine_run *r, struct hf_mm *mm, uint64_t addr, size_t size,
+		     unsigned prot)
+{
+	int err = hf_mmap(mm, &addr, size, prot, HF_MAP_FIXED_NOREPLACE);
+
+	for (size_t at = HF_PAGE_SIZE; at < size && !err; at += 2 * HF_PAGE_SIZE) {
+		uint64_t page = addr + at;
+
+		err = hf_mmap_file(mm, &page, HF_PAGE_SIZE, prot, HF_MAP_FIXED, r->file,
+				   at >> HF_PAGE_SHIFT);
+	}
+	return err;
 }
 
 int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st)
@@ -151,7 +171,9 @@ int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st)
 
 	if (!p->addr)
 		p->addr = BUF_BASE + st->buf * BUF_SPACING;
-	if (of_file(r))
+	if (r->kind->memory == HF_MEM_MIXED)
+		err = map_mixed(r, mm, p->addr, extent, st->prot);
+	else if (of_file(r))
 		err = hf_mmap_file(mm, &p->addr, extent, st->prot, HF_MAP_FIXED_NOREPLACE, r->file,
 				   0);
 	else
@@ -160,8 +182,9 @@ int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st)
 				      (r->kind->memory == HF_MEM_HUGETLB ? HF_MAP_HUGETLB : 0));
 	if (err)
 		return err;
-	if (!of_file(r) && !is_hugetlb(r) && r->kind->order)
-		err = hf_madvise(mm, p->addr, extent, HF_MADV_HUGEPAGE);
+	if (!is_hugetlb(r))
+		err = hf_madvise(mm, p->addr, extent,
+				 r->kind->order ? HF_MADV_HUGEPAGE : HF_MADV_NOHUGEPAGE);
 	/* the zeropage, or the file's page, is there when it is first written */
 	for (size_t at = 0; is_read_first(r, st) && at < size && !err; at += HF_PAGE_SIZE)
 		err = hf_load(mm, p->addr + at, &byte, 1);

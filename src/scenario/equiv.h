@@ -39,7 +39,7 @@ struct hf_equiv_options {
 	uint64_t seed;
 	uint64_t first, count; /* histories, by number */
 	unsigned most;         /* different differences; then it ends */
-	uint32_t without;      /* operations, as in struct hf_hist_limits */
+	uint64_t without;      /* operations, as in struct hf_hist_limits */
 	const volatile sig_atomic_t *stop;
 	void (*progress)(void *arg, const struct hf_equiv_result *so_far); /* every second */
 	void (*found)(void *arg, const struct hf_equiv_found *found);

@@ -30,6 +30,7 @@ static const struct hf_kind_info kinds[HF_NR_KINDS] = {
 	[HF_KIND_TMPFILE] = ONE("tmpfile", HF_MEM_TMPFILE, 0, HF_SHAPE_WHOLE, false),
 	[HF_KIND_MEMFD_HUGETLB] =
 		ONE("memfd-hugetlb", HF_MEM_MEMFD_HUGETLB, 9, HF_SHAPE_WHOLE, false),
+	[HF_KIND_MIXED] = ONE("mixed", HF_MEM_MIXED, 0, HF_SHAPE_WHOLE, false),
 	[HF_KIND_FOLIO] = FOLIO(1, "8k"),
 	FOLIO(2, "16k"),
 	FOLIO(3, "32k"),
@@ -49,6 +50,11 @@ const struct hf_kind_info *hf_kind_info(enum hf_kind kind)
 const char *hf_kind_name(enum hf_kind kind)
 {
 	return kinds[kind].name;
+}
+
+bool hf_kind_hugetlb(enum hf_kind kind)
+{
+	return kinds[kind].memory == HF_MEM_HUGETLB || kinds[kind].memory == HF_MEM_MEMFD_HUGETLB;
 }
 
 /* ---- sets ---- */

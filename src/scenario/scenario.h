@@ -91,14 +91,16 @@ enum hf_kind {
 	HF_KIND_MEMFD,
 	HF_KIND_TMPFILE,
 	HF_KIND_MEMFD_HUGETLB,
+	HF_KIND_MIXED,
 	HF_KIND_FOLIO, /* the first of nine sizes by six shapes */
 	HF_NR_KINDS = HF_KIND_FOLIO + 9 * 6,
 };
 
 /* A set of kinds. */
-typedef uint64_t hf_kinds;
-#define HF_KINDS_OF(kind) (1ull << (kind))
-_Static_assert(HF_NR_KINDS <= 64, "a set of kinds is one word");
+__extension__ typedef unsigned __int128 hf_kinds;
+#define HF_KINDS_OF(kind) ((hf_kinds)1 << (kind))
+#define HF_KINDS_ALL (~(hf_kinds)0)
+_Static_assert(HF_NR_KINDS <= 128, "a set of kinds is two words");
 
 enum hf_memory {
 	HF_MEM_ANON,
@@ -107,6 +109,7 @@ enum hf_memory {
 	HF_MEM_MEMFD, /* private mappings of one file */
 	HF_MEM_TMPFILE,
 	HF_MEM_MEMFD_HUGETLB,
+	HF_MEM_MIXED, /* page by page: anonymous, of the file, anonymous, ... */
 };
 
 /* What is done with a buffer when its first byte was written. */
@@ -128,6 +131,8 @@ struct hf_kind_info {
 
 const struct hf_kind_info *hf_kind_info(enum hf_kind kind);
 const char *hf_kind_name(enum hf_kind kind);
+/* Pages of the hugetlb pool. */
+bool hf_kind_hugetlb(enum hf_kind kind);
 /* Kinds and then sets of kinds, by number; NULL past the end. `about` is NULL for single kinds. */
 const char *hf_kinds_name(size_t i);
 const char *hf_kinds_about(size_t i);

@@ -85,9 +85,10 @@ static const struct {
 	const char *name;
 	int value;
 } errnos[] = {
-	{ "EFAULT", EFAULT },       { "EINVAL", EINVAL }, { "ENOMEM", ENOMEM },
-	{ "EBUSY", EBUSY },         { "EPERM", EPERM },   { "EEXIST", EEXIST },
-	{ "EOVERFLOW", EOVERFLOW }, { "EAGAIN", EAGAIN },
+	{ "EFAULT", EFAULT },         { "EINVAL", EINVAL }, { "ENOMEM", ENOMEM },
+	{ "EBUSY", EBUSY },           { "EPERM", EPERM },   { "EEXIST", EEXIST },
+	{ "EOVERFLOW", EOVERFLOW },   { "EAGAIN", EAGAIN }, { "EIO", EIO },
+	{ "EOPNOTSUPP", EOPNOTSUPP },
 };
 
 static const char *advice_at(const struct hf_parser *p, size_t i)

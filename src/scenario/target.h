@@ -34,6 +34,7 @@ struct hf_obs {
 struct hf_page_state {
 	uint64_t pfn;
 	int present, swapped, writable, exclusive, zeropage;
+	bool file; /* of a file's page cache */
 	int refs, pins, mapcount;
 	bool mark_of_head; /* `exclusive` is that of the folio's first page */
 };
