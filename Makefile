@@ -4,7 +4,7 @@ TARGETS := linux-4.19,linux-5.10,linux-6.1,linux-6.12,holdfast,here
 THREAD_TARGETS := linux-4.19,linux-5.8,linux-5.10,linux-5.18,linux-6.1,linux-6.12,linux-6.18,holdfast,fail-pin,ro-pin-exempt,two-counters,ro-short-get,refuse-fork,wired-copy,copy-referenced,dont-fork
 PREFIX ?= /usr/local
 
-.PHONY: all deps demo check prove mutants bench bench-native matrix thread-table format install clean help
+.PHONY: all deps demo check fuzz prove mutants bench bench-native matrix thread-table format install clean help
 
 all: deps
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
@@ -28,6 +28,12 @@ mutants: all
 check:
 	@scripts/install-deps check
 	@scripts/check release asan tsan
+
+# SECONDS=N: of CPU time for each harness. HARNESS="ops parse": these only.
+SECONDS := 60
+fuzz:
+	@scripts/install-deps check
+	@scripts/fuzz $(SECONDS) $(HARNESS)
 
 bench: all
 	@$(BUILD)/bench/bench_core
@@ -61,6 +67,7 @@ help:
 	@echo 'make              build build/holdfast, the library and the tests'
 	@echo 'make demo         build, then the table of telling scenarios'
 	@echo 'make check        build and run all tests (plain, ASan+UBSan, TSan)'
+	@echo 'make fuzz         libFuzzer on all harnesses, SECONDS=60 of CPU time each: counters, edges, inputs, findings'
 	@echo 'make prove        every order and every short history, with counts (docs/proof.md)'
 	@echo 'make mutants      take the guards away one at a time: all must be noticed'
 	@echo 'make bench        single-thread figures of the engine'

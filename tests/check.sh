@@ -78,6 +78,26 @@ other_kind() {
 		says 2 "not a checkpoint of this search" --histories --kind thp --resume "$dir/base"
 }
 
+# A bit of a figure, a state, a history; too short, too long: nothing that it says is believed.
+damaged() {
+	finds_nothing --depth 2 --checkpoint "$dir/kept" || return
+	size=$(stat -c %s "$dir/kept")
+	for at in 92 97 105 130 200 $((size - 60)) $((size - 3)) short long; do
+		python3 - "$dir/kept" "$dir/damaged" $at <<-'END'
+			import sys
+			data, at = bytearray(open(sys.argv[1], "rb").read()), sys.argv[3]
+			if at == "short":
+			    del data[-36:]
+			elif at == "long":
+			    data += b"x"
+			else:
+			    data[int(at)] ^= 4
+			open(sys.argv[2], "wb").write(data)
+		END
+		says 2 "is damaged" --histories --resume "$dir/damaged" || return
+	done
+}
+
 shows_progress() {
 	"$HOLDFAST" check --histories --depth 16 --seconds 3 --progress >"$dir/out" 2>"$dir/err" || return
 	grep -qE '^depth [0-9]+: [0-9]+%; [0-9]+ states, [0-9]+ histories a second; [0-9]+[smh] left, then [0-9]+[smh]$' \
@@ -131,6 +151,7 @@ check "memory that the search does not know" says 2 "expected one of base thp" -
 check "a depth out of bounds" says 2 "expected a number from 1 to 16" --histories --depth 17
 check "a checkpoint of something else" says 2 "not a checkpoint of this search" --histories --resume README.md
 check "a checkpoint of another kind" other_kind
+check "a checkpoint that is damaged" damaged
 check "a checkpoint that is not there" says 2 "No such file" --histories --resume "$dir/nowhere"
 check "a file that cannot be written" says 2 "$dir/no/where" --histories --policy fail-pin --emit "$dir/no/where"
 done_testing

@@ -61,6 +61,15 @@ json_is_right() {
 }
 check "json" json_is_right
 
+# A name may be any bytes, JSON is UTF-8: the cell is there all the same.
+json_of_any_name() {
+	name=$(printf '%s/caf\351.hf' "$dir")
+	cp "$one" "$name" && "$h" run --format json --on holdfast "$name" >"$dir/json" &&
+		python3 -c 'import json, sys; assert [c["scenario"] for c in json.load(open(sys.argv[1]))] == ["caf?"]' \
+			"$dir/json"
+}
+check "json of a file whose name is not UTF-8" json_of_any_name
+
 interrupt() {
 	printf 'about x\nrounds 10000\nprocess P\nP: map b 64\nP: write b 1\nP: fork C\n' >"$dir/long.hf"
 	"$h" run --on holdfast "$dir/long.hf" "$dir/long.hf" "$dir/long.hf" "$dir/long.hf" >/dev/null 2>&1 &

@@ -1,127 +1,166 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sequences of operations, decoded from bytes, against the shadow model; the validator runs after
- * every operation.
- *
- * Built two ways: as a libFuzzer harness, and (HF_FUZZ_DRIVER) as a plain program that makes its
- * own bytes: fuzz_ops [RUNS [SEED]] A difference aborts and says which operation it was;
- * HF_MODEL_TRACE=1 in the environment prints all of them.
+ * Sequences of operations, a record each, against the shadow model; the validator runs after every
+ * operation. HF_MODEL_TRACE=1 in the environment prints all of them.
  */
+#include "core/internal.h"
+#include "fuzz.h"
 #include "model.h"
 
 #include <holdfast/hosted.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define RECORD 8     /* an operation, what it picks, and last which of its allocations fails */
+#define MAY_FAIL 8   /* above: none */
+#define LARGE 65536u /* bytes of a block that is kept for the next machine: fresh ones cost */
+#define KEPT 8
 
-static void validate(struct hf_system *sys, const struct model *m)
+FUZZ_UNITS(RECORD)
+
+/* ---- a platform whose allocations fail on demand ---- */
+
+static unsigned left; /* allocations until one fails; 0: none does */
+static struct kept {
+	void *block;
+	size_t size;
+	bool taken;
+} kept[KEPT];
+
+/* NULL: there is no place for one of this size. */
+static struct kept *keep(size_t size)
+{
+	for (int i = 0; i < KEPT; i++)
+		if (!kept[i].taken && (!kept[i].size || kept[i].size == size))
+			return &kept[i];
+	return NULL;
+}
+
+static void *failing_alloc(void *ctx, size_t size, size_t align)
+{
+	struct kept *k = size >= LARGE ? keep(size) : NULL;
+	void *block = k ? k->block : NULL;
+
+	if (left && !--left)
+		return NULL;
+	if (!block)
+		block = hf_platform_hosted()->alloc(ctx, size, align);
+	if (k && block)
+		*k = (struct kept){ block, size, true };
+	return block;
+}
+
+static void failing_free(void *ctx, void *block, size_t size)
+{
+	for (int i = 0; i < KEPT; i++)
+		if (kept[i].block == block) {
+			kept[i].taken = false;
+			return;
+		}
+	hf_platform_hosted()->free(ctx, block, size);
+}
+
+static const struct hf_platform *platform(void)
+{
+	static struct hf_platform failing;
+
+	failing = *hf_platform_hosted();
+	failing.alloc = failing_alloc;
+	failing.free = failing_free;
+	return &failing;
+}
+
+/* ---- machines ---- */
+
+/* All but what is in free frames, which is looked at when they are used again, and at the end:
+ * going through it each time would take most of the time. */
+static void validate(struct hf_system *sys, const struct model *m, bool free_frames)
 {
 	struct hf_violation v;
 
-	if (!hf_validate(sys, &v))
-		return;
-	fprintf(stderr,
-		"policy %s, after operation %zu: broken invariant: %s (frame %lld, address "
-		"0x%llx)\n",
-		hf_system_policy(sys)->name, model_operations(m), hf_invariant_text(v.invariant),
-		(long long)v.pfn, (unsigned long long)v.addr);
-	abort();
+	if (hf_validate_books(sys, &v, free_frames))
+		fuzz_found("policy %s, after operation %zu: broken invariant: %s (frame %lld, "
+			   "address 0x%llx)",
+			   hf_system_policy(sys)->name, model_operations(m),
+			   hf_invariant_text(v.invariant), (long long)v.pfn,
+			   (unsigned long long)v.addr);
 }
 
 /*
- * The first two bytes choose the machine: half of the runs are on the default policy, every fourth
+ * The first record chooses the machine: half of the runs are on the default policy, every fourth
  * is short of frames, half have swap, some of them very little of it. Some have slots of 128 pages,
  * so that PMDs map them; the others small folios of some orders.
  */
+struct machine {
+	const struct hf_policy *policy;
+	unsigned stride, orders;
+	size_t frames, swap;
+	bool swaps, swapoff;
+};
+
+static struct machine choose(const uint8_t *data)
+{
+	struct machine c = { .policy = hf_policy_default(), .stride = 1 };
+	bool scarce = (data[0] & 6) == 6;
+
+	if (data[0] & 1 && hf_policy_at(data[0] >> 3 & 15))
+		c.policy = hf_policy_at(data[0] >> 3 & 15);
+	c.frames = scarce ? 24 : 128;
+	c.orders = data[1] >> 4 & 0xe;
+	if (data[1] >> 4 == 15) {
+		c.stride = 128;
+		c.frames = scarce ? 1100 : 1800;
+		c.orders = 1u << 9 | 1u << (4 + data[1] % 4);
+	}
+	c.swaps = data[1] & 1;
+	c.swapoff = (data[1] & 9) == 9;
+	c.swap = data[1] & 6 ? 256 * c.stride : 5;
+	return c;
+}
+
+static void run(struct hf_system *sys, const struct machine *c, const uint8_t *data, size_t size)
+{
+	struct model *m = model_new(sys, c->policy == hf_policy_default(), c->stride);
+
+	if (!m)
+		return;
+	for (size_t at = 0; at < size; at += RECORD) {
+		size_t len = size - at < RECORD ? size - at : RECORD;
+		struct model_input in = { data + at, data + at + len };
+
+		left = len == RECORD && data[at + RECORD - 1] <= MAY_FAIL ? data[at + RECORD - 1]
+									  : 0;
+		model_step(m, &in);
+		left = 0;
+		validate(sys, m, false);
+	}
+	validate(sys, m, true);
+	model_free(m);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct hf_policy *policy = hf_policy_default();
-	struct hf_system_config config = { .platform = hf_platform_hosted(),
-					   .flags = HF_SYSTEM_DEBUG };
-	struct model_input in = { data + 2, data + size };
+	struct hf_system_config config = { .platform = platform(), .flags = HF_SYSTEM_DEBUG };
 	struct hf_swap_device swap;
 	struct hf_system *sys;
-	struct model *m;
-	unsigned stride = 1;
+	struct machine c;
 
-	if (size < 3)
+	if (size <= RECORD)
 		return 0;
-	if (data[0] & 1 && hf_policy_at(data[0] >> 3 & 15))
-		policy = hf_policy_at(data[0] >> 3 & 15);
-	config.policy = policy;
-	config.nr_frames = (data[0] & 6) == 6 ? 24 : 128;
-	if (data[1] >> 4 == 15) {
-		stride = 128;
-		config.nr_frames = (data[0] & 6) == 6 ? 1100 : 4096;
-	}
+	c = choose(data);
+	config.policy = c.policy;
+	config.nr_frames = c.frames;
 	if (hf_system_create(&config, &sys))
 		return 0;
-	if (hf_system_set_thp(sys,
-			      stride == 1 ? data[1] >> 4 & 0xe : 1u << 9 | 1u << (4 + data[1] % 4)))
-		abort();
-	if (hf_swap_device_open(NULL, data[1] & 6 ? 256 * stride : 5, &swap))
-		abort();
-	if (data[1] & 1 && hf_swapon(sys, &swap))
-		abort();
-	m = model_new(sys, policy == hf_policy_default(), stride);
-	if (m) {
-		while (model_step(m, &in))
-			validate(sys, m);
-		model_free(m);
-	}
-	if ((data[1] & 9) == 9 && hf_swapoff(sys))
-		abort();
-	if (hf_system_destroy(sys)) {
-		fprintf(stderr, "policy %s: frames or address spaces were left at the end\n",
-			policy->name);
-		abort();
-	}
-	hf_swap_device_close(&swap);
+	if (hf_system_set_thp(sys, c.orders))
+		fuzz_found("orders 0x%x", c.orders);
+	if (c.swaps && (hf_swap_device_open(NULL, c.swap, &swap) || hf_swapon(sys, &swap)))
+		fuzz_found("swap of %zu slots", c.swap);
+	run(sys, &c, data + RECORD, size - RECORD);
+	if (c.swapoff && hf_swapoff(sys))
+		fuzz_found("swapoff");
+	if (hf_system_destroy(sys))
+		fuzz_found("policy %s: frames or address spaces were left at the end",
+			   c.policy->name);
+	if (c.swaps)
+		hf_swap_device_close(&swap);
 	return 0;
 }
-
-#ifdef HF_FUZZ_DRIVER
-#define INPUT_SIZE 1500
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static unsigned long long current_seed;
-
-/* An abort leaves the command that repeats it. */
-static void on_abort(int sig)
-{
-	(void)sig;
-	fprintf(stderr, "repeat it: HF_MODEL_TRACE=1 fuzz_ops 1 %llu\n", current_seed);
-	printf("not ok 1 - sequence of seed %llu\n", current_seed);
-	fflush(stdout);
-}
-
-int main(int argc, char **argv)
-{
-	unsigned long runs = argc > 1 ? strtoul(argv[1], NULL, 0) : 1000;
-	unsigned long long seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
-	uint8_t data[INPUT_SIZE];
-
-	printf("1..1\n");
-	signal(SIGABRT, on_abort);
-	for (unsigned long i = 0; i < runs; i++) {
-		uint64_t state = (seed + i) * 0x9e3779b97f4a7c15ull + 1;
-
-		for (size_t b = 0; b < sizeof(data); b++)
-			data[b] = (uint8_t)(next_random(&state) >> 24);
-		current_seed = seed + i;
-		LLVMFuzzerTestOneInput(data, sizeof(data));
-	}
-	printf("ok 1 - %lu sequences of operations agree with the shadow model\n", runs);
-	return 0;
-}
-#endif

@@ -162,6 +162,16 @@ static bool all_mapped(const struct proc *p, unsigned slot, unsigned nr)
 
 /* ---- mappings ---- */
 
+/* A call that maps at a fixed address had no memory: what was there may be gone. */
+static void note_gone(struct model *m, struct proc *p, unsigned slot, unsigned nr)
+{
+	struct hf_page_info info;
+
+	for (unsigned i = slot; i < slot + nr; i++)
+		if (hf_mm_page_info(p->mm, address(m, i), &info) == -EFAULT)
+			bytes_put(&p->slot[i].bytes);
+}
+
 static const unsigned prots[] = { HF_PROT_READ | HF_PROT_WRITE, HF_PROT_READ | HF_PROT_WRITE,
 				  HF_PROT_READ, HF_PROT_NONE };
 
@@ -186,8 +196,10 @@ static void op_map(struct model *m, struct model_input *in)
 		      from_file ? hf_mmap_file(p->mm, &addr, span(m, nr), prot, HF_MAP_FIXED,
 					       m->file, slot)
 				: hf_mmap(p->mm, &addr, span(m, nr), prot, HF_MAP_FIXED),
-		      0))
+		      0)) {
+		note_gone(m, p, slot, nr);
 		return;
+	}
 	for (unsigned i = slot; i < slot + nr; i++) {
 		bytes_put(&p->slot[i].bytes);
 		p->slot[i] =
@@ -219,6 +231,8 @@ static void op_protect(struct model *m, struct model_input *in)
 	pick_range(in, &slot, &nr, 4);
 	doing(m, "P%d: protect %u+%u prot %u", number(m, p), slot, nr, prot);
 	got = hf_mprotect(p->mm, address(m, slot), span(m, nr), prot);
+	if (got == -ENOMEM) /* of memory or of a hole: then it comes again */
+		got = hf_mprotect(p->mm, address(m, slot), span(m, nr), prot);
 	came_out(m, got, all_mapped(p, slot, nr) ? 0 : -ENOMEM);
 	for (unsigned i = slot; i < slot + nr && p->slot[i].bytes; i++)
 		p->slot[i].prot = prot;
@@ -256,6 +270,8 @@ static void op_advise(struct model *m, struct model_input *in)
 	got = hf_madvise(p->mm, address(m, slot), span(m, nr), advice);
 	if (advice >= HF_MADV_POPULATE_READ)
 		return; /* may stop anywhere; nothing that can be seen changes */
+	if (got == -ENOMEM)
+		got = hf_madvise(p->mm, address(m, slot), span(m, nr), advice);
 	to = slot + nr;
 	want = all_mapped(p, slot, nr) ? 0 : -ENOMEM;
 	for (unsigned i = to; advice == HF_MADV_WIPEONFORK && i-- > slot;)
@@ -401,8 +417,10 @@ static void op_remap(struct model *m, struct model_input *in)
 			bytes_put(&p->slot[to + i].bytes);
 		return;
 	}
-	if (!came_out(m, got, 0))
+	if (!came_out(m, got, 0)) {
+		note_gone(m, p, to, nr);
 		return;
+	}
 	if (spans ? !p->slot[from].bytes : !all_mapped(p, from, nr))
 		complain(m, "moved what is not mapped");
 	for (unsigned i = 0; i < nr; i++) {

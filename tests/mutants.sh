@@ -9,7 +9,7 @@ trap 'rm -rf "$dir"' EXIT
 libs=$(pkg-config --libs liburcu-bp liburing jansson cmocka)
 quick='mm gup swap migrate huge file ksm track traps'
 
-flags="-std=gnu17 -O1 -w -D_GNU_SOURCE -DHF_FUZZ_DRIVER -I$dir/include -I$dir/src -Itests"
+flags="-std=gnu17 -O1 -w -D_GNU_SOURCE -I$dir/include -I$dir/src -Itests"
 
 # Files of two folders share names, so each folder has its objects.
 compile_engine() { # OBJECTS
@@ -24,7 +24,7 @@ prepare() {
 	compile_engine "$dir/base" || return 1
 	mkdir -p "$dir/tests" "$dir/command"
 	# shellcheck disable=SC2086
-	for t in $(for q in $quick; do echo test_$q; done) model fuzz_ops stress; do
+	for t in $(for q in $quick; do echo test_$q; done) model fuzz fuzz_driver fuzz_ops stress; do
 		gcc $flags -c "tests/$t.c" -o "$dir/tests/$t.o" || return 1
 	done
 	# the explorer of interleavings makes mutants of its own
@@ -50,8 +50,8 @@ noticed() {
 		link quick "$dir/tests/test_$t.o" || return 1
 		timeout 20 "$dir/quick" >/dev/null 2>&1 || return 0
 	done
-	link fuzz_ops "$dir/tests/fuzz_ops.o" "$dir/tests/model.o" || return 1
-	timeout 40 "$dir/fuzz_ops" 100 >/dev/null 2>&1 || return 0
+	link fuzz_ops "$dir"/tests/fuzz*.o "$dir/tests/model.o" || return 1
+	timeout 40 "$dir/fuzz_ops" -runs=400 tests/corpus/ops >/dev/null 2>&1 || return 0
 	link holdfast "$dir"/command/*/*.o || return 1
 	timeout 60 "$dir/holdfast" run --on holdfast,linux-6.12 --kinds base,swapped,zeropage,thp,large-16k \
 		scenarios >/dev/null 2>&1 || return 0

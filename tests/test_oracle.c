@@ -855,7 +855,7 @@ static void the_engine_counts(void **state)
 	const char *holes[] = {
 		"P: write b 0x21 fails EFAULT\n",
 		"P: process_vm write P b 0x21 fails EFAULT\n",
-		"P: ptrace write P b 0x21 fails EFAULT\n",
+		"P: ptrace write P b 0x21 fails EIO\n",
 	};
 	char text[300];
 

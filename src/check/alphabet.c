@@ -159,12 +159,19 @@ static void apply(struct world *w, const struct hf_hist_limits *limits,
 	}
 }
 
-static struct world world_after(const struct hf_history *h, const struct hf_hist_limits *limits)
+static struct world first_world(const struct hf_hist_limits *limits)
 {
 	struct world w = { .alive = { true }, .nr_procs = 1 };
 
 	for (unsigned i = 0; i < limits->pages; i++)
 		w.prot[0][i] = READ_WRITE;
+	return w;
+}
+
+static struct world world_after(const struct hf_history *h, const struct hf_hist_limits *limits)
+{
+	struct world w = first_world(limits);
+
 	for (unsigned i = 0; i < h->nr; i++)
 		apply(&w, limits, &h->step[i]);
 	return w;
@@ -343,19 +350,32 @@ unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *l
 	return n;
 }
 
-/* ---- a history without one of its steps ---- */
-
-static bool can_follow(const struct hf_history *h, const struct hf_hist_limits *limits,
+/* Of any bytes. */
+static bool can_follow(const struct world *w, const struct hf_hist_limits *limits,
 		       const struct hf_hist_step *s)
 {
-	struct hf_hist_step next[HF_HIST_MAX_NEXT];
-	unsigned n = hf_hist_next(h, limits, next);
-
-	for (unsigned i = 0; i < n; i++)
-		if (next[i].op == s->op && next[i].proc == s->proc && next[i].page == s->page)
-			return true;
-	return false;
+	if (s->op < HF_H_DEV_READ)
+		return s->proc < w->nr_procs && s->page < limits->pages &&
+		       possible(w, limits, s->op, s->proc, s->page);
+	return s->op < HF_NR_HIST_OPS && s->proc < w->nr_refs && !s->page &&
+	       !(limits->without >> s->op & 1) && possible_on_ref(w, &w->ref[s->proc], s->op);
 }
+
+bool hf_hist_possible(const struct hf_history *h, const struct hf_hist_limits *limits)
+{
+	struct world w = first_world(limits);
+
+	if (h->nr > HF_HIST_MAX_DEPTH)
+		return false;
+	for (unsigned i = 0; i < h->nr; i++) {
+		if (!can_follow(&w, limits, &h->step[i]))
+			return false;
+		apply(&w, limits, &h->step[i]);
+	}
+	return true;
+}
+
+/* ---- a history without one of its steps ---- */
 
 /* Processes and references have new numbers when one before them is gone; -1: gone itself. */
 void hf_hist_without(const struct hf_history *h, const struct hf_hist_limits *limits,
@@ -366,12 +386,13 @@ void hf_hist_without(const struct hf_history *h, const struct hf_hist_limits *li
 
 	*out = (struct hf_history){ .nr = 0 };
 	for (unsigned i = 0; i < h->nr; i++) {
+		struct world w = world_after(out, limits);
 		struct hf_hist_step s = h->step[i];
 		int who = s.op < HF_H_DEV_READ ? proc[s.proc] : ref[s.proc];
 		bool stays;
 
 		s.proc = (unsigned)who & 15;
-		stays = i != left_out && who >= 0 && can_follow(out, limits, &s);
+		stays = i != left_out && who >= 0 && can_follow(&w, limits, &s);
 		if (s.op == HF_H_FORK)
 			proc[old_procs++] = stays ? (int)new_procs++ : -1;
 		if (makes_ref(s.op))

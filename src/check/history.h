@@ -110,6 +110,8 @@ struct hf_hist_pages hf_hist_pages(unsigned place, unsigned pages);
 	(HF_H_DEV_READ * HF_HIST_MAX_PROCS * HF_HIST_MAX_PLACES + HF_NR_HIST_OPS * HF_HIST_MAX_REFS)
 unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *limits,
 		      struct hf_hist_step *next);
+/* Can all of its steps come so? It may be any bytes. */
+bool hf_hist_possible(const struct hf_history *h, const struct hf_hist_limits *limits);
 /* Leaves out step i, and what then cannot be. */
 void hf_hist_without(const struct hf_history *h, const struct hf_hist_limits *limits, unsigned i,
 		     struct hf_history *out);
@@ -158,8 +160,8 @@ struct hf_search_result {
 	char detail[320];
 };
 
-/* 0, or negative errno: -ENOMEM, -EINVAL (policy, a checkpoint of another search), or that of a
- * file.
+/* 0, or negative errno: -ENOMEM, -EINVAL (policy, a checkpoint of another search), -EBADMSG (a
+ * checkpoint that is damaged), or that of a file.
  */
 int hf_search(const struct hf_search_options *options, struct hf_search_result *result);
 

@@ -353,6 +353,7 @@ static int one_depth(struct search *s, struct worker *w, unsigned nr)
 
 /* ---- checkpoints ---- */
 
+/* Then the fingerprints, the histories, and the checksum of all of it. */
 struct header {
 	char magic[8], policy[40], kind[24];
 	uint32_t procs, pages, written, find, depth;
@@ -380,10 +381,54 @@ static struct header header_of(const struct search *s)
 	return h;
 }
 
+/* A file, and the checksum of what has gone through (FNV-1a). */
+struct summed {
+	FILE *f;
+	uint64_t sum;
+};
+
+static void add_to_sum(struct summed *to, const void *data, size_t len)
+{
+	const uint8_t *bytes = data;
+
+	for (size_t i = 0; i < len; i++)
+		to->sum = (to->sum ^ bytes[i]) * 0x100000001b3;
+}
+
+static bool put(struct summed *to, const void *data, size_t len)
+{
+	add_to_sum(to, data, len);
+	return fwrite(data, 1, len, to->f) == len;
+}
+
+static bool get(struct summed *from, void *data, size_t len)
+{
+	if (fread(data, 1, len, from->f) != len)
+		return false;
+	add_to_sum(from, data, len);
+	return true;
+}
+
+static bool put_all(const struct search *s, FILE *f)
+{
+	struct header h = header_of(s);
+	struct summed to = { .f = f };
+	bool done = put(&to, &h, sizeof(h));
+	uint64_t sum;
+
+	for (int i = 0; i < SHARDS; i++)
+		for (size_t k = 0; k < s->shard[i].cap && done; k++)
+			if (s->shard[i].slot[k])
+				done = put(&to, &s->shard[i].slot[k], 8);
+	for (size_t i = 0; i < s->now.nr && done; i++)
+		done = put(&to, &s->now.h[i], sizeof(s->now.h[i]));
+	sum = to.sum;
+	return done && put(&to, &sum, sizeof(sum));
+}
+
 /* The old one stays until the new one is whole. */
 static int save(const struct search *s)
 {
-	struct header h = header_of(s);
 	char path[4096];
 	bool done;
 	FILE *f;
@@ -395,57 +440,72 @@ static int save(const struct search *s)
 	f = fopen(path, "we");
 	if (!f)
 		return -errno;
-	done = fwrite(&h, sizeof(h), 1, f) == 1;
-	for (int i = 0; i < SHARDS; i++)
-		for (size_t k = 0; k < s->shard[i].cap && done; k++)
-			if (s->shard[i].slot[k])
-				done = fwrite(&s->shard[i].slot[k], 8, 1, f) == 1;
-	done = done && fwrite(s->now.h, sizeof(*s->now.h), s->now.nr, f) == s->now.nr;
+	done = put_all(s, f);
 	if (fclose(f) || !done || rename(path, s->o->checkpoint))
 		return errno ? -errno : -EIO;
 	return 0;
 }
 
-static int load_body(struct search *s, const struct header *h, FILE *f)
+static int load_states(struct search *s, const struct header *h, struct summed *from)
 {
-	int err = 0;
+	int ret;
 
-	for (uint64_t i = 0; i < h->distinct && !err; i++) {
+	if (h->depth > HF_HIST_MAX_DEPTH)
+		return -EBADMSG;
+	for (uint64_t i = 0; i < h->distinct; i++) {
 		uint64_t fingerprint;
 
-		if (fread(&fingerprint, 8, 1, f) != 1 || !fingerprint)
-			return -EINVAL;
-		if (store_insert(s->shard, fingerprint) < 0)
-			err = -ENOMEM;
+		if (!get(from, &fingerprint, sizeof(fingerprint)) || !fingerprint)
+			return -EBADMSG;
+		ret = store_insert(s->shard, fingerprint);
+		if (ret <= 0)
+			return ret ? ret : -EBADMSG;
 	}
-	s->now.nr = 0;
-	for (uint64_t i = 0; i < h->frontier && !err; i++) {
+	for (uint64_t i = 0; i < h->frontier; i++) {
 		struct hf_history one;
 
-		if (fread(&one, sizeof(one), 1, f) != 1 || one.nr > HF_HIST_MAX_DEPTH)
-			return -EINVAL;
-		err = frontier_add(&s->now, &one);
+		if (!get(from, &one, sizeof(one)) || one.nr != h->depth ||
+		    !hf_hist_possible(&one, &s->o->limits))
+			return -EBADMSG;
+		ret = frontier_add(&s->now, &one);
+		if (ret)
+			return ret;
 	}
-	return err;
+	return 0;
+}
+
+static int load_all(struct search *s, FILE *f)
+{
+	struct header h, want = header_of(s);
+	struct summed from = { .f = f };
+	uint64_t sum, kept;
+	int err;
+
+	if (!get(&from, &h, sizeof(h)) || memcmp(&h, &want, offsetof(struct header, depth)))
+		return -EINVAL;
+	err = load_states(s, &h, &from);
+	sum = from.sum;
+	if (!err && (!get(&from, &kept, sizeof(kept)) || kept != sum || getc(f) != EOF))
+		err = -EBADMSG;
+	if (err)
+		return err;
+	s->result->depth = h.depth;
+	s->result->complete = !h.frontier;
+	s->seconds_before = h.seconds;
+	atomic_store(&s->runs, h.runs);
+	atomic_store(&s->distinct, h.distinct);
+	return 0;
 }
 
 static int load(struct search *s)
 {
-	struct header h, want = header_of(s);
 	FILE *f = fopen(s->o->resume, "re");
-	int err = -EINVAL;
+	int err;
 
 	if (!f)
 		return -errno;
-	if (fread(&h, sizeof(h), 1, f) == 1 && !memcmp(&h, &want, offsetof(struct header, depth)))
-		err = load_body(s, &h, f);
+	err = load_all(s, f);
 	fclose(f);
-	if (!err) {
-		s->result->depth = h.depth;
-		s->seconds_before = h.seconds;
-		atomic_store(&s->runs, h.runs);
-		atomic_store(&s->distinct, h.distinct);
-	}
 	return err;
 }
 

@@ -268,6 +268,18 @@ static int show(const struct options *o, const struct hf_search_result *r)
 	return hf_interrupted ? HF_EXIT_INTERRUPTED : HF_EXIT_OK;
 }
 
+static void say_why_not(const struct hf_search_options *o, int err)
+{
+	if (o->resume && err == -EINVAL)
+		fprintf(stderr, "holdfast: check: not a checkpoint of this search: %s\n",
+			o->resume);
+	else if (o->resume && err == -EBADMSG)
+		fprintf(stderr, "holdfast: check: %s is damaged: start again without --resume\n",
+			o->resume);
+	else
+		fprintf(stderr, "holdfast: check: %s\n", strerror(-err));
+}
+
 int hf_cmd_check(int argc, char **argv)
 {
 	struct hf_search_result result;
@@ -287,10 +299,7 @@ int hf_cmd_check(int argc, char **argv)
 	err = hf_search(&o.search, &result);
 	progress_done();
 	if (err) {
-		fprintf(stderr, "holdfast: check: %s%s\n",
-			o.search.resume && err == -EINVAL ? "not a checkpoint of this search: "
-							  : "",
-			o.search.resume && err == -EINVAL ? o.search.resume : strerror(-err));
+		say_why_not(&o.search, err);
 		return HF_EXIT_USAGE;
 	}
 	return show(&o, &result);

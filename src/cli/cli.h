@@ -62,10 +62,11 @@ struct hf_results {
 	size_t nr_run; /* cells that are done, while they are run */
 };
 
-void hf_print_table(const struct hf_results *res);
-void hf_print_json(const struct hf_results *res);
-void hf_print_tap(const struct hf_results *res);
-void hf_print_markdown(const struct hf_results *res);
+/* False: not all of it could be printed, for want of memory. */
+bool hf_print_table(const struct hf_results *res);
+bool hf_print_json(const struct hf_results *res);
+bool hf_print_tap(const struct hf_results *res);
+bool hf_print_markdown(const struct hf_results *res);
 
 /* "name", or "name (kind)" when its scenario runs over several. */
 void hf_row_name(const struct hf_cell *cell, char *buf, size_t len);

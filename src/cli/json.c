@@ -6,18 +6,20 @@
 
 #include <stdio.h>
 
-void hf_print_json(const struct hf_results *res)
+bool hf_print_json(const struct hf_results *res)
 {
 	json_t *all = json_array();
+	bool whole = all;
 
-	for (size_t i = 0; i < res->nr_cells; i++)
-		json_array_append_new(all, hf_cell_to_json(&res->cells[i]));
-	json_dumpf(all, stdout, JSON_INDENT(1));
+	for (size_t i = 0; i < res->nr_cells && whole; i++)
+		whole = !json_array_append_new(all, hf_cell_to_json(&res->cells[i]));
+	whole = whole && (!json_dumpf(all, stdout, JSON_INDENT(1)) || ferror(stdout));
 	putchar('\n');
 	json_decref(all);
+	return whole;
 }
 
-void hf_print_tap(const struct hf_results *res)
+bool hf_print_tap(const struct hf_results *res)
 {
 	printf("TAP version 13\n1..%zu\n", res->nr_cells);
 	for (size_t i = 0; i < res->nr_cells; i++) {
@@ -33,4 +35,5 @@ void hf_print_tap(const struct hf_results *res)
 		if (!hf_cell_as_expected(c))
 			printf("# %s\n", c->detail);
 	}
+	return true;
 }

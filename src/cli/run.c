@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef void (*print_fn)(const struct hf_results *res);
+typedef bool (*print_fn)(const struct hf_results *res);
 
 struct options {
 	char *on; /* owned */
@@ -299,8 +299,11 @@ int hf_cmd_run(int argc, char **argv)
 	if (!status)
 		status = run_all(&lib, &res, opt.kinds, opt.trace);
 	if (!status) {
-		opt.print(&res);
 		status = exit_status(&res);
+		if (!opt.print(&res)) {
+			fputs("holdfast: out of memory\n", stderr);
+			status = HF_EXIT_USAGE;
+		}
 	}
 	free_results(&res);
 	hf_library_free(&lib);

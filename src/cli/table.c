@@ -138,7 +138,7 @@ static bool traced(const struct hf_results *res)
 	return false;
 }
 
-void hf_print_table(const struct hf_results *res)
+bool hf_print_table(const struct hf_results *res)
 {
 	size_t ok = 0, skip = 0, unexpected = 0;
 	int width = 8;
@@ -161,9 +161,10 @@ void hf_print_table(const struct hf_results *res)
 		print_trace(res);
 	printf("%zu cells: %zu ok, %zu bad, %zu skipped; %zu not as expected\n", res->nr_cells, ok,
 	       res->nr_cells - ok - skip, skip, unexpected);
+	return true;
 }
 
-void hf_print_markdown(const struct hf_results *res)
+bool hf_print_markdown(const struct hf_results *res)
 {
 	fputs("| statement | scenario |", stdout);
 	for (size_t t = 0; t < res->nr_targets; t++)
@@ -183,4 +184,5 @@ void hf_print_markdown(const struct hf_results *res)
 		printf(c->verdict == HF_OK ? " %s |" : " **%s** |", hf_verdict_names[c->verdict]);
 	}
 	putchar('\n');
+	return true;
 }

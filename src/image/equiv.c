@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,8 @@ static bool take_counts(struct talk *t, json_t *o)
 
 	if (json_unpack(o, "{s:I, s:I, s:I, s:I, s:f}", "histories", &histories, "steps", &steps,
 			"skipped", &skipped, "differences", &differences, "seconds",
-			&t->result->seconds))
+			&t->result->seconds) ||
+	    histories < 0 || steps < 0 || skipped < 0 || differences < 0)
 		return false;
 	t->result->histories = (uint64_t)histories;
 	t->result->steps = (uint64_t)steps;
@@ -59,12 +61,12 @@ static bool take_counts(struct talk *t, json_t *o)
 static bool take_found(const struct talk *t, json_t *o)
 {
 	struct hf_equiv_found f = { .times = 1 };
-	json_int_t history;
-	int what, steps, steady;
+	json_int_t history, what, steps;
+	int steady;
 
-	if (json_unpack(o, "{s:i, s:I, s:i, s:b, s:s, s:s}", "what", &what, "history", &history,
+	if (json_unpack(o, "{s:I, s:I, s:I, s:b, s:s, s:s}", "what", &what, "history", &history,
 			"steps", &steps, "steady", &steady, "text", &f.text, "words", &f.words) ||
-	    what < HF_SAME || what > HF_DIFF_END)
+	    what < HF_SAME || what > HF_DIFF_END || history < 0 || steps < 0 || steps > UINT_MAX)
 		return false;
 	f.what = (enum hf_difference)what;
 	f.history = (uint64_t)history;
@@ -84,10 +86,19 @@ static void note(const struct talk *t, const char *what, const char *text)
 		t->o->note(t->o->arg, words);
 }
 
+static bool take_status(struct talk *t, json_int_t status)
+{
+	t->over = status <= 0 && status > -4096;
+	if (t->over)
+		t->status = (int)status;
+	return t->over;
+}
+
 /* False: it is not what the runner says. */
 static bool take_line(struct talk *t, const char *line)
 {
 	json_t *o = json_loads(line, 0, NULL), *part;
+	json_int_t status;
 	const char *text;
 	bool good = true;
 
@@ -97,8 +108,8 @@ static bool take_line(struct talk *t, const char *line)
 			t->o->progress(t->o->arg, t->result);
 	} else if ((part = json_object_get(o, "found"))) {
 		good = take_found(t, part);
-	} else if (!json_unpack(o, "{s:i}", "status", &t->status)) {
-		t->over = true;
+	} else if (!json_unpack(o, "{s:I}", "status", &status)) {
+		good = take_status(t, status);
 	} else if (!json_unpack(o, "{s:s}", "note", &text)) {
 		note(t, "", text);
 	} else if (!json_unpack(o, "{s:s}", "ready", &text)) {

@@ -154,20 +154,20 @@ int hf_image_initramfs(int (*add)(const void *arg, struct hf_cpio *c), const voi
 
 /* ---- results ---- */
 
-static bool take_cell(struct work *w, json_t *o, int i)
+static bool take_cell(struct work *w, json_t *o, json_int_t i)
 {
-	if (i != w->current || hf_cell_from_json(o, w->batch->cells[i]))
+	if (i < 0 || i != w->current || hf_cell_from_json(o, w->batch->cells[i]))
 		return false;
 	w->current = -1;
 	finish(w, (size_t)i);
 	return true;
 }
 
-static bool take_begin(struct work *w, int i)
+static bool take_begin(struct work *w, json_int_t i)
 {
 	if (!w->ready || w->current >= 0 || i < 0 || (size_t)i >= w->batch->nr || w->done[i])
 		return false;
-	w->current = i;
+	w->current = (int)i;
 	return true;
 }
 
@@ -186,11 +186,11 @@ static bool take_line(struct work *w, const char *line, bool *end)
 	json_t *o = json_loads(line, 0, NULL);
 	const char *text;
 	bool good = true;
-	int i;
+	json_int_t i;
 
-	if (!json_unpack(o, "{s:i}", "cell", &i))
+	if (!json_unpack(o, "{s:I}", "cell", &i))
 		good = take_cell(w, o, i);
-	else if (!json_unpack(o, "{s:i}", "begin", &i))
+	else if (!json_unpack(o, "{s:I}", "begin", &i))
 		good = take_begin(w, i);
 	else if (!json_unpack(o, "{s:s}", "note", &text))
 		take_note(w, text);

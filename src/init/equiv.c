@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "equiv.h"
 
+#include "../scenario/cell_json.h"
 #include "../scenario/equiv.h"
 #include "kmsg.h"
 
@@ -30,7 +31,7 @@ static void counts(void *arg, const struct hf_equiv_result *r)
 static void note(void *arg, const char *text)
 {
 	(void)arg;
-	say(json_pack("{s:s}", "note", text));
+	say(json_pack("{s:o}", "note", hf_json_text(text)));
 }
 
 void hf_init_equiv(struct hf_target *here, json_t *job, void (*emit)(json_t *o))

@@ -38,7 +38,7 @@ static void note(const char *what, const char *why)
 	char text[256];
 
 	snprintf(text, sizeof(text), "%s: %s", what, why);
-	emit(json_pack("{s:s}", "note", text));
+	emit(json_pack("{s:o}", "note", hf_json_text(text)));
 }
 
 static void mount_all(void)
@@ -151,7 +151,7 @@ int main(void)
 		load_modules();
 		here = hf_target_here(err, sizeof(err));
 		if (here) {
-			emit(json_pack("{s:s}", "ready", here->detail));
+			emit(json_pack("{s:o}", "ready", hf_json_text(here->detail)));
 			hf_kmsg_open();
 			run_jobs(here);
 		} else {

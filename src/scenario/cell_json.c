@@ -6,17 +6,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+json_t *hf_json_text(const char *text)
+{
+	json_t *string = json_string(text);
+	char *copy = string ? NULL : strdup(text);
+
+	for (char *c = copy; c && *c; c++)
+		*c = *c & 0x80 ? '?' : *c;
+	if (copy)
+		string = json_string(copy);
+	free(copy);
+	return string;
+}
+
 static json_t *steps_json(const struct hf_cell *c)
 {
 	json_t *steps = json_array();
 
 	for (size_t i = 0; i < c->nr_steps; i++) {
 		const struct hf_cell_step *s = &c->steps[i];
-		json_t *o = json_pack("{s:i, s:s, s:s}", "line", s->line, "step",
-				      s->text ? s->text : "", "result", s->result ? s->result : "");
+		json_t *o = json_pack("{s:i, s:o, s:s}", "line", s->line, "step",
+				      hf_json_text(s->text ? s->text : ""), "result",
+				      s->result ? s->result : "");
 
 		if (s->pages)
-			json_object_set_new(o, "pages", json_string(s->pages));
+			json_object_set_new(o, "pages", hf_json_text(s->pages));
 		json_array_append_new(steps, o);
 	}
 	return steps;
@@ -28,12 +42,13 @@ json_t *hf_cell_to_json(const struct hf_cell *c)
 	json_t *o;
 
 	hf_verdict_set(c->expected, set, sizeof(set));
-	o = json_pack("{s:s, s:s, s:s, s:s, s:s?, s:s, s:o}", "scenario", c->scn->name, "kind",
-		      hf_kind_name(c->kind), "target", c->target, "verdict",
-		      hf_verdict_names[c->verdict], "expected", c->expected ? set : NULL, "detail",
-		      c->detail, "steps", steps_json(c));
+	o = json_pack("{s:o, s:s, s:o, s:s, s:s?, s:o, s:o}", "scenario",
+		      hf_json_text(c->scn->name), "kind", hf_kind_name(c->kind), "target",
+		      hf_json_text(c->target), "verdict", hf_verdict_names[c->verdict], "expected",
+		      c->expected ? set : NULL, "detail", hf_json_text(c->detail), "steps",
+		      steps_json(c));
 	if (c->console)
-		json_object_set_new(o, "console", json_string(c->console));
+		json_object_set_new(o, "console", hf_json_text(c->console));
 	return o;
 }
 

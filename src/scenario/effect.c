@@ -362,10 +362,12 @@ static void take(struct hf_state *s, const struct hf_step *st)
 
 /* ---- steps that failed ---- */
 
-static bool of_file(const struct hf_state *s)
+static bool of_file(const struct hf_state *s, size_t i)
 {
 	enum hf_memory memory = s->atoms->kind->memory;
 
+	if (memory == HF_MEM_MIXED)
+		return s->atoms->atom[i].lo / HF_PAGE_SIZE % 2;
 	return memory == HF_MEM_MEMFD || memory == HF_MEM_TMPFILE || memory == HF_MEM_MEMFD_HUGETLB;
 }
 
@@ -377,7 +379,7 @@ static size_t refusal(const struct hf_state *s, const struct hf_step *st)
 			  (st->advice == HF_MADV_FREE || st->advice == HF_MADV_WIPEONFORK);
 
 	for (size_t i = 0; i < s->atoms->nr; i++)
-		if (in_step(&s->atoms->atom[i], st) && files_only && of_file(s) &&
+		if (in_step(&s->atoms->atom[i], st) && files_only && of_file(s, i) &&
 		    *hf_state_map(s, st->proc, i) != HF_NOT_MAPPED)
 			return s->atoms->atom[i].lo;
 	return st->lo;
