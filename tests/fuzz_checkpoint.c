@@ -26,9 +26,10 @@ static const struct hf_search_options small = {
 	.policy = "holdfast",
 	.limits = { .procs = 1,
 		    .pages = 1,
-		    .without = (1u << HF_NR_HIST_OPS) - 1 -
-			       (1u << HF_H_WRITE | 1u << HF_H_PIN_R | 1u << HF_H_VMSPLICE |
-				1u << HF_H_DEV_READ | 1u << HF_H_RELEASE) },
+		    .without = ((hf_hist_ops)1 << HF_NR_HIST_OPS) - 1 -
+			       ((hf_hist_ops)1 << HF_H_WRITE | (hf_hist_ops)1 << HF_H_PIN_R |
+				(hf_hist_ops)1 << HF_H_VMSPLICE | (hf_hist_ops)1 << HF_H_DEV_READ |
+				(hf_hist_ops)1 << HF_H_RELEASE) },
 	.threads = 1,
 	.depth = 3,
 	.seconds = 5,
