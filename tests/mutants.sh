@@ -314,6 +314,7 @@ mutant "writeback leaves entries writable" core/file.c 'hf_and(ptep, ~(HF_PTE_WR
 
 # ---- what kernels refuse ----
 
+mutant "populating ends at a hole in every era" core/madvise.c '!mm->sys->policy->populates_over_holes' 'true'
 mutant "mremap spans mappings in every era" core/mremap.c 'm->mm->sys->policy->remap_spans' 'true'
 mutant "what precedes a mapping that cannot move stays" core/mremap.c 'm.new = whole->new + (m.old - whole->old);' \
 	'm.new = whole->new;'

@@ -284,6 +284,24 @@ static void madvise_does_what_it_says(void **state)
 	assert_int_equal(hf_madvise(mm, A, P, HF_MADV_POPULATE_WRITE), -EINVAL);
 }
 
+static void populate_goes_over_holes_where_kernels_do(void **state)
+{
+	static const char *const policy[] = { "linux-6.1", "linux-6.12", "holdfast" };
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		restart(policy[i], 64);
+		map(A, 1, RW);
+		map(A + 2 * P, 1, RW);
+		assert_int_equal(hf_madvise(mm, A, 3 * P, HF_MADV_POPULATE_WRITE), -ENOMEM);
+		assert_true(info(mm, A).present);
+		assert_int_equal(info(mm, A + 2 * P).present, i == 0);
+		assert_int_equal(hf_mprotect(mm, A + 2 * P, P, 0), 0); /* which counts for more */
+		assert_int_equal(hf_madvise(mm, A, 3 * P, HF_MADV_POPULATE_READ),
+				 i ? -ENOMEM : -EINVAL);
+	}
+}
+
 /* ---- access ---- */
 
 static void accesses_have_natural_sizes(void **state)
@@ -577,6 +595,7 @@ int main(void)
 		t(mprotect_leaves_shared_pages_read_only),
 		t(mremap_moves_pages_marks_and_pins),
 		t(mremap_spans_mappings_where_kernels_do),
+		t(populate_goes_over_holes_where_kernels_do),
 		t(mremap_refuses_nonsense),
 		t(madvise_does_what_it_says),
 		t(accesses_have_natural_sizes),

@@ -162,6 +162,9 @@ struct hf_policy {
 	/* mremap to a fixed address moves all mappings of a range, and its holes (6.17); else a
 	 * range that is not one mapping is -EFAULT. */
 	bool remap_spans;
+	/* MADV_POPULATE_READ and _WRITE go over holes, as other advice does (up to 6.8); else they
+	 * end at the first with -ENOMEM. */
+	bool populates_over_holes;
 	/* Registered buffers may lie in mappings of files on a device, and of more than one file
 	 * (6.5); else they are -EOPNOTSUPP and -EINVAL. */
 	bool registers_files;

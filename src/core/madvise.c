@@ -123,6 +123,11 @@ static int advise_pages(struct hf_mm *mm, uint64_t start, uint64_t end, const st
 	return 0;
 }
 
+static int populate(struct hf_mm *mm, uint64_t start, uint64_t end, const struct advice *a)
+{
+	return hf_populate_locked(mm, start, end, a->what == HF_MADV_POPULATE_WRITE);
+}
+
 static int collapse(struct hf_mm *mm, uint64_t start, uint64_t end, const struct advice *a)
 {
 	(void)a;
@@ -134,13 +139,14 @@ static int collapse(struct hf_mm *mm, uint64_t start, uint64_t end, const struct
 static int advise_read_locked(struct hf_mm *mm, uint64_t start, uint64_t end,
 			      const struct advice *a)
 {
+	bool populates = a->what == HF_MADV_POPULATE_READ || a->what == HF_MADV_POPULATE_WRITE;
 	int err;
 
 	hf_mmap_read_lock(mm);
-	if (a->what == HF_MADV_POPULATE_READ || a->what == HF_MADV_POPULATE_WRITE)
-		err = hf_populate_locked(mm, start, end, a->what == HF_MADV_POPULATE_WRITE);
+	if (populates && !mm->sys->policy->populates_over_holes)
+		err = populate(mm, start, end, a);
 	else
-		err = for_each_mapping(mm, start, end, a, advise_pages);
+		err = for_each_mapping(mm, start, end, a, populates ? populate : advise_pages);
 	hf_mmap_read_unlock(mm);
 	return err;
 }
