@@ -91,9 +91,9 @@ static void explore(struct hf_history h, unsigned depth)
 }
 
 /* `only`: the operations, by their names; NULL: all of them. */
-static uint32_t without(const char *only)
+static hf_hist_ops without(const char *only)
 {
-	uint32_t ops = only ? 0 : UINT32_MAX;
+	hf_hist_ops ops = only ? 0 : ~(hf_hist_ops)0;
 
 	for (size_t len; only && *only; only += len + (only[len] == ',')) {
 		len = strcspn(only, ",");
