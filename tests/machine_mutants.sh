@@ -2,6 +2,7 @@
 # What puts the machine's settings back, taken away one piece at a time: tests/machine_left.py must notice each. Changes
 # settings, and puts them back by the command as it is.
 . tests/tap.sh
+. tests/mutate.sh
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -39,15 +40,7 @@ noticed() {
 }
 
 mutant() { # NAME FILE OLD NEW
-	rm -rf "$dir/src" && cp -r src include "$dir"
-	if python3 - "$dir/src/$2" "$3" "$4" <<-'END' && build; then
-		import sys
-		path, old, new = sys.argv[1:]
-		text = open(path).read()
-		if text.count(old) < 1:
-		    sys.exit(f"{path}: '{old}' is not there any more")
-		open(path, "w").write(text.replace(old, new))
-	END
+	if copy_sources && replace "$2" "$3" "$4" && build; then
 		check "noticed: $1" noticed
 	else
 		check "$1: the mutant can be made" false
@@ -55,7 +48,7 @@ mutant() { # NAME FILE OLD NEW
 }
 
 nothing_to_notice() {
-	cp -r src include "$dir" && build && test_machine
+	copy_sources && build && test_machine
 }
 
 check "without a mutant there is nothing to notice" nothing_to_notice
