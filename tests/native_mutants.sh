@@ -113,6 +113,8 @@ mutant "what comes next is done without an end" fault.c 'ahead->words -= done;' 
 mutant "a THP is taken by pages" fault.c '*whole = resolve_thp(space, word);' '*whole = false;'
 mutant "a THP takes what is not promised" density.c 'return density == DENSE || (in_order &&' 'return 1 || (in_order &&'
 
+mutant "what a child gave back never comes" fault.c 'if (done && space->base)' 'if (0)'
+
 # What is done after a failure.
 mutant "a space that failed stays" space.c 'free_space(space);
 		return err;' 'return err;' unclean
@@ -146,17 +148,14 @@ strange "what denies for ever is tried for ever" fault.c 'return is_final(err) ?
 strange "protection is taken for granted" check.c 'return mask & *found.bits;' 'return mask;' 'MADV_DONTNEED of'
 strange "what was lost once stays lost" check.c 'err = find_protected(space, 0, nr_words, space->todo);' 'return 0;' 'MADV_DONTNEED of'
 strange "what nobody saw does not differ" diff.c '!nothing_unseen(older, newer)' '0' 'MADV_DONTNEED of'
-strange "what a child gave back never comes" fault.c 'if (done && space->base)' 'if (0)' 'MADV_DONTNEED of maps and of a child'
 strange "what cannot be read is read" pagemap.c 'return false;
 		if (q.end' 'return true;
 		if (q.end' 'PROT_NONE'
 strange "children are brought in by mmap()" space.c 'space->base ? PROT_NONE :' '0 ? PROT_NONE :' 'mlockall(MCL_CURRENT | MCL_FUTURE) after create'
-strange "a thread is cancelled in a call" tree.c 'pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old->cancel);' ';' 'is cancelled'
-strange "threads have the stack that the program wants" files.c 'pthread_create(thread, &attr, run, arg)' \
-	'pthread_create(thread, NULL, run, arg)' 'RLIMIT_STACK'
-strange "destroy takes what is not ours" space.c '!= -EFAULT)' '!= 1)' 'MAP_FIXED'
 strange "huge pages that are off are taken" probe.c 'if (thp_disabled() ||' 'if (' 'PR_SET_THP_DISABLE'
 ways=shared
 strange "a memfd has holes" space.c 'F_SEAL_FUTURE_WRITE |' '' 'hole'
 strange "a signal comes for a file too large" space.c 'size > limit.rlim_cur' '0' 'RLIMIT_FSIZE'
+strange "destroy takes what is not ours" space.c '!=
+	    -EFAULT)' '!= 1)' 'munmap() of a part'
 done_testing

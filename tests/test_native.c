@@ -991,6 +991,36 @@ static void thps_are_split_where_stores_are_few(void **state)
 	}
 }
 
+/* What its memory is then, as elsewhere. */
+static void a_child_that_gives_memory_back_has_zeros(void **state)
+{
+	(void)state;
+	EACH_WAY(space, 4)
+	{
+		size_t unit = hf_native_unit(space);
+		struct hf_native_snapshot *s;
+		struct hf_native *child;
+		uint64_t value;
+
+		*word(space, unit) = 1;
+		if (hf_native_memfd(space) < 0) {
+			assert_int_equal(hf_native_fork(space, &child), 0);
+			*word(child, unit) = 2;
+			assert_int_equal(madvise(word(child, unit), PAGE, MADV_DONTNEED), 0);
+			assert_int_equal(*word(child, unit), 0);
+			*word(child, unit) = 3;
+			s = snapshot(child);
+			assert_int_equal(madvise(word(child, unit), PAGE, MADV_DONTNEED), 0);
+			assert_int_equal(*word(child, unit), 0); /* and nobody kept the old bytes */
+			assert_int_equal(hf_native_read(s, unit, &value, sizeof(value)), -ENODATA);
+			assert_int_equal(hf_native_drop(s), 0);
+			assert_int_equal(hf_native_destroy(child), 0);
+		}
+		assert_int_equal(*word(space, unit), 1);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
 static void bad_arguments_are_refused(void **state)
 {
 	struct hf_native_config config = { .size = 0 };
@@ -1051,6 +1081,7 @@ int main(void)
 		cmocka_unit_test(dense_stores_are_copied_ahead),
 		cmocka_unit_test(threads_store_all_over),
 		cmocka_unit_test(thps_are_split_where_stores_are_few),
+		cmocka_unit_test(a_child_that_gives_memory_back_has_zeros),
 		cmocka_unit_test(bad_arguments_are_refused),
 	};
 
