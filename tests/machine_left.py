@@ -78,6 +78,10 @@ def machine():
         state.update(settings(root))
     for node in listing("/sys/devices/system/node"):
         state.update(settings(f"/sys/devices/system/node/{node}/hugepages"))
+    # surplus is the kernel's: what is reserved while nobody has it comes and goes with the pool
+    for path in [p for p in state if os.path.basename(p).startswith("nr_hugepages")]:
+        surplus = read(os.path.join(os.path.dirname(path), "surplus_hugepages"))
+        state[path] = int(state[path]) - int(surplus or 0)
     state["swaps"] = [line.split()[0] for line in read("/proc/swaps").splitlines()]
     for block in listing("/sys/block"):
         state[f"/sys/block/{block}"] = read(f"/sys/block/{block}/disksize"), \
