@@ -145,8 +145,8 @@ strange "any descriptor is ours" files.c 'return fcntl(fd, F_GETOWN_EX, &owner) 
 	'return true || fcntl(fd, F_GETOWN_EX, &owner) == 0 &&' 'before drop and destroy'
 strange "what a filter denies is not tried elsewhere" files.c 'return is_denied(got) ?' 'return 0 && is_denied(got) ?' 'ioctl() to the thread'
 strange "what denies for ever is tried for ever" fault.c 'return is_final(err) ? err : 0;' 'return 0;' 'ioctl() to all'
-strange "protection is taken for granted" check.c 'return mask & *found.bits;' 'return mask;' 'MADV_DONTNEED of'
-strange "what was lost once stays lost" check.c 'err = find_protected(space, 0, nr_words, space->todo);' 'return 0;' 'MADV_DONTNEED of'
+strange "protection is taken for granted" check.c 'return mask & bits;' 'return mask;' 'MADV_DONTNEED of'
+strange "what was lost once stays lost" check.c 'err = find_protected(space, 0, space->tree->nr_units, space->todo);' 'return 0;' 'MADV_DONTNEED of'
 strange "what nobody saw does not differ" diff.c '!nothing_unseen(older, newer)' '0' 'MADV_DONTNEED of'
 strange "what cannot be read is read" pagemap.c 'return false;
 		if (q.end' 'return true;

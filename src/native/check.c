@@ -42,16 +42,14 @@ static bool can_tell(const struct hf_tree *tree)
 	return tree->files.tells && (tree->pages != HF_NATIVE_HUGETLB || tree->files.scan);
 }
 
-/* Sets the bits of those of words [word, end) that are protected. */
-static int find_protected(struct hf_native *space, size_t word, size_t end, uint64_t *bits)
+/* Sets the bits, from the first unit's word on, of those of [first, first + nr) that are. */
+static int find_protected(struct hf_native *space, size_t first, size_t nr, uint64_t *bits)
 {
 	struct hf_tree *tree = space->tree;
-	struct found found = { space, word, bits };
-	size_t first = word * HF_WORD_UNITS, last = end * HF_WORD_UNITS;
+	struct found found = { space, first / HF_WORD_UNITS, bits };
 
-	last = last < tree->nr_units ? last : tree->nr_units;
 	return hf_pagemap_walk(&tree->files, HF_PAGES_PROTECTED, hf_unit_addr(space, first),
-			       (last - first) << tree->unit_shift, add_run, &found);
+			       nr << tree->unit_shift, add_run, &found);
 }
 
 static void distrust(struct hf_native *space)
@@ -61,17 +59,14 @@ static void distrust(struct hf_native *space)
 
 uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask)
 {
-	struct hf_tree *tree = space->tree;
 	size_t low = (size_t)__builtin_ctzll(mask), nr = 64 - (size_t)__builtin_clzll(mask) - low;
-	struct found found = { space, word, &(uint64_t){ 0 } };
+	uint64_t bits = 0;
 
-	if (!can_tell(tree) || hf_pagemap_walk(&tree->files, HF_PAGES_PROTECTED,
-					       hf_unit_addr(space, word * HF_WORD_UNITS + low),
-					       nr << tree->unit_shift, add_run, &found))
+	if (!can_tell(space->tree) || find_protected(space, word * HF_WORD_UNITS + low, nr, &bits))
 		return mask;
-	if (mask & ~*found.bits)
+	if (mask & ~bits)
 		distrust(space);
-	return mask & *found.bits;
+	return mask & bits;
 }
 
 /* The newest snapshot has lost them. */
@@ -109,7 +104,7 @@ int hf_find_unprotected(struct hf_native *space)
 		return 0;
 	for (size_t word = 0; word < nr_words; word++)
 		space->todo[word] = 0;
-	err = find_protected(space, 0, nr_words, space->todo);
+	err = find_protected(space, 0, space->tree->nr_units, space->todo);
 	for (size_t word = 0; word < nr_words && !err; word++) {
 		uint64_t shared =
 			atomic_load_explicit(&space->populated[word], memory_order_relaxed) &
