@@ -69,7 +69,7 @@ killed() { # SITE SCENARIO
 }
 
 interrupted() {
-	"$HOLDFAST" check --interleavings --seconds 60 --threads 1 scenarios/races/swap-in-and-swap-in.hf >"$dir/out" &
+	"$HOLDFAST" check --interleavings --seconds 0 --threads 1 scenarios/races/swap-in-and-swap-in.hf >"$dir/out" &
 	pid=$!
 	sleep 1
 	kill -INT $pid
@@ -96,7 +96,7 @@ check "the same at random" \
 check "linux-5.10: reclaim between a pin's look and its count" \
 	replays linux-5.10 lost-write scenarios/reports/pin-races-swapout.hf
 check "GUP-fast without its second look at the entry, or with a weaker one" \
-	killed 'gup_fast.c:66 ' scenarios/races/merge-and-read-pin.hf
+	killed 'gup_fast.c:66 ptep' scenarios/races/swapout-and-pin-and-unpin.hf
 check "GUP-fast without its second look at the sequence, or with a weaker one" \
 	killed 'gup_fast.c:105 ' scenarios/races/fork-and-read-pin.hf
 check "GUP-fast outside of an RCU section" killed 'gup_fast.c:101 ' scenarios/races/unmap-and-pin.hf

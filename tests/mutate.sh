@@ -19,6 +19,13 @@ replace() { # FILE OLD NEW
 	END
 }
 
+replace_all() { # (FILE OLD NEW)...
+	while [ $# -gt 0 ]; do
+		replace "$1" "$2" "$3" || return
+		shift 3
+	done
+}
+
 # Every C file of a folder of the copy, to objects. $flags are the compiler's.
 compile_folder() { # FOLDER OBJECTS
 	mkdir -p "$2"

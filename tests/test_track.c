@@ -117,6 +117,24 @@ static void early_copies_keep_the_protection(void **state)
 	hf_mm_put(child);
 }
 
+/* What a child gets wiped, too: mremap() moves several mappings only where nobody watches. */
+static void children_are_watched_by_nobody(void **state)
+{
+	struct hf_mm *child;
+	uint64_t to = A + 16 * P;
+
+	(void)state;
+	map(A, 3, RW);
+	assert_int_equal(hf_madvise(mm, A, P, HF_MADV_WIPEONFORK), 0);
+	assert_int_equal(hf_uffd_register(mm, A, 2 * P), 0);
+	assert_int_equal(hf_mremap(mm, A, 3 * P, 3 * P, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to),
+			 -EFAULT);
+	child = fork_mm();
+	assert_int_equal(
+		hf_mremap(child, A, 3 * P, 3 * P, HF_MREMAP_MAYMOVE | HF_MREMAP_FIXED, &to), 0);
+	hf_mm_put(child);
+}
+
 /* A documented weakness of Linux: such pages are soft-dirty for ever. */
 static void pinned_pages_stay_soft_dirty_on_linux(void **state)
 {
@@ -216,6 +234,7 @@ int main(void)
 		t(bits_go_out_and_come_back),
 		t(unsharing_is_not_a_store),
 		t(early_copies_keep_the_protection),
+		t(children_are_watched_by_nobody),
 		t(pinned_pages_stay_soft_dirty_on_linux),
 		t(forced_writes_are_real_writes),
 		t(a_page_moves_without_a_copy),

@@ -36,6 +36,8 @@ uint64_t hf_hook_count(const struct hf_site *site, const volatile void *at, size
 		       int64_t delta);
 uint64_t hf_hook_count_by(const struct hf_site *site, volatile void *at, size_t size,
 			  enum hf_rmw what, uint64_t operand);
+/* What the arm would read, without an operation. */
+uint64_t hf_hook_peek(const volatile void *at, size_t size);
 /* Frame memory is filled: what the scenario touches, as stores. */
 void hf_hook_fill(void *to, int byte, size_t len);
 void hf_hook_tally(uint64_t *count, uint64_t by);
@@ -90,6 +92,7 @@ void hf_hook_at(const struct hf_site *site);
 #define hf_ref_sub(ptr, val, order) HF_HOOKED_REF(ptr, val, order, HF_RMW_SUB)
 /* Nobody decides anything by it. */
 #define hf_tally(ptr, val) hf_hook_tally((uint64_t *)(uintptr_t)(ptr), (val))
+#define hf_peek(ptr) ((HF_PLAIN(ptr))hf_hook_peek((ptr), sizeof(*(ptr))))
 #define hf_fill(to, byte, len) hf_hook_fill((to), (byte), (len))
 
 #endif

@@ -208,6 +208,8 @@ void hf_memory_start(void); /* of a par block */
 void hf_memory_access(unsigned thread, struct hf_op *op, uint32_t object, int32_t event);
 /* The same while no arms run. */
 void hf_memory_plain(struct hf_op *op);
+/* The arm's own last store to the word, or what is there. */
+uint64_t hf_memory_peek(unsigned arm, const volatile void *at, size_t size);
 /* Whether an access has changed the value: who waits for others to write may go on. */
 bool hf_memory_differs(const struct hf_op *op);
 /* Store buffers: whether one is empty, or can take no more; its oldest entry; and that with the

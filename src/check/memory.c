@@ -165,6 +165,13 @@ static bool forward(unsigned arm, struct hf_op *op)
 	return false;
 }
 
+uint64_t hf_memory_peek(unsigned arm, const volatile void *at, size_t size)
+{
+	struct hf_op op = { .kind = HF_OP_LOAD, .at = (uintptr_t)at, .size = (uint8_t)size };
+
+	return forward(arm % HF_ARMS, &op) ? op.old : read_word(op.at, size);
+}
+
 /* ---- rc11: views ---- */
 
 static void *from_pool(size_t size)

@@ -366,6 +366,12 @@ uint64_t hf_hook_load(const struct hf_site *site, const volatile void *at, size_
 	return hf_stale_value(&op);
 }
 
+uint64_t hf_hook_peek(const volatile void *at, size_t size)
+{
+	return hf_m.running ? hf_memory_peek((unsigned)hf_arm(), at, size)
+			    : hf_memory_word(at, size);
+}
+
 void hf_hook_store(const struct hf_site *site, volatile void *at, size_t size, uint64_t value)
 {
 	struct hf_op op = access_at(site, HF_OP_STORE, at, size);

@@ -5,6 +5,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,11 +47,21 @@ static void start(struct state *s)
 	snprintf(t->died, sizeof(t->died), "no process can be had: %s", strerror(errno));
 }
 
+/* Each says what it knows so far: an interrupt may have come to this process alone. */
+static void stop_all(const struct state *s)
+{
+	for (size_t i = 0; i < s->started; i++)
+		if (!s->tasks[i].done)
+			kill(s->tasks[i].pid, SIGINT);
+}
+
 static void end(struct state *s)
 {
 	int status;
 	pid_t pid = wait(&status);
 
+	if (pid < 0)
+		stop_all(s);
 	for (size_t i = 0; i < s->started; i++) {
 		struct task *t = &s->tasks[i];
 

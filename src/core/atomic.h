@@ -34,6 +34,8 @@
 #define hf_ref_sub(ptr, val, order) hf_sub(ptr, val, order)
 /* A statistic: nobody decides anything by it. */
 #define hf_tally(ptr, val) ((void)hf_add(ptr, val, relaxed))
+/* For assertions, of what the caller's lock keeps as it is: no operation in the explorer. */
+#define hf_peek(ptr) hf_ld(ptr, relaxed)
 /* Frame memory, which others may write to meanwhile if they should not. */
 #define hf_fill(to, byte, len) ((void)__builtin_memset((to), (byte), (len)))
 #endif

@@ -358,10 +358,12 @@ static int fork_vma(struct fork *f, struct hf_vma *vma)
 	if (vma->flags & HF_VM_DONTCOPY)
 		return 0;
 	err = hf_vma_insert(f->child, vma->start, vma->end, vma, vma->pgoff);
-	if (err || !copies_tables(vma))
+	if (err)
 		return err;
 	f->child_vma = hf_vma_find(f->child, vma->start);
-	f->child_vma->flags &= ~HF_VM_UFFD;
+	f->child_vma->flags &= ~HF_VM_UFFD; /* what is wiped, too, is the parent's to watch */
+	if (!copies_tables(vma))
+		return 0;
 	err = hf_for_each_leaf(f->parent, vma->start, vma->end, &fork_walk, f);
 	if (vma->flags & HF_VM_UFFD)
 		hf_uffd_wp_range(f->child, vma->start, vma->end, false);

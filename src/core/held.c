@@ -118,6 +118,7 @@ static size_t hold_run(struct hf_system *sys, struct hf_shard *shard, struct hf_
 	uint64_t pins = hf_ld(&shard->pins, relaxed);
 	size_t held = 0;
 
+	hf_assert(hf_peek(&shard->busy)); /* by enter() */
 	for (; at < end && held < nr; at++, slot++) {
 		uint64_t use = hf_ld(slot, relaxed);
 
