@@ -42,8 +42,7 @@ same_verdicts() {
 		    ok = [c for c in mine if c["verdict"] == "ok"]
 		    other = [c for c in skips if machine.search(c["detail"])]
 		    print(target, len(ok), "ok", len(skips), "skipped,", len(other), "of them for want of rights or devices")
-		    luck = [c for c in mine if c not in ok + skips] # as its file expects, or the command had failed
-		    assert len(mine) == len(policy) and all(c["scenario"] == "swapout-and-two-pins" for c in luck), luck
+		    assert len(mine) == len(policy) and len(ok) + len(skips) == len(mine), target
 		    assert all(c["detail"] for c in skips), "a skip without a reason"
 		    assert all(policy[c["scenario"], c["kind"]] == "ok" for c in ok)
 		    assert len(ok) + len(other) >= 122, collections.Counter(c["detail"] for c in skips)

@@ -36,6 +36,11 @@
  *    to the caller a thread of the library does, if it started before. A filter for all threads has
  *    to allow ioctl, fcntl, futex, read, poll, mmap, munmap, mprotect and madvise: else snapshots
  *    fail with -EPERM, -EACCES or -ENOSYS, and a store to what is protected ends in SIGBUS.
+ *  - Calls that take a plain reference to read from (FOLL_GET: vmsplice(), MSG_ZEROCOPY, direct
+ *    writes before Linux 6.5) are not safe from Linux itself, pinned here or not: after a fork() of
+ *    the program, and where the page was being swapped out to a device that wants it stable (zram)
+ *    when the reference was taken, a store moves the owner to a copy, and the reader has the old
+ *    bytes. Registered buffers have no such case; nor has memory that was mlock()ed before.
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except
@@ -202,9 +207,11 @@ int hf_native_diff(const struct hf_native_snapshot *older, const struct hf_nativ
 		   unsigned flags, struct hf_native_run *run);
 
 /*
- * Pins a range of the space for a device or for I/O: until the unpin the frames of these addresses
- * stay what they are, whatever snapshots are taken, and with HF_FOLL_WRITE all that the device
- * writes reaches the owner, and no snapshot of before. The pages are brought in, and what a
+ * Pins a range of the space for a device or for I/O: until the unpin the library leaves these
+ * addresses their frames, whatever snapshots are taken, and with HF_FOLL_WRITE all that the device
+ * writes reaches the owner, and no snapshot of before. Linux leaves them where they are from when
+ * the device's driver pins them (FOLL_PIN: registered buffers, RDMA, direct I/O since 6.5); see the
+ * caveats for those that only take a reference. The pages are brought in, and what a
  * snapshot shares of them is copied, for readers too. Flags: HF_FOLL_WRITE, HF_FOLL_LONGTERM. Pins
  * count: a range is unpinned as often as it was pinned, by the same `addr`, `len` and flags, and
  * not in parts; ranges may overlap.

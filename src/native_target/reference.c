@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * References. Who gives memory to a device pins it first, whatever reference the device then takes:
- * of a writer's pin a registered buffer of io_uring, of a reader's the pages in a pipe, of direct
- * I/O the transfer itself. vmsplice alone is done unpinned.
+ * References. Who gives memory to a device pins it first, and then the device's driver pins it in
+ * the kernel: by a registered buffer of io_uring, or for direct I/O by the transfer itself.
+ * vmsplice alone is done unpinned, and the kernel's reference is a plain one.
  */
 #include "run.h"
 
@@ -20,17 +20,16 @@ static enum hf_means means_of(const struct hf_step *st)
 {
 	enum hf_means means = hf_means_of_call(st->verb);
 
-	if (means != HF_MEANS_NONE)
-		return means;
-	return st->foll & HF_FOLL_WRITE ? HF_MEANS_RING : HF_MEANS_PIPE;
+	return means == HF_MEANS_NONE ? HF_MEANS_RING : means;
 }
 
 static unsigned flags_of(const struct hf_step *st)
 {
-	enum hf_means means = means_of(st);
-	unsigned write = means == HF_MEANS_RING || means == HF_MEANS_READ ? HF_FOLL_WRITE : 0;
-
-	return write | (st->verb == HF_V_FIXEDBUF ? HF_FOLL_LONGTERM : st->foll & HF_FOLL_LONGTERM);
+	if (st->verb == HF_V_FIXEDBUF)
+		return HF_FOLL_WRITE | HF_FOLL_LONGTERM;
+	if (st->verb == HF_V_ODIRECT_READ)
+		return HF_FOLL_WRITE;
+	return st->foll & (HF_FOLL_WRITE | HF_FOLL_LONGTERM);
 }
 
 /* ---- pins ---- */
@@ -110,7 +109,7 @@ static int check_frames(const struct hf_nat_ref *ref, struct hf_obs *obs)
 static int fill_pipe(struct hf_nat_run *r, struct hf_nat_ref *ref)
 {
 	struct iovec iov = { ref->addr, ref->len };
-	int err = r->signal && !ref->pins ? hf_native_prepare_read(ref->addr, ref->len) : 0;
+	int err = r->signal ? hf_native_prepare_read(ref->addr, ref->len) : 0;
 	ssize_t n;
 
 	while (!err && iov.iov_len) {
@@ -149,10 +148,18 @@ static int attach(struct hf_nat_run *r, struct hf_nat_ref *ref, struct hf_obs *o
 }
 
 /* In signal mode the kernel takes its references between prepare and finish: a snapshot that comes
- * in between protects what is pinned, too, for a moment. */
+ * in between protects what is pinned, too, for a moment. So in both modes for a registered buffer
+ * whose owner pinned it for reading, for the kernel takes it as one to write to. */
+static bool needs_preparing(const struct hf_nat_run *r, const struct hf_nat_ref *ref)
+{
+	if (ref->flags & HF_FOLL_WRITE)
+		return r->signal;
+	return ref->wire.means == HF_MEANS_RING;
+}
+
 static int attach_prepared(struct hf_nat_run *r, struct hf_nat_ref *ref, struct hf_obs *obs)
 {
-	bool guard = r->signal && ref->flags & HF_FOLL_WRITE;
+	bool guard = needs_preparing(r, ref);
 	int err = guard ? hf_native_prepare_write(ref->space, ref->addr, ref->len) : 0;
 
 	if (err)
@@ -243,9 +250,10 @@ int hf_nat_device(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs 
 
 	if (!maker)
 		return -EINVAL;
+	if (st->verb == HF_V_DEV_WRITE && !(ref->flags & HF_FOLL_WRITE))
+		return -EINVAL;
 	if (ref->wire.means == HF_MEANS_PIPE)
-		return st->verb == HF_V_DEV_WRITE ? -EINVAL
-						  : hf_pipe_read(&ref->wire, st->lo, hi, obs->data);
+		return hf_pipe_read(&ref->wire, st->lo, hi, obs->data);
 	if (ref->wire.means == HF_MEANS_RING)
 		return st->verb == HF_V_DEV_WRITE
 			       ? hf_ring_write(&ref->wire, st->lo, hi, st->value, &obs->done)
