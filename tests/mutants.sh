@@ -349,6 +349,7 @@ mutant "hugetlb files have no end" core/hugetlb.c \
 mutant "freed memory that was written goes at once" core/reclaim.c 'if (is_discarded(page))
 		return discard(sys, page);' 'if (is_discarded(page) && !discard(sys, page))
 		return 0;'
+mutant "MADV_FREE takes shared pages in every policy" core/reclaim.c 'return policy->frees_shared &&' 'return'
 mutant "a forced write copies what it brought back" core/fault.c 'f->again = !err && !kept;' 'f->again = !err;'
 
 # ---- the search ----

@@ -165,6 +165,10 @@ struct hf_policy {
 	/* MADV_POPULATE_READ and _WRITE go over holes, as other advice does (up to 6.8); else they
 	 * end at the first with -ENOMEM. */
 	bool populates_over_holes;
+	/* MADV_FREE takes a page that others map, too, unless the page itself is dirty: not their
+	 * entries, which say so where they stored to it. A page that an unshare fault copied is
+	 * clean in every way, and so is lost to all who share it since. */
+	bool frees_shared;
 	/* Registered buffers may lie in mappings of files on a device, and of more than one file
 	 * (6.5); else they are -EOPNOTSUPP and -EINVAL. */
 	bool registers_files;

@@ -19,8 +19,10 @@ static int set_flags(struct hf_mm *mm, uint64_t start, uint64_t end, const struc
 	struct hf_vma *vma = hf_vma_find(mm, start);
 	int err;
 
+	/* nothing to do: a part that cannot be parted is none, and neighbours that have become
+	 * alike stay two */
 	if (((vma->flags & ~a->clear) | a->set) == vma->flags)
-		return 0; /* nothing to do, not even for a part that cannot be parted */
+		return 0;
 	err = hf_vma_split(mm, start);
 	if (!err)
 		err = hf_vma_split(mm, end);
@@ -28,6 +30,7 @@ static int set_flags(struct hf_mm *mm, uint64_t start, uint64_t end, const struc
 		vma = hf_vma_find(mm, start);
 		vma->flags = (vma->flags & ~a->clear) | a->set;
 	}
+	hf_vma_merge(mm, start, end);
 	return err;
 }
 
@@ -58,10 +61,8 @@ static int for_each_mapping(struct hf_mm *mm, uint64_t start, uint64_t end, cons
 int hf_vma_set_flags(struct hf_mm *mm, uint64_t start, uint64_t end, unsigned clear, unsigned set)
 {
 	const struct advice a = { .clear = clear, .set = set };
-	int err = for_each_mapping(mm, start, end, &a, set_flags);
 
-	hf_vma_merge(mm, start, end);
-	return err;
+	return for_each_mapping(mm, start, end, &a, set_flags);
 }
 
 /* ---- one mapping ---- */
@@ -159,7 +160,6 @@ static int advise_write_locked(struct hf_mm *mm, uint64_t start, uint64_t end,
 	hf_mmap_write_lock(mm);
 	err = for_each_mapping(mm, start, end, a,
 			       a->what == HF_MADV_COLLAPSE ? collapse : advise_flags);
-	hf_vma_merge(mm, start, end);
 	hf_mmap_write_unlock(mm);
 	return err;
 }

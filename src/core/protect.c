@@ -76,13 +76,14 @@ static int protect_part(struct hf_mm *mm, uint64_t start, uint64_t end, struct c
 	err = hf_vma_split(mm, start);
 	if (!err)
 		err = hf_vma_split(mm, end);
-	if (err)
-		return err;
-	vma = hf_vma_find(mm, start);
-	vma->prot = c->prot;
-	c->vma = vma;
-	hf_for_each_leaf(mm, start, end, &change, c);
-	return 0;
+	if (!err) {
+		vma = hf_vma_find(mm, start);
+		vma->prot = c->prot;
+		c->vma = vma;
+		hf_for_each_leaf(mm, start, end, &change, c);
+	}
+	hf_vma_merge(mm, start, end);
+	return err;
 }
 
 /* Changes what lies before the first hole, or before what refuses, as Linux does. */
@@ -112,7 +113,6 @@ int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot)
 	c.prot = prot & HF_PROT_WRITE ? prot | HF_PROT_READ : prot;
 	hf_mmap_write_lock(mm);
 	err = protect_range(mm, addr, addr + len, &c);
-	hf_vma_merge(mm, addr, addr + len);
 	if (c.flush)
 		hf_tlb_flush(mm);
 	hf_mmap_write_unlock(mm);

@@ -196,6 +196,17 @@ void hf_cold_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 	hf_for_each_leaf(mm, start, end, &cold, NULL);
 }
 
+/* ptl held. */
+static bool may_free(const struct hf_policy *policy, const struct hf_page *page)
+{
+	if (hf_ld(&page->slot, relaxed) || hf_folio_order(page) || !hf_page_is_anon(page) ||
+	    hf_page_ksm(page))
+		return false;
+	if (hf_page_mapcount(page) == 1)
+		return true;
+	return policy->frees_shared && !(hf_ld(&page->flags, relaxed) & HF_PG_DIRTY);
+}
+
 static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 		     void *arg)
 {
@@ -212,8 +223,7 @@ static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, u
 		if (!hf_pte_present(pte) || hf_pte_special(pte))
 			continue;
 		page = hf_pfn_page(mm->sys, hf_pte_pfn(pte));
-		if (hf_page_mapcount(page) != 1 || hf_ld(&page->slot, relaxed) ||
-		    hf_folio_order(page) || !hf_page_is_anon(page) || hf_page_ksm(page))
+		if (!may_free(mm->sys->policy, page))
 			continue;
 		hf_and(ptep, ~(HF_PTE_DIRTY | HF_PTE_YOUNG), relaxed);
 		hf_and(&page->flags, ~HF_PG_DIRTY, relaxed);

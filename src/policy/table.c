@@ -31,7 +31,7 @@
 	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount,                       \
 	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_mapped_once,              \
 	.hugetlb_fork_copies = true, .hugetlb_dontneed = true, .lru_batches = true,                \
-	.drains_lru_batch = true, .hugetlb_moves = true
+	.drains_lru_batch = true, .hugetlb_moves = true, .frees_shared = true
 #define LINUX_EXCLUSIVE LINUX_EXCLUSIVE_CACHED, .swap_in_owns_fresh = true
 
 /* Calls that the newest kernels do not refuse. */
@@ -52,6 +52,7 @@ static const struct hf_policy policies[] = {
 		.name = "linux-4.19",
 		.estimates_pins = true,
 		.lru_batches = true,
+		.frees_shared = true,
 		.collapse_needs_write = true,
 		.summary = "up to 5.7: mapcount decides, no pins",
 		.reuse_sleeps = true,
@@ -71,6 +72,7 @@ static const struct hf_policy policies[] = {
 		.name = "linux-5.8",
 		.estimates_pins = true,
 		.lru_batches = true,
+		.frees_shared = true,
 		.collapse_needs_write = true,
 		.summary = "mapcount decides; GUP breaks COW first",
 		.reuse_sleeps = true,
@@ -89,6 +91,7 @@ static const struct hf_policy policies[] = {
 		.name = "linux-5.10",
 		.estimates_pins = true,
 		.lru_batches = true,
+		.frees_shared = true,
 		.collapse_needs_write = true,
 		.summary = "5.9 to 5.17: refcount decides; fork copies what looks pinned",
 		.fork_page = hf_fork_copy_maybe_pinned,
@@ -107,6 +110,7 @@ static const struct hf_policy policies[] = {
 		.name = "linux-5.18",
 		.estimates_pins = true,
 		.lru_batches = true,
+		.frees_shared = true,
 		.drains_lru_batch = true,
 		.collapse_needs_write = true,
 		.summary = "refcount decides, for huge and swapped pages too",
