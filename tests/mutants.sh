@@ -127,22 +127,12 @@ mutant "trap 1: the last sharer's exit gives the mark back" core/mmap.c \
 		if (hf_page_mapcount(page) == 1 && hf_page_is_anon(page))
 			hf_or(&page->flags, HF_PG_EXCLUSIVE, release);
 		gather_page'
-mutant "trap 2: mapcount decides over reuse" policy/reuse.c \
-	'{
-	return hf_page_refs(page) == 1;
-}
-
-/* The swap cache' '{
-	return hf_page_mapcount(page) == 1;
-}
-
-/* The swap cache'
+mutant "trap 2: mapcount decides over reuse" policy/table.c \
+	'.may_reuse = hf_reuse_refcount,' '.may_reuse = hf_reuse_mapped_once,'
 mutant "trap 3: an exclusive page with references is copied" core/fault.c \
-	'if (policy->has_mark && hf_page_exclusive(page)) {' \
-	'if (policy->has_mark && hf_page_exclusive(page) && hf_page_refs(page) == 1) {'
+	'if (hf_page_marked(sys, page)) {' 'if (hf_page_marked(sys, page) && hf_page_refs(page) == 1) {'
 mutant "trap 3: an exclusive folio with references is copied" core/huge.c \
-	'if (policy->has_mark && hf_page_exclusive(head)) {' \
-	'if (policy->has_mark && hf_page_exclusive(head) && hf_page_refs(head) == 1) {'
+	'if (hf_page_marked(sys, head)) {' 'if (hf_page_marked(sys, head) && hf_page_refs(head) == 1) {'
 mutant "trap 4: plain references unshare" policy/gup.c \
 	'return view->flags & HF_FOLL_PIN && view->anon && !view->exclusive;' 'return view->anon && !view->exclusive;'
 mutant "trap 4: short read pins of the zeropage unshare on Linux" policy/gup.c \
@@ -154,9 +144,9 @@ mutant "trap 5: fork does not ask whether the mm ever pinned" policy/fork.c \
 	'hf_mm_has_pinned(src) && hf_page_maybe_pinned(page)' 'hf_page_maybe_pinned(page)'
 mutant "trap 5: the child inherits the flag" core/fork.c \
 	'*child = f.child;' '{ hf_st(&f.child->has_pinned, hf_ld(&parent->has_pinned, relaxed), relaxed); *child = f.child; }'
-mutant "trap 6: fork leaves a swap entry exclusive" core/fork.c 'pte &= ~HF_PTE_SWP_EXCLUSIVE;' ';'
-mutant "trap 6: fork leaves a migration entry exclusive" core/fork.c \
-	'pte &= ~(HF_PTE_MIG_WRITE | HF_PTE_MIG_EXCLUSIVE);' ';'
+mutant "trap 6: fork leaves a swap entry exclusive" core/mark.c 'return pte & ~HF_PTE_SWP_EXCLUSIVE;' 'return pte;'
+mutant "trap 6: fork leaves a migration entry exclusive" core/mark.c \
+	'return pte & ~(HF_PTE_MIG_WRITE | HF_PTE_MIG_EXCLUSIVE);' 'return pte;'
 mutant "trap 7: an unshare fault maps the page writable" core/fault.c \
 	'if (fault_flags & HF_FAULT_FLAG_WRITE)
 		flags |= hf_written_flags(vma);
@@ -174,7 +164,7 @@ mutant "trap 9: GUP-fast does not look at the mark" core/gup_fast.c \
 mutant "trap 10: GUP-fast's undo runs the unpin check" core/gup_fast.c \
 	'int err = hf_page_release(sys, refs[i].page, delta);' \
 	'int err = delta == HF_COUNT_REF ? hf_page_release(sys, refs[i].page, delta) : (hf_unpin_user_pages(sys, &refs[i], 1), 0);'
-mutant "trap 11: the unpin check looks at the first page only" core/ref.c \
+mutant "trap 11: the unpin check looks at the first page only" core/mark.c \
 	'if (hf_page_exclusive(page))
 		return true;' 'if (head == page)
 		return hf_page_exclusive(page);'
@@ -205,7 +195,7 @@ mutant "trap 16: a page that is held leaves the swap cache" core/swap.c \
 	'drop = hf_page_refs(page) == 2 && !(hf_ld(&page->flags, relaxed) & HF_PG_DIRTY);' \
 	'drop = !(hf_ld(&page->flags, relaxed) & HF_PG_DIRTY);'
 mutant "trap 17: a read fault maps a swapped page of ours read-only" core/fault.c \
-	'if (keep && f->vma->prot & HF_PROT_WRITE && f->mm->sys->policy->has_mark &&' 'if (0 &&'
+	'if (marked && f->vma->prot & HF_PROT_WRITE &&' 'if (0 &&'
 mutant "trap 18: swap-in drops the mark although nothing is being written back" core/fault.c \
 	'keep = f->pte & HF_PTE_SWP_EXCLUSIVE;' 'keep = false;'
 mutant "trap 19: a write fault drains every CPU's batch" core/fault.c 'hf_lru_drain(sys);' 'hf_lru_drain_all(sys);'
@@ -214,12 +204,10 @@ mutant "trap 20: a small page whose lock is busy is waited for" core/fault.c \
 	'if (!policy->reuse_sleeps)' 'if (0)'
 mutant "trap 20: a folio whose lock is busy is copied" core/huge.c \
 	'if (!hf_page_trylock(head)) {' 'if (!hf_page_trylock(head)) { return false;'
-mutant "trap 21: a split leaves the mark with the first page" core/huge.c 'if (exclusive)
-			hf_or(&head[i]' 'if (exclusive && !i)
-			hf_or(&head[i]'
+mutant "trap 21: a split leaves the mark with the first page" core/mark.c 'if (exclusive)' 'if (exclusive && !i)'
 mutant "trap 22: references decide over hugetlb on Linux" policy/table.c \
-	'.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_mapped_once,' \
-	'.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_folio_refcount,'
+	'.hugetlb_reuse = hf_reuse_mapped_once, .hugetlb_fork_copies' \
+	'.hugetlb_reuse = hf_reuse_refcount, .hugetlb_fork_copies'
 mutant "trap 23: many plain references never look like a pin" core/page.c \
 	'return refs_of(counts) + 1023ull * (pins_of(counts, 0) + pins_of(counts, 1)) >= 1024;' \
 	'return pins_of(counts, 0) + pins_of(counts, 1);'
@@ -252,8 +240,10 @@ mutant "pins take the zeropage" policy/gup.c \
 mutant "write references are not pins" policy/gup.c \
 	'if (foll_flags & HF_FOLL_GET && foll_flags & HF_FOLL_WRITE)' 'if (0)'
 mutant "an unshared page gets no mark" core/fault.c \
-	'hf_page_add_new_rmap(page, f->vma, f->addr, sys->policy->has_mark);' \
-	'hf_page_add_new_rmap(page, f->vma, f->addr, f->flags & HF_FAULT_FLAG_WRITE);'
+	'hf_page_add_new_rmap(page, f->vma, f->addr);' 'if (f->flags & HF_FAULT_FLAG_WRITE)
+		hf_page_add_new_rmap(page, f->vma, f->addr);
+	else
+		hf_page_add_anon_rmap(page, f->vma, f->addr);'
 mutant "the unpin check is not run" core/ref.c 'if (!stands)' 'stands = true; if (0)'
 mutant "a handle does not know its kind" core/held.c 'refs[i].flags & kind ? slot_of(sys, &refs[i]) : NULL' \
 	'slot_of(sys, &refs[i])'
@@ -271,7 +261,7 @@ mutant "handles of another system are good" core/held.c \
 mutant "a user releases what another took" core/user.c 'if (refs[i].flags != flags)' 'if (0)'
 mutant "counters overflow" core/page.c 'if (would_overflow(counts, delta))' 'if (0)'
 mutant "pinned pages are swapped out" core/reclaim.c 'if (hf_page_looks_pinned(sys, page))' 'if (0)' \
-	core/page.c 'if (!policy->pins_shared && hf_page_looks_pinned(sys, page))' 'if (0)'
+	core/mark.c 'if (!policy->pins_shared && hf_page_looks_pinned(sys, page))' 'if (0)'
 mutant "swap-in marks what is shared" core/fault.c 'keep = f->pte & HF_PTE_SWP_EXCLUSIVE;' 'keep = true;'
 mutant "a fresh page is not its only user's" core/fault.c 'keep |= own || (' 'keep |= ('
 mutant "5.10's swap cache does not count" core/swap.c 'if (page && sys->policy->swap_cache_lingers)' 'if (0)'
@@ -282,7 +272,7 @@ mutant "a failed write drops the page" core/reclaim.c 'hf_or(&page->flags, HF_PG
 mutant "a failed migration loses the mark" core/folio.c 'if (pte & HF_PTE_MIG_EXCLUSIVE)' 'if (0)'
 mutant "held pages migrate" core/swap.c 'exact = hf_page_refs(old) == (slot ? 2 : 1);' 'exact = true;'
 mutant "pinned pages migrate" core/migrate.c 'if (av && !hf_folio_pins(old) &&' 'if (av &&' \
-	core/page.c 'if (!policy->pins_shared && hf_page_looks_pinned(sys, page))' 'if (0)' \
+	core/mark.c 'if (!policy->pins_shared && hf_page_looks_pinned(sys, page))' 'if (0)' \
 	core/swap.c 'exact = hf_page_refs(old) == (slot ? 2 : 1);' 'exact = true;'
 mutant "children come before their parents in the reverse map" core/rmap.c \
 	'vma->av_next = NULL;
@@ -304,8 +294,7 @@ mutant "held folios are split" core/folio.c 'if (!err && !hf_cas(&head->counts, 
 	'if (!err && (hf_st(&head->counts, 0, seq_cst), 0))' core/folio.c \
 	'if (hf_folio_pins(head) || hf_page_refs(head) != hf_folio_mapcount(head) + 1)' 'if (0)'
 mutant "held pages are collapsed" core/collapse.c 'if (!exact(c)) {' 'if (0) {'
-mutant "collapse marks nothing" core/collapse.c 'if (sys->policy->has_mark)
-		hf_or(&c->head->flags, HF_PG_EXCLUSIVE, relaxed);' ';'
+mutant "collapse marks nothing" core/collapse.c 'hf_mark_new(sys, c->head);' ';'
 mutant "merged pages are written to" core/fault.c 'if (hf_page_ksm(page))
 		return false;' ';' core/ksm.c 'hf_mk_pte(hf_page_pfn(sys, stable), flags)' \
 	'hf_mk_pte(hf_page_pfn(sys, stable), flags | HF_PTE_WRITE)'

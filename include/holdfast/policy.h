@@ -85,8 +85,8 @@ struct hf_policy {
 	/* mprotect to writable makes the entry of an exclusive page writable without a fault (6.1).
 	 */
 	bool mprotect_upgrades;
-	/* A write fault on a swapped page counts references, not mappings, to find its owner
-	 * (5.18). */
+	/* A write fault on a swapped page counts references, not mappings, to find its owner (from
+	 * 5.18 on). */
 	bool swap_in_counts_refs;
 	/* A page that is read from a swap device for its only entry is its process's own, even if
 	 * it was not marked when it left: Linux goes past the swap cache then (5.19 to 6.18,
@@ -138,9 +138,9 @@ struct hf_policy {
 	unsigned (*pin_class)(unsigned foll_flags);
 	/* Called with mmap_lock held for write and ptl held. */
 	enum hf_fork_action (*fork_page)(const struct hf_mm *src, const struct hf_page *page);
-	/* May a write fault keep this page (read-only entry, page locked, ptl held) instead of
-	 * copying it? */
-	bool (*may_reuse)(const struct hf_page *page);
+	/* May a write fault keep this page (read-only entry of mm, page locked, ptl held) instead
+	 * of copying it? */
+	bool (*may_reuse)(const struct hf_mm *mm, const struct hf_page *page);
 	/* The same, for a page of a large folio behind a leaf entry of mm, and for a folio behind a
 	 * PMD (page: its first). */
 	bool (*large_reuse)(const struct hf_mm *mm, const struct hf_page *page);

@@ -103,8 +103,7 @@ static void map_folio(struct collapse *c)
 	if (c->vma->prot & HF_PROT_WRITE && !hf_pte_tracks(flags, hf_wants_soft_dirty(c->vma)))
 		flags |= HF_PTE_WRITE;
 
-	if (sys->policy->has_mark)
-		hf_or(&c->head->flags, HF_PG_EXCLUSIVE, relaxed);
+	hf_mark_new(sys, c->head);
 	hf_folio_set_anon(c->head, c->vma, c->addr);
 	hf_folio_add_pmd_rmap(c->mm, c->head);
 	hf_st(hf_pmd_entry(c->pmds, c->addr), hf_mk_pte(hf_page_pfn(sys, c->head), flags), release);

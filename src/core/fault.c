@@ -51,7 +51,7 @@ static void install_own(struct fault *f, struct hf_page *page)
 {
 	struct hf_system *sys = f->mm->sys;
 
-	hf_page_add_new_rmap(page, f->vma, f->addr, sys->policy->has_mark);
+	hf_page_add_new_rmap(page, f->vma, f->addr);
 	/* release: GUP-fast, which reads the entry first, then sees the mark and the contents */
 	hf_st(f->ptep, own_pte(f, hf_page_pfn(sys, page)), release);
 	hf_lru_add(sys, page);
@@ -108,8 +108,7 @@ static void install_folio(struct fault *f, struct hf_page *head)
 	hf_folio_set_anon(head, f->vma, start);
 	hf_ref_add(&head->counts, (nr - 1) * HF_COUNT_REF, relaxed);
 	for (unsigned i = 0; i < nr; i++) {
-		if (sys->policy->has_mark)
-			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, relaxed);
+		hf_mark_new(sys, head + i);
 		hf_page_add_rmap(f->mm, head + i);
 		hf_st(&f->table->entry[hf_pte_index(start) + i],
 		      own_pte(f, hf_page_pfn(sys, head + i)), release);
@@ -247,7 +246,7 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 	if (hf_page_ksm(page))
 		return false;
 	/* The mark is all that counts: no look at references, pins or the lock. */
-	if (policy->has_mark && hf_page_exclusive(page)) {
+	if (hf_page_marked(sys, page)) {
 		hf_keep_page(f->vma, f->flags, f->ptep);
 		return true;
 	}
@@ -269,12 +268,10 @@ static bool try_reuse(struct fault *f, struct hf_page *page)
 	/* another CPU's batch is not looked at: then the page is copied, needlessly */
 	if (policy->drains_lru_batch && hf_ld(&page->flags, relaxed) & HF_PG_BATCHED)
 		hf_lru_drain(sys);
-	kept = hf_folio_order(page) ? policy->large_reuse(f->mm, page) : policy->may_reuse(page);
-	if (kept) {
-		if (policy->has_mark)
-			hf_or(&page->flags, HF_PG_EXCLUSIVE, relaxed);
+	kept = hf_mark_prove(f->mm, page,
+			     hf_folio_order(page) ? policy->large_reuse : policy->may_reuse);
+	if (kept)
 		hf_keep_page(f->vma, f->flags, f->ptep);
-	}
 	hf_page_unlock(page);
 	return kept;
 }
@@ -356,20 +353,21 @@ static bool sole_owner(const struct hf_system *sys, const struct hf_page *page)
 {
 	if (hf_page_swap_users(page) != 1)
 		return false;
-	if (sys->policy->has_mark || sys->policy->swap_in_counts_refs)
+	if (sys->policy->swap_in_counts_refs)
 		return hf_page_refs(page) == 3;
 	return hf_page_mapcount(page) == 1;
 }
 
-/* Of the entry of a page that came back. */
-static uint64_t flags_of_swapped(const struct fault *f, bool keep, bool write)
+/* Of the entry of a page that came back; `written`: by a write that keeps it. What is marked is
+ * mapped writable at once. */
+static uint64_t flags_of_swapped(const struct fault *f, bool written, bool marked)
 {
 	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
 
-	if (keep && write)
+	if (written)
 		return flags | hf_written_flags(f->vma);
 	flags |= f->pte & HF_PTE_TRACK;
-	if (keep && f->vma->prot & HF_PROT_WRITE && f->mm->sys->policy->has_mark &&
+	if (marked && f->vma->prot & HF_PROT_WRITE &&
 	    !hf_pte_tracks(f->pte, hf_wants_soft_dirty(f->vma)))
 		flags |= HF_PTE_WRITE;
 	return flags;
@@ -381,14 +379,15 @@ static bool map_swapped(struct fault *f, struct hf_page *page, size_t slot, bool
 {
 	struct hf_system *sys = f->mm->sys;
 	bool write = f->flags & HF_FAULT_FLAG_WRITE, keep = f->pte & HF_PTE_SWP_EXCLUSIVE;
+	bool marked;
 
 	hf_page_get(page);
 	hf_page_add_anon_rmap(page, f->vma, f->addr);
 	hf_slot_put(sys, slot); /* the entry's */
 	keep |= own || (write && sole_owner(sys, page));
-	if (keep && sys->policy->has_mark)
-		hf_or(&page->flags, HF_PG_EXCLUSIVE, relaxed);
-	hf_st(f->ptep, hf_mk_pte(hf_page_pfn(sys, page), flags_of_swapped(f, keep, write)),
+	marked = keep && hf_mark_restore(sys, page);
+	hf_st(f->ptep,
+	      hf_mk_pte(hf_page_pfn(sys, page), flags_of_swapped(f, keep && write, marked)),
 	      release);
 	return keep && write;
 }
@@ -454,13 +453,12 @@ static void map_folio_swapped(struct fault *f, struct hf_page *head, size_t slot
 	hf_ref_add(&head->counts, (nr - 1) * HF_COUNT_REF, relaxed);
 	for (unsigned i = 0; i < nr; i++) {
 		bool write = f->flags & HF_FAULT_FLAG_WRITE && start + i * HF_PAGE_SIZE == f->addr;
+		bool marked = keep && hf_mark_restore(sys, head + i);
+		uint64_t flags = flags_of_swapped(f, keep && write, marked);
 
-		if (keep && sys->policy->has_mark)
-			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, relaxed);
 		hf_page_add_rmap(f->mm, head + i);
 		hf_st(&f->table->entry[hf_pte_index(start) + i],
-		      hf_mk_pte(hf_page_pfn(sys, head + i), flags_of_swapped(f, keep, write)),
-		      release);
+		      hf_mk_pte(hf_page_pfn(sys, head + i), flags), release);
 		hf_slot_put(sys, slot + i); /* the entry's */
 	}
 	hf_count(sys, HF_STAT_SWAP_IN, nr);

@@ -111,7 +111,7 @@ static int thaw_one(const struct hf_family_entry *e, void *arg)
 	hf_page_get(m->now);
 	hf_page_add_rmap(e->mm, m->now);
 	if (pte & HF_PTE_MIG_EXCLUSIVE)
-		hf_or(&m->now->flags, HF_PG_EXCLUSIVE, relaxed);
+		hf_mark_restore(sys, m->now);
 	hf_st(e->ptep, hf_pte_from_migration(pte, hf_page_pfn(sys, m->now)), release);
 	return 0;
 }
@@ -160,7 +160,7 @@ static void take_apart(struct hf_page *head, size_t nr)
 		hf_st(&page->compound, 0, relaxed);
 		hf_st(&page->counts, HF_COUNT_REF, relaxed);
 	}
-	hf_and(&head->flags, ~HF_PG_EXCLUSIVE, relaxed);
+	hf_mark_drop(head);
 	hf_st(&head->compound, 0, relaxed);
 	hf_st(&head->counts, HF_COUNT_REF, release);
 }

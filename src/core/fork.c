@@ -140,7 +140,7 @@ static int copy_early(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 	if (f->child_vma->prot & HF_PROT_WRITE &&
 	    !hf_pte_tracks(pte, hf_wants_soft_dirty(f->child_vma)))
 		flags |= HF_PTE_WRITE;
-	hf_page_add_new_rmap(copy, f->child_vma, addr, sys->policy->has_mark);
+	hf_page_add_new_rmap(copy, f->child_vma, addr);
 	hf_st(dst, hf_mk_pte(hf_page_pfn(sys, copy), flags), relaxed);
 	hf_count(sys, HF_STAT_FORK_COPIES, 1);
 	return 0;
@@ -177,8 +177,7 @@ static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *ds
 	}
 	if (action == HF_FORK_COPY)
 		return copy_early(f, src, dst, addr, pte, page);
-	/* a pin that GUP-fast takes this moment is thrown away again, by the sequence count */
-	hf_and(&page->flags, ~HF_PG_EXCLUSIVE, relaxed);
+	hf_mark_share(f->parent, page);
 	hf_page_get(page);
 	hf_page_add_rmap(f->child, page);
 	share_entry(src, dst, pte);
@@ -191,13 +190,10 @@ static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 
 	if (hf_pte_none(pte))
 		return 0;
-	/* where the page is away, the entry holds the mark: the parent's is shared now, too */
-	if (hf_pte_swap(pte)) {
-		pte &= ~HF_PTE_SWP_EXCLUSIVE;
+	if (hf_pte_swap(pte))
 		hf_slot_get(f->parent->sys, hf_pte_slot(pte));
-		hf_st(src, pte, relaxed);
-	} else if (hf_pte_migration(pte)) {
-		pte &= ~(HF_PTE_MIG_WRITE | HF_PTE_MIG_EXCLUSIVE);
+	if (hf_pte_swap(pte) || hf_pte_migration(pte)) {
+		pte = hf_mark_share_away(pte);
 		hf_st(src, pte, relaxed);
 	}
 	if (!hf_pte_present(pte) || hf_pte_special(pte)) {
@@ -270,8 +266,7 @@ static int copy_hugetlb(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t 
 	if (f->child_vma->prot & HF_PROT_WRITE &&
 	    !hf_pte_tracks(pmd, hf_wants_soft_dirty(f->child_vma)))
 		flags |= HF_PTE_WRITE;
-	if (sys->policy->has_mark)
-		hf_or(&copy->flags, HF_PG_EXCLUSIVE, relaxed);
+	hf_mark_new(sys, copy);
 	hf_folio_set_anon(copy, f->child_vma, addr);
 	hf_folio_add_pmd_rmap(f->child, copy);
 	hf_st(dst, hf_mk_pte(hf_page_pfn(sys, copy), flags), relaxed);
@@ -304,7 +299,7 @@ static int fork_hugetlb_pmd(struct fork *f, _Atomic uint64_t *src, _Atomic uint6
 	case HF_FORK_SHARE:
 		break;
 	}
-	hf_and(&head->flags, ~HF_PG_EXCLUSIVE, relaxed);
+	hf_mark_share(f->parent, head);
 	hf_page_get(head);
 	hf_folio_add_pmd_rmap(f->child, head);
 	share_entry(src, dst, pmd);
@@ -339,7 +334,7 @@ static int fork_huge(struct hf_mm *parent, struct hf_table *table, uint64_t addr
 		return -HF_ENOMEM;
 	hf_mutex_lock(parent->sys, &to->ptl);
 	if (!hf_pte_special(pmd)) {
-		hf_and(&head->flags, ~HF_PG_EXCLUSIVE, relaxed);
+		hf_mark_share(parent, head);
 		hf_page_get(head);
 		hf_folio_add_pmd_rmap(f->child, head);
 	}

@@ -129,9 +129,8 @@ static int grab(const struct gup *g, hf_pte pte, uint32_t huge, struct hf_ref *r
 	int err = 0;
 
 	if (!hf_pte_special(pte) || huge != HF_NOT_HUGE) {
-		hf_assert(!(g->taken & HF_FOLL_PIN) || !sys->policy->has_mark ||
-			  sys->policy->pins_shared || hf_pte_special(pte) ||
-			  !hf_page_is_anon(marked) || hf_page_exclusive(marked));
+		hf_assert(!(g->taken & HF_FOLL_PIN) || hf_pte_special(pte) ||
+			  hf_mark_allows_pin(sys, marked));
 		err = hf_page_try_grab(sys, page, hf_gup_delta(sys, g->taken));
 	}
 	if (!err)

@@ -52,13 +52,7 @@ static struct hf_page *pmd_folio(const struct hf_mm *mm, hf_pte pmd)
 /* One PMD's share of the books becomes that of 512 PTEs. */
 static void fan_out(struct hf_mm *mm, struct hf_page *head)
 {
-	bool exclusive = hf_page_exclusive(head);
-
-	for (unsigned i = 0; i < HF_PMD_PAGES; i++) {
-		if (exclusive)
-			hf_or(&head[i].flags, HF_PG_EXCLUSIVE, relaxed);
-		hf_ref_add(&head[i].mapcount, 1, release);
-	}
+	hf_mark_fan_out(mm->sys, head);
 	hf_ref_add(&head->counts, (HF_PMD_PAGES - 1) * HF_COUNT_REF, relaxed);
 	hf_owner_add(mm, head, HF_PMD_PAGES - 1);
 	hf_sub(&head->entire_mapcount, 1, release);
@@ -146,8 +140,7 @@ static void map_new_folio(struct huge_fault *f, struct hf_page *head)
 	hf_pte pmd;
 
 	if (hf_wants_own_page(f->flags)) {
-		if (sys->policy->has_mark)
-			hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
+		hf_mark_new(sys, head);
 		hf_folio_set_anon(head, f->vma, f->addr);
 		hf_folio_add_pmd_rmap(f->mm, head);
 		pmd = own_pmd(f, hf_page_pfn(sys, head));
@@ -214,11 +207,10 @@ static bool replace_huge_zero(struct huge_fault *f, hf_pte pmd)
 static bool try_reuse(struct huge_fault *f, hf_pte pmd)
 {
 	struct hf_system *sys = f->mm->sys;
-	const struct hf_policy *policy = sys->policy;
 	struct hf_page *head = pmd_folio(f->mm, pmd);
 	bool kept = false;
 
-	if (policy->has_mark && hf_page_exclusive(head)) {
+	if (hf_page_marked(sys, head)) {
 		hf_keep_page(f->vma, f->flags, f->pmdp);
 		return true;
 	}
@@ -233,12 +225,9 @@ static bool try_reuse(struct huge_fault *f, hf_pte pmd)
 		hf_page_put(sys, head);
 		return kept || try_reuse(f, pmd);
 	}
-	kept = policy->huge_reuse(f->mm, head);
-	if (kept) {
-		if (policy->has_mark)
-			hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
+	kept = hf_mark_prove(f->mm, head, sys->policy->huge_reuse);
+	if (kept)
 		hf_keep_page(f->vma, f->flags, f->pmdp);
-	}
 	hf_page_unlock(head);
 	return kept;
 }

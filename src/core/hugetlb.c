@@ -151,8 +151,7 @@ static void install(struct hugetlb_fault *f, struct hf_page *head)
 {
 	struct hf_mm *mm = f->vma->mm;
 
-	if (mm->sys->policy->has_mark)
-		hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
+	hf_mark_new(mm->sys, head);
 	hf_folio_set_anon(head, f->vma, f->addr);
 	hf_folio_add_pmd_rmap(mm, head);
 	hf_st(f->pmdp, own_pmd(f, hf_page_pfn(mm->sys, head)), release);
@@ -230,7 +229,6 @@ static void keep(const struct hugetlb_fault *f)
 static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 {
 	struct hf_mm *mm = f->vma->mm;
-	const struct hf_policy *policy = mm->sys->policy;
 	struct hf_page *head;
 	int err = 0;
 
@@ -238,12 +236,8 @@ static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 	if (!hf_pte_present(f->pmd))
 		return HF_HUGE_AGAIN;
 	head = hf_pfn_page(mm->sys, hf_pte_pfn(f->pmd));
-	if (hf_pte_write(f->pmd) || !hf_wants_own_page(f->flags) ||
-	    (policy->has_mark && hf_page_exclusive(head))) {
-		keep(f);
-	} else if (policy->hugetlb_reuse(mm, head)) {
-		if (policy->has_mark)
-			hf_or(&head->flags, HF_PG_EXCLUSIVE, relaxed);
+	if (hf_pte_write(f->pmd) || !hf_wants_own_page(f->flags) || hf_page_marked(mm->sys, head) ||
+	    hf_mark_prove(mm, head, mm->sys->policy->hugetlb_reuse)) {
 		keep(f);
 	} else {
 		err = copy_folio(f, head);

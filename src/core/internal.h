@@ -16,6 +16,14 @@
 #else
 #define hf_assert(cond) ((cond) ? (void)0 : __builtin_trap())
 #endif
+/* The same, for conditions that look at atomics on their own account. Not in the checked core,
+ * where each look is one more step to go through in every order, and the validator looks at the
+ * end. */
+#ifdef HF_CHECKED
+#define hf_assert_look(cond) ((void)0)
+#else
+#define hf_assert_look(cond) hf_assert(cond)
+#endif
 
 #define hf_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
@@ -40,7 +48,7 @@
 
 #define HF_PG_LOCKED (1u << 0)
 #define HF_PG_ANON (1u << 1)
-#define HF_PG_EXCLUSIVE (1u << 2) /* PageAnonExclusive; changes under ptl */
+#define HF_PG_EXCLUSIVE (1u << 2) /* the mark, PageAnonExclusive: for mark.c only */
 #define HF_PG_DIRTY (1u << 3)
 #define HF_PG_RESERVED (1u << 4) /* the zeropage */
 #define HF_PG_BUDDY (1u << 5)    /* head of a free block of `order` */
@@ -58,7 +66,7 @@ struct hf_owner {
 	uint32_t asid, entries; /* 0, 0: free */
 };
 
-/* A frame. Of a folio, counts, the flags but EXCLUSIVE, anon_vma and index are its first page's. */
+/* A frame. Of a folio, counts, the flags but the mark, anon_vma and index are its first page's. */
 struct hf_page {
 	_Atomic uint64_t counts;
 	_Atomic uint32_t flags;
@@ -388,11 +396,50 @@ void hf_page_put(struct hf_system *sys, struct hf_page *page);
 bool hf_page_trylock(struct hf_page *page);
 void hf_page_lock(struct hf_system *sys, struct hf_page *page);
 void hf_page_unlock(struct hf_page *page);
-/* Shared by clearing the mark; ptl held. -EBUSY: it is pinned and marked, and the policy says that
- * must hold. */
-int hf_page_try_share(struct hf_system *sys, struct hf_page *page);
 /* Pinned, as far as the policy can tell. */
 bool hf_page_looks_pinned(const struct hf_system *sys, const struct hf_page *page);
+
+/* ---- mark.c: the exclusive mark; hf_page_exclusive() is in policy.h ---- */
+
+/* hf_page_exclusive(); where the policy has no marks, false without a look. */
+bool hf_page_marked(const struct hf_system *sys, const struct hf_page *page);
+/* The invariants, of a page: may a writable entry map it (I1)? So many entries (I2)? May it be
+ * pinned as it is (I3)? */
+bool hf_mark_allows_write(const struct hf_system *sys, const struct hf_page *page);
+bool hf_mark_allows_mappings(const struct hf_system *sys, const struct hf_page *page,
+			     uint32_t mappings);
+bool hf_mark_allows_pin(const struct hf_system *sys, const struct hf_page *page);
+/* The unpin check, of an anonymous page that was pinned: has it its mark still? */
+bool hf_mark_stands(const struct hf_system *sys, const struct hf_page *page);
+/* Birth: nobody had the page before, and nothing maps it yet. Of a folio that a PMD will map, the
+ * first page. */
+void hf_mark_new(const struct hf_system *sys, struct hf_page *page);
+/* Proof, by one of the policy's rules: nobody else has the page, which is marked from now on.
+ * False: it must be copied. A read-only entry of mm maps it; ptl is held, and the page lock or, for
+ * hugetlb, fault_lock. */
+typedef bool (*hf_reuse_fn)(const struct hf_mm *mm, const struct hf_page *page);
+bool hf_mark_prove(const struct hf_mm *mm, struct hf_page *page, hf_reuse_fn rule);
+/* An entry that was away had the mark, or its fault found that nobody else has the page: it has the
+ * mark now. False: the policy has no marks. ptl held. */
+bool hf_mark_restore(const struct hf_system *sys, struct hf_page *page);
+/* The mark's part of the split of a PMD, and the pages' mappings. ptl of the PMD held. */
+void hf_mark_fan_out(const struct hf_system *sys, struct hf_page *head);
+/* fork shares the page, or what the PMD maps, or what the entry names that is away. mmap_lock
+ * (write), ptl held, and write_protect_seq is odd. */
+void hf_mark_share(const struct hf_mm *parent, struct hf_page *page);
+hf_pte hf_mark_share_away(hf_pte pte);
+/* Takes the mark of a marked page whose entry is cleared and flushed; ptl held. -EBUSY: it is
+ * pinned, and the policy says that the mark must stand then. */
+int hf_page_try_share(const struct hf_system *sys, struct hf_page *page);
+/*
+ * Takes an entry of the page away, by the contract with GUP-fast: clear the entry, flush, look for
+ * pins, clear the mark. *exclusive: it was marked. -EBUSY: it is pinned, and all is as before. ptl
+ * held; the mapping and its reference still count.
+ */
+int hf_ptep_clear_try_share(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_page *page,
+			    hf_pte *pte, bool *exclusive);
+/* A folio is taken apart: its count is frozen, and its pages' marks are in migration entries. */
+void hf_mark_drop(struct hf_page *head);
 
 /* ---- buddy.c ---- */
 
@@ -499,7 +546,7 @@ void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma);
 void hf_anon_vma_unlink(struct hf_vma *vma);
 void hf_anon_vma_put(struct hf_anon_vma *av);
 /* The small page is new and will be mapped once at addr of vma. */
-void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr, bool exclusive);
+void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr);
 /* A page that was mapped before is mapped at addr of vma; ptl and page lock held. */
 void hf_page_add_anon_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr);
 /* One more, one less leaf entry of mm maps it; ptl held. */
@@ -520,13 +567,6 @@ typedef int (*hf_family_fn)(const struct hf_family_entry *entry, void *arg);
 int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, void *arg);
 /* The page's family, held; NULL: it is not mapped. */
 struct hf_anon_vma *hf_page_get_anon_vma(struct hf_system *sys, struct hf_page *page);
-/*
- * Takes an entry of the page away, by the contract with GUP-fast: clear the entry, flush, look for
- * pins, clear the mark. *exclusive: it was marked. -EBUSY: it is pinned, and all is as before. ptl
- * held; the mapping and its reference still count.
- */
-int hf_ptep_clear_try_share(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_page *page,
-			    hf_pte *pte, bool *exclusive);
 /* As hf_rmap_walk(), on a page. */
 int hf_page_rmap_walk(struct hf_system *sys, struct hf_page *page, hf_rmap_fn fn, void *arg);
 

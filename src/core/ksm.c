@@ -102,7 +102,7 @@ static bool exact(const struct hf_page *page)
 static bool write_protect(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_page *page)
 {
 	hf_pte pte = hf_ld(ptep, relaxed);
-	bool exclusive = mm->sys->policy->has_mark && hf_page_exclusive(page);
+	bool exclusive = hf_page_marked(mm->sys, page);
 
 	if (!(pte & (HF_PTE_WRITE | HF_PTE_DIRTY)) && !exclusive)
 		return exact(page);

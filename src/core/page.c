@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A page's counters, its lock, and the one way to share it. */
+/* A page's counters, and its lock. */
 #include "internal.h"
 
 static uint32_t refs_of(uint64_t counts)
@@ -94,22 +94,6 @@ bool hf_page_lingers(const struct hf_page *page)
 uint32_t hf_page_swap_users(const struct hf_page *page)
 {
 	return hf_ld(&page->swap_users, relaxed);
-}
-
-/*
- * While only PMDs map a folio, the first page's mark is every page's. A split may be under way: it
- * sets the page's own mark before it counts the page's own mapping.
- */
-bool hf_page_exclusive(const struct hf_page *page)
-{
-	const struct hf_page *head = hf_folio(page);
-	bool by_pmd = head != page && hf_ld(&head->entire_mapcount, acquire) &&
-		      !hf_ld(&page->mapcount, acquire);
-
-	/* who looks twice holds ptl, under which alone the mark changes */
-	if (hf_hint(&page->flags, relaxed) & HF_PG_EXCLUSIVE)
-		return true;
-	return by_pmd && hf_ld(&head->flags, relaxed) & HF_PG_EXCLUSIVE;
 }
 
 bool hf_page_maybe_pinned(const struct hf_page *page)
@@ -275,16 +259,4 @@ void hf_page_unlock(struct hf_page *page)
 bool hf_page_looks_pinned(const struct hf_system *sys, const struct hf_page *page)
 {
 	return sys->policy->estimates_pins ? hf_page_maybe_pinned(page) : hf_page_pins(page);
-}
-
-int hf_page_try_share(struct hf_system *sys, struct hf_page *page)
-{
-	const struct hf_policy *policy = sys->policy;
-
-	if (!policy->has_mark || !hf_page_exclusive(page))
-		return 0;
-	if (!policy->pins_shared && hf_page_looks_pinned(sys, page))
-		return -HF_EBUSY;
-	hf_and(&page->flags, ~HF_PG_EXCLUSIVE, relaxed);
-	return 0;
 }

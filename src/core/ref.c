@@ -38,24 +38,7 @@ int hf_ref_write(struct hf_system *sys, const struct hf_ref *ref, size_t offset,
 	return 0;
 }
 
-/* Of a large folio the first page's mark stands for all while PMDs alone have mapped it; Linux
- * takes it for all always. */
-static bool mark_stands(const struct hf_system *sys, const struct hf_page *page)
-{
-	const struct hf_page *head = hf_folio(page);
-
-	if (hf_page_exclusive(page))
-		return true;
-	return head != page && hf_page_exclusive(head) &&
-	       (sys->policy->estimates_pins ||
-		hf_folio_mapcount(page) == hf_ld(&head->entire_mapcount, relaxed));
-}
-
-/*
- * The unpin check: a pinned anonymous page still carries its mark. munmap does not take the mark
- * away. Policies without marks are asked the nearest question, when the caller insists: does
- * anybody else map it?
- */
+/* The unpin check: a pinned anonymous page still carries its mark. */
 static bool check_fails(struct hf_system *sys, const struct hf_ref *ref)
 {
 	bool wanted = sys->flags & HF_SYSTEM_UNPIN_CHECK ||
@@ -65,8 +48,7 @@ static bool check_fails(struct hf_system *sys, const struct hf_ref *ref)
 	if (!wanted || !(ref->taken & HF_FOLL_PIN) || is_zeropage(sys, ref) ||
 	    !hf_page_is_anon(ref->page))
 		return false;
-	stands = sys->policy->has_mark ? mark_stands(sys, ref->page)
-				       : hf_page_mapcount(ref->page) <= 1;
+	stands = hf_mark_stands(sys, ref->page);
 	if (!stands)
 		hf_count(sys, HF_STAT_UNPIN_CHECK_FAILURES, 1);
 	return !stands;

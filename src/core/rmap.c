@@ -79,10 +79,9 @@ void hf_anon_vma_unlink(struct hf_vma *vma)
 		vma->anon_vma->tail = vma->av_prev;
 }
 
-void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr, bool exclusive)
+void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr)
 {
-	if (exclusive)
-		hf_or(&page->flags, HF_PG_EXCLUSIVE, relaxed);
+	hf_mark_new(vma->mm->sys, page);
 	hf_page_add_anon_rmap(page, vma, addr);
 }
 
@@ -167,20 +166,6 @@ struct hf_anon_vma *hf_page_get_anon_vma(struct hf_system *sys, struct hf_page *
 		av = NULL;
 	hf_rcu_read_unlock(sys);
 	return av;
-}
-
-int hf_ptep_clear_try_share(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_page *page,
-			    hf_pte *pte, bool *exclusive)
-{
-	*exclusive = mm->sys->policy->has_mark && hf_page_exclusive(page);
-	*pte = hf_xchg(ptep, 0, seq_cst);
-	hf_tlb_flush(mm);
-	if (!*exclusive || !hf_page_try_share(mm->sys, page))
-		return 0;
-	/* relaxed: a translation of it begins after the flush, and who takes a reference counts it
-	 * after the one that is in the way, whose holder came by the entry as it was */
-	hf_st(ptep, *pte, relaxed);
-	return -HF_EBUSY;
 }
 
 struct mappings {

@@ -81,8 +81,7 @@ static int check_entry(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf
 	if (!hf_page_is_anon(&w->sys->pages[pfn])) {
 		if (hf_pte_write(pte) && !(hf_vma_find(mm, addr)->flags & HF_VM_SHARED))
 			return violate(w, HF_INV_FILE, pfn, mm, addr);
-	} else if (hf_pte_write(pte) && w->sys->policy->has_mark &&
-		   !hf_page_exclusive(&w->sys->pages[pfn])) {
+	} else if (hf_pte_write(pte) && !hf_mark_allows_write(w->sys, &w->sys->pages[pfn])) {
 		return violate(w, HF_I1_WRITABLE_IS_EXCLUSIVE, pfn, mm, addr);
 	}
 	w->mapped[pfn]++;
@@ -112,7 +111,7 @@ static int check_pmd(struct walk *w, const struct hf_mm *mm, uint64_t addr, hf_p
 		return hf_pte_write(pmd) ? violate(w, HF_I7_ZEROPAGE_UNTOUCHED, pfn, mm, addr) : 0;
 	if (hf_pte_write(pmd) && !hf_page_is_anon(head))
 		return violate(w, HF_INV_FILE, pfn, mm, addr);
-	if (hf_pte_write(pmd) && w->sys->policy->has_mark && !hf_page_exclusive(head))
+	if (hf_pte_write(pmd) && !hf_mark_allows_write(w->sys, head))
 		return violate(w, HF_I1_WRITABLE_IS_EXCLUSIVE, pfn, mm, addr);
 	w->huge[pfn]++;
 	w->writable[pfn] |= hf_pte_write(pmd);
@@ -198,28 +197,26 @@ static int check_file_page(struct walk *w, struct hf_page *page, uint64_t pfn, u
 
 static int check_used_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 {
-	const struct hf_policy *policy = w->sys->policy;
 	struct hf_page *head = hf_folio(page);
 	uint32_t huge = w->huge[pfn - (uint64_t)(page - head)], mapped = w->mapped[pfn] + huge;
 	uint32_t pins = hf_page_pins(page), found = 0;
-	bool exclusive = hf_page_exclusive(page);
 	int err = page == head ? check_folio(w, page, pfn) : 0;
 
 	if (err)
 		return err;
 	if (hf_page_mapcount(page) != mapped)
 		return violate(w, HF_INV_MAPCOUNT, pfn, NULL, 0);
-	if (exclusive && (mapped > 1 || !policy->has_mark))
+	if (!hf_mark_allows_mappings(w->sys, page, mapped))
 		return violate(w, HF_I2_EXCLUSIVE_MAPPED_ONCE, pfn, NULL, 0);
-	if (pins && mapped && policy->has_mark && !policy->pins_shared && !exclusive &&
-	    hf_page_is_anon(page))
+	if (pins && mapped && !hf_mark_allows_pin(w->sys, page))
 		return violate(w, HF_I3_PINNED_IS_EXCLUSIVE, pfn, NULL, 0);
 	if (!hf_page_is_anon(page))
 		return check_file_page(w, page, pfn, mapped);
 	if (mapped > 1 && w->writable[pfn])
 		return violate(w, HF_I8_SHARED_IS_READ_ONLY, pfn, NULL, 0);
 	if (hf_page_ksm(page)) /* never marked, and not found by families */
-		return exclusive ? violate(w, HF_I6_KSM_NEVER_EXCLUSIVE, pfn, NULL, 0) : 0;
+		return hf_page_exclusive(page) ? violate(w, HF_I6_KSM_NEVER_EXCLUSIVE, pfn, NULL, 0)
+					       : 0;
 	hf_page_rmap_walk(w->sys, page, count_one, &found);
 	return found == mapped ? 0 : violate(w, HF_INV_RMAP, pfn, NULL, 0);
 }

@@ -3,8 +3,9 @@
 #include "rules.h"
 
 /* Nobody else maps it. Those who hold it without mapping it see the stores: CVE-2020-29374. */
-bool hf_reuse_mapcount(const struct hf_page *page)
+bool hf_reuse_mapcount(const struct hf_mm *mm, const struct hf_page *page)
 {
+	(void)mm;
 	return hf_page_mapcount(page) + hf_page_swap_users(page) == 1;
 }
 
@@ -22,22 +23,18 @@ bool hf_reuse_folio_mapped_once(const struct hf_mm *mm, const struct hf_page *pa
 	return hf_folio_most_mapped(page) == 1;
 }
 
-/* Nobody else holds it in any way, our own references included. */
-bool hf_reuse_refcount(const struct hf_page *page)
+/* Nobody else holds it, or the folio that it is of, in any way, our own references included. */
+bool hf_reuse_refcount(const struct hf_mm *mm, const struct hf_page *page)
 {
+	(void)mm;
 	return hf_page_refs(page) == 1;
 }
 
 /* The swap cache is one that holds it. */
-bool hf_reuse_refcount_and_cache(const struct hf_page *page)
-{
-	return hf_page_refs(page) == 1 && !hf_page_lingers(page);
-}
-
-bool hf_reuse_folio_refcount(const struct hf_mm *mm, const struct hf_page *page)
+bool hf_reuse_refcount_and_cache(const struct hf_mm *mm, const struct hf_page *page)
 {
 	(void)mm;
-	return hf_page_refs(page) == 1;
+	return hf_page_refs(page) == 1 && !hf_page_lingers(page);
 }
 
 /* 5.19 to 6.14: a page of a large folio that lost its mark is always copied. */

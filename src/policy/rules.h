@@ -16,12 +16,11 @@ enum hf_fork_action hf_fork_refuse_pinned(const struct hf_mm *src, const struct 
 enum hf_fork_action hf_fork_omit_pinned(const struct hf_mm *src, const struct hf_page *page);
 
 /* reuse.c: may a write fault keep an unmarked page? */
-bool hf_reuse_mapcount(const struct hf_page *page);
-bool hf_reuse_refcount(const struct hf_page *page);
-bool hf_reuse_refcount_and_cache(const struct hf_page *page);
+bool hf_reuse_mapcount(const struct hf_mm *mm, const struct hf_page *page);
+bool hf_reuse_refcount(const struct hf_mm *mm, const struct hf_page *page);
+bool hf_reuse_refcount_and_cache(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_reuse_mapped_once(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_reuse_folio_mapped_once(const struct hf_mm *mm, const struct hf_page *page);
-bool hf_reuse_folio_refcount(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_reuse_never(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_reuse_owned_folio(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_reuse_unshared_page(const struct hf_mm *mm, const struct hf_page *page);

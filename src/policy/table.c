@@ -28,10 +28,11 @@
 /* What 5.19 and later have in common; and up to 6.18. */
 #define LINUX_EXCLUSIVE_CACHED                                                                     \
 	.has_mark = true, .unpin_check = true, .mprotect_upgrades = true, .estimates_pins = true,  \
-	.fork_page = hf_fork_copy_exclusive, .may_reuse = hf_reuse_refcount,                       \
-	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_mapped_once,              \
-	.hugetlb_fork_copies = true, .hugetlb_dontneed = true, .lru_batches = true,                \
-	.drains_lru_batch = true, .hugetlb_moves = true, .frees_shared = true
+	.swap_in_counts_refs = true, .fork_page = hf_fork_copy_exclusive,                          \
+	.may_reuse = hf_reuse_refcount, .huge_reuse = hf_reuse_refcount,                           \
+	.hugetlb_reuse = hf_reuse_mapped_once, .hugetlb_fork_copies = true,                        \
+	.hugetlb_dontneed = true, .lru_batches = true, .drains_lru_batch = true,                   \
+	.hugetlb_moves = true, .frees_shared = true
 #define LINUX_EXCLUSIVE LINUX_EXCLUSIVE_CACHED, .swap_in_owns_fresh = true
 
 /* Calls that the newest kernels do not refuse. */
@@ -42,10 +43,11 @@
 /* What the default has in common with the alternatives that vary one of its rules. */
 #define MARK_AND_EXACT_PINS                                                                        \
 	.has_mark = true, .mprotect_upgrades = true, .fork_one_instant = true,                     \
-	.may_reuse = hf_reuse_refcount, .large_reuse = hf_reuse_unshared_page,                     \
-	.huge_reuse = hf_reuse_folio_refcount, .hugetlb_reuse = hf_reuse_folio_refcount,           \
-	.hugetlb_fork_copies = true, .pageout_splits = hf_pageout_mapped_once,                     \
-	.refuses_longterm_file_writes = true, REFUSES_LITTLE, .users = USERS_DIRECT_PIN
+	.swap_in_counts_refs = true, .may_reuse = hf_reuse_refcount,                               \
+	.large_reuse = hf_reuse_unshared_page, .huge_reuse = hf_reuse_refcount,                    \
+	.hugetlb_reuse = hf_reuse_refcount, .hugetlb_fork_copies = true,                           \
+	.pageout_splits = hf_pageout_mapped_once, .refuses_longterm_file_writes = true,            \
+	REFUSES_LITTLE, .users = USERS_DIRECT_PIN
 
 static const struct hf_policy policies[] = {
 	{
@@ -97,7 +99,7 @@ static const struct hf_policy policies[] = {
 		.fork_page = hf_fork_copy_maybe_pinned,
 		.may_reuse = hf_reuse_refcount_and_cache,
 		.swap_cache_lingers = true,
-		.large_reuse = hf_reuse_folio_refcount,
+		.large_reuse = hf_reuse_refcount,
 		.huge_reuse = hf_reuse_folio_mapped_once,
 		.hugetlb_reuse = hf_reuse_mapped_once,
 		.hugetlb_force_lasts = true,
@@ -117,8 +119,8 @@ static const struct hf_policy policies[] = {
 		.swap_in_counts_refs = true,
 		.fork_page = hf_fork_copy_maybe_pinned,
 		.may_reuse = hf_reuse_refcount,
-		.large_reuse = hf_reuse_folio_refcount,
-		.huge_reuse = hf_reuse_folio_refcount,
+		.large_reuse = hf_reuse_refcount,
+		.huge_reuse = hf_reuse_refcount,
 		.hugetlb_reuse = hf_reuse_mapped_once,
 		.hugetlb_force_lasts = true,
 		.hugetlb_fork_copies = true,
