@@ -96,10 +96,10 @@ check "the same at random" \
 check "linux-5.10: reclaim between a pin's look and its count" \
 	replays linux-5.10 lost-write scenarios/reports/pin-races-swapout.hf
 check "GUP-fast without its second look at the entry, or with a weaker one" \
-	killed 'gup_fast.c:66 ptep' scenarios/races/swapout-and-pin-and-unpin.hf
+	killed 'gup_fast.c:69 ptep' scenarios/races/swapout-and-pin-and-unpin.hf
 check "GUP-fast without its second look at the sequence, or with a weaker one" \
-	killed 'gup_fast.c:105 ' scenarios/races/fork-and-read-pin.hf
-check "GUP-fast outside of an RCU section" killed 'gup_fast.c:101 ' scenarios/races/unmap-and-pin.hf
+	killed 'gup_fast.c:108 ' scenarios/races/fork-and-read-pin.hf
+check "GUP-fast outside of an RCU section" killed 'gup_fast.c:104 ' scenarios/races/unmap-and-pin.hf
 check "an interrupt prints what is known" interrupted
 check "a schedule that does not fit" says 1 "the schedule does not fit" --schedule c3 scenarios/races/two-pins.hf
 check "a schedule that is none" says 1 "is no schedule" --schedule x scenarios/races/two-pins.hf

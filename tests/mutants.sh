@@ -129,10 +129,10 @@ mutant "trap 1: the last sharer's exit gives the mark back" core/mmap.c \
 		gather_page'
 mutant "trap 2: mapcount decides over reuse" policy/table.c \
 	'.may_reuse = hf_reuse_refcount,' '.may_reuse = hf_reuse_mapped_once,'
-mutant "trap 3: an exclusive page with references is copied" core/fault.c \
-	'if (hf_page_marked(sys, page)) {' 'if (hf_page_marked(sys, page) && hf_page_refs(page) == 1) {'
-mutant "trap 3: an exclusive folio with references is copied" core/huge.c \
-	'if (hf_page_marked(sys, head)) {' 'if (hf_page_marked(sys, head) && hf_page_refs(head) == 1) {'
+mutant "trap 3: an exclusive page with references is copied" core/fault.c 'if (hf_page_marked(sys, page)) {' \
+	'if (hf_page_marked(sys, page) && (r->sleeps || hf_page_refs(page) == 1)) {'
+mutant "trap 3: an exclusive folio with references is copied" core/fault.c 'if (hf_page_marked(sys, page)) {' \
+	'if (hf_page_marked(sys, page) && (!r->sleeps || hf_page_refs(page) == 1)) {'
 mutant "trap 4: plain references unshare" policy/gup.c \
 	'return view->flags & HF_FOLL_PIN && view->anon && !view->exclusive;' 'return view->anon && !view->exclusive;'
 mutant "trap 4: short read pins of the zeropage unshare on Linux" policy/gup.c \
@@ -198,12 +198,12 @@ mutant "trap 17: a read fault maps a swapped page of ours read-only" core/fault.
 	'if (marked && f->vma->prot & HF_PROT_WRITE &&' 'if (0 &&'
 mutant "trap 18: swap-in drops the mark although nothing is being written back" core/fault.c \
 	'keep = f->pte & HF_PTE_SWP_EXCLUSIVE;' 'keep = false;'
-mutant "trap 19: a write fault drains every CPU's batch" core/fault.c 'hf_lru_drain(sys);' 'hf_lru_drain_all(sys);'
-mutant "trap 19: a write fault drains no batch" core/fault.c 'hf_lru_drain(sys);' ';'
+mutant "trap 19: a write fault drains every CPU's batch" core/fault.c 'hf_lru_drain(mm->sys);' 'hf_lru_drain_all(mm->sys);'
+mutant "trap 19: a write fault drains no batch" core/fault.c 'hf_lru_drain(mm->sys);' ';'
 mutant "trap 20: a small page whose lock is busy is waited for" core/fault.c \
-	'if (!policy->reuse_sleeps)' 'if (0)'
+	'.sleeps = f->mm->sys->policy->reuse_sleeps,' '.sleeps = true,'
 mutant "trap 20: a folio whose lock is busy is copied" core/huge.c \
-	'if (!hf_page_trylock(head)) {' 'if (!hf_page_trylock(head)) { return false;'
+	'.sleeps = true,' '.sleeps = false,'
 mutant "trap 21: a split leaves the mark with the first page" core/mark.c 'if (exclusive)' 'if (exclusive && !i)'
 mutant "trap 22: references decide over hugetlb on Linux" policy/table.c \
 	'.hugetlb_reuse = hf_reuse_mapped_once, .hugetlb_fork_copies' \

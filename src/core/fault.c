@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Faults: read, write and unshare.
- *
- * An unshare fault is the write fault's copy-on-write logic without its two ends: nothing is mapped
- * writable and nothing is dirtied. It leaves a page that carries the mark, which is what a
- * read-only pin needs.
- */
+/* Faults: read, write and unshare (hf_unshare_fault()), but for what huge PMDs map (huge.c). */
 #include "internal.h"
 
 struct fault {
@@ -232,48 +226,82 @@ void hf_keep_page(const struct hf_vma *vma, unsigned fault_flags, _Atomic uint64
 	hf_count(vma->mm->sys, HF_STAT_COW_REUSES, 1);
 }
 
-/*
- * Tries to keep the page. ptl is held, and may be dropped and taken again (f->pte is then read
- * anew). Returns true when the entry was dealt with or has changed, false when a copy is needed.
- */
-static bool try_reuse(struct fault *f, struct hf_page *page)
+/* The lock, ptl dropped meanwhile. False: the entry has changed, and the lock is not held. */
+static bool sleep_for_page(struct hf_reuse *r, struct hf_page *page)
 {
-	struct hf_system *sys = f->mm->sys;
-	const struct hf_policy *policy = sys->policy;
-	hf_pte orig = f->pte;
-	bool kept;
+	struct hf_system *sys = r->vma->mm->sys;
+	hf_pte orig = r->pte;
+	bool same;
+
+	hf_page_get(page);
+	hf_mutex_unlock(sys, &r->table->ptl);
+	hf_page_lock(sys, page);
+	hf_mutex_lock(sys, &r->table->ptl);
+	r->pte = hf_ld(r->entry, relaxed);
+	same = hf_pte_same_mapping(r->pte, orig);
+	if (!same)
+		hf_page_unlock(page);
+	hf_page_put(sys, page); /* perhaps the last */
+	return same;
+}
+
+enum hf_reuse_result hf_try_reuse(struct hf_reuse *r, struct hf_page *page)
+{
+	struct hf_system *sys = r->vma->mm->sys;
+	bool slept = false, kept;
+
+	/* The mark is all that counts: no look at references, pins or the lock. */
+	if (hf_page_marked(sys, page)) {
+		hf_keep_page(r->vma, r->fault_flags, r->entry);
+		return HF_REUSE_KEPT;
+	}
+	if (!hf_page_trylock(page)) {
+		if (!r->sleeps)
+			return HF_REUSE_COPY;
+		if (!sleep_for_page(r, page))
+			return HF_REUSE_CHANGED;
+		slept = true;
+	}
+	/* an unshare fault that kept the page meanwhile has left the entry as it was */
+	kept = (slept && hf_page_marked(sys, page)) || hf_mark_prove(r->vma->mm, page, r->rule);
+	if (kept)
+		hf_keep_page(r->vma, r->fault_flags, r->entry);
+	hf_page_unlock(page);
+	return kept ? HF_REUSE_KEPT : HF_REUSE_COPY;
+}
+
+/* The policy's rule for what a leaf entry maps. */
+static bool is_ours(const struct hf_mm *mm, const struct hf_page *page)
+{
+	const struct hf_policy *policy = mm->sys->policy;
+
+	/* another CPU's batch is not looked at: then the page is copied, needlessly */
+	if (policy->drains_lru_batch && hf_ld(&page->flags, relaxed) & HF_PG_BATCHED)
+		hf_lru_drain(mm->sys);
+	return hf_folio_order(page) ? policy->large_reuse(mm, page) : policy->may_reuse(mm, page);
+}
+
+/* ptl is held, and may be dropped and taken again. True: the page stays, or the entry has changed;
+ * false: a copy is needed. */
+static bool stays(struct fault *f, struct hf_page *page)
+{
+	struct hf_reuse r = {
+		.vma = f->vma,
+		.fault_flags = f->flags,
+		.table = f->table,
+		.entry = f->ptep,
+		.pte = f->pte,
+		.rule = is_ours,
+		.sleeps = f->mm->sys->policy->reuse_sleeps,
+	};
+	enum hf_reuse_result result;
 
 	if (hf_page_ksm(page))
 		return false;
-	/* The mark is all that counts: no look at references, pins or the lock. */
-	if (hf_page_marked(sys, page)) {
-		hf_keep_page(f->vma, f->flags, f->ptep);
-		return true;
-	}
-	if (!hf_page_trylock(page)) {
-		if (!policy->reuse_sleeps)
-			return false;
-		hf_page_get(page);
-		fault_unlock(f);
-		hf_page_lock(sys, page);
-		fault_lock(f);
-		if (!hf_pte_same_mapping(f->pte, orig)) {
-			hf_page_unlock(page);
-			hf_page_put(sys, page); /* perhaps the last */
-			f->again = true;
-			return true;
-		}
-		hf_page_put(sys, page);
-	}
-	/* another CPU's batch is not looked at: then the page is copied, needlessly */
-	if (policy->drains_lru_batch && hf_ld(&page->flags, relaxed) & HF_PG_BATCHED)
-		hf_lru_drain(sys);
-	kept = hf_mark_prove(f->mm, page,
-			     hf_folio_order(page) ? policy->large_reuse : policy->may_reuse);
-	if (kept)
-		hf_keep_page(f->vma, f->flags, f->ptep);
-	hf_page_unlock(page);
-	return kept;
+	result = hf_try_reuse(&r, page);
+	f->pte = r.pte;
+	f->again = result == HF_REUSE_CHANGED;
+	return result != HF_REUSE_COPY;
 }
 
 /* Replaces f->pte, still mapped, by a mapping of `copy`. ptl held. */
@@ -338,7 +366,7 @@ static int wp_fault(struct fault *f)
 			return copy_page_fault(f, page);
 		if (f->flags & HF_FAULT_FLAG_WRITE)
 			make_shared_writable(f, page);
-	} else if (!try_reuse(f, page)) {
+	} else if (!stays(f, page)) {
 		return copy_page_fault(f, page);
 	}
 	fault_unlock(f);
@@ -582,6 +610,18 @@ int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags)
 			err = leaf_fault(&f);
 	} while (err == HF_HUGE_AGAIN || (!err && f.again));
 	return err;
+}
+
+/*
+ * The copy-on-write logic of a write fault without its two ends: nothing is mapped writable, and
+ * nothing is dirtied, in a mapping that may well be read-only. It leaves a page that carries the
+ * mark, which is what a read-only pin needs: wp_fault() keeps the page if it is marked or turns out
+ * to be nobody else's, and copies it if not. hf_own_flags() and hf_keep_page() are where the two
+ * kinds of fault differ.
+ */
+int hf_unshare_fault(struct hf_vma *vma, uint64_t addr)
+{
+	return hf_fault_locked(vma, addr, HF_FAULT_FLAG_UNSHARE | HF_FAULT_FLAG_REMOTE);
 }
 
 static bool access_allowed(const struct hf_vma *vma, unsigned flags)

@@ -52,28 +52,29 @@ static bool vma_allows(const struct hf_mm *mm, const struct hf_vma *vma, unsigne
 	return vma->prot & (flags & HF_FOLL_WRITE ? HF_PROT_WRITE : HF_PROT_READ);
 }
 
-/* What stands between this entry and a reference: a fault to take (> 0 as flags + 1), 0 for
- * nothing, or an error. */
-#define NEED_FAULT(flags) ((int)(flags) + 1)
+/* What stands between an entry and a reference. */
+enum need { NEED_NOTHING, NEED_READ_FAULT, NEED_WRITE_FAULT, NEED_UNSHARE, NEED_REFUSED };
 
-static int need_for_write(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
+static enum need need_for_write(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
 {
 	struct hf_page *page = hf_pfn_page(g->mm->sys, hf_pte_pfn(pte));
 
 	if (hf_pte_write(pte))
-		return 0;
+		return NEED_NOTHING;
 	/* A forced write to a read-only mapping: COW was broken, the entry stays read-only. */
 	if (!(vma->prot & HF_PROT_WRITE) && !hf_pte_special(pte) && hf_page_is_anon(page)) {
 		bool broken =
 			g->mm->sys->policy->has_mark ? hf_page_exclusive(page) : g->write_faulted;
 
 		if (broken && !hf_pte_tracks(pte, hf_wants_soft_dirty(vma)))
-			return 0;
+			return NEED_NOTHING;
 	}
-	return NEED_FAULT(HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_REMOTE);
+	return NEED_WRITE_FAULT;
 }
 
-static int need_for_read(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
+/* Read-only, by the slow path: the policy refuses to pin what is not exclusive, or has it unshared
+ * first. */
+static enum need need_for_read(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
 {
 	const struct hf_policy *policy = g->mm->sys->policy;
 	struct hf_page *page = hf_pfn_page(g->mm->sys, hf_pte_pfn(pte));
@@ -85,29 +86,27 @@ static int need_for_read(const struct gup *g, const struct hf_vma *vma, hf_pte p
 
 	/* nobody moves away from a page of a shared mapping */
 	if (hf_pte_write(pte) || vma->flags & HF_VM_SHARED)
-		return 0;
+		return NEED_NOTHING;
 	switch (policy->gup_read(&view)) {
 	case HF_GUP_UNSHARE:
-		return NEED_FAULT(HF_FAULT_FLAG_UNSHARE | HF_FAULT_FLAG_REMOTE);
+		return NEED_UNSHARE;
 	case HF_GUP_WRITE_FAULT:
 		/* in a read-only mapping the entry stays read-only: once is enough */
-		return g->write_faulted ? 0
-					: NEED_FAULT(HF_FAULT_FLAG_WRITE | HF_FAULT_FLAG_REMOTE);
+		return g->write_faulted ? NEED_NOTHING : NEED_WRITE_FAULT;
 	case HF_GUP_FAIL:
-		return -HF_EFAULT;
+		return NEED_REFUSED;
 	case HF_GUP_TAKE:
 		break;
 	}
-	return 0;
+	return NEED_NOTHING;
 }
 
-static int need(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
+static enum need need(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
 {
 	if (hf_pte_absent(pte) || pte == HF_PMD_ABSENT)
-		return -HF_EFAULT;
+		return NEED_REFUSED;
 	if (hf_pte_none(pte) || pte == HF_PMD_RESERVED || hf_pte_swap(pte) || hf_pte_migration(pte))
-		return NEED_FAULT(HF_FAULT_FLAG_REMOTE |
-				  (g->taken & HF_FOLL_WRITE ? HF_FAULT_FLAG_WRITE : 0));
+		return g->taken & HF_FOLL_WRITE ? NEED_WRITE_FAULT : NEED_READ_FAULT;
 	return g->taken & HF_FOLL_WRITE ? need_for_write(g, vma, pte) : need_for_read(g, vma, pte);
 }
 
@@ -138,21 +137,22 @@ static int grab(const struct gup *g, hf_pte pte, uint32_t huge, struct hf_ref *r
 	return err;
 }
 
-/* One look at the entry. As need(), or an error of grab(); 0: *ref is set. */
-static int follow(struct gup *g, struct hf_vma *vma, uint64_t addr, struct hf_ref *ref)
+/* One look at the entry. Where it needs nothing, *ref is set, or *err is grab()'s. */
+static enum need follow(const struct gup *g, const struct hf_vma *vma, uint64_t addr,
+			struct hf_ref *ref, int *err)
 {
 	struct hf_table *table;
 	uint32_t huge;
 	_Atomic uint64_t *ptep = hf_pte_lock(g->mm, addr, &table, &huge);
+	enum need ret;
 	hf_pte pte;
-	int ret;
 
 	if (!ptep)
 		return need(g, vma, 0);
 	pte = hf_ld(ptep, relaxed);
 	ret = need(g, vma, pte);
-	if (!ret)
-		ret = grab(g, pte, huge, ref);
+	if (ret == NEED_NOTHING)
+		*err = grab(g, pte, huge, ref);
 	hf_mutex_unlock(g->mm->sys, &table->ptl);
 	return ret;
 }
@@ -183,6 +183,17 @@ static bool misplaced(const struct gup *g, const struct hf_ref *ref)
 	       !hf_page_longterm_pinnable(g->mm->sys, ref->page);
 }
 
+static int fault_in(struct gup *g, struct hf_vma *vma, uint64_t addr, enum need need)
+{
+	unsigned write = need == NEED_WRITE_FAULT ? HF_FAULT_FLAG_WRITE : 0;
+	int err = need == NEED_UNSHARE ? hf_unshare_fault(vma, addr)
+				       : hf_fault_locked(vma, addr, HF_FAULT_FLAG_REMOTE | write);
+
+	if (!err)
+		g->write_faulted = write;
+	return err;
+}
+
 #define MOVES 100 /* others may hold the page for a moment */
 
 static int gup_one(struct gup *g, uint64_t addr, struct hf_ref *ref)
@@ -193,9 +204,10 @@ static int gup_one(struct gup *g, uint64_t addr, struct hf_ref *ref)
 		return -HF_EFAULT;
 	g->write_faulted = false;
 	for (int moves = 0;;) {
-		int ret = follow(g, vma, addr, ref), err;
+		int err = 0;
+		enum need need = follow(g, vma, addr, ref, &err);
 
-		if (!ret && misplaced(g, ref)) {
+		if (need == NEED_NOTHING && !err && misplaced(g, ref)) {
 			err = move_off(g, ref);
 			if (err && (err != -HF_EBUSY || ++moves == MOVES))
 				return err;
@@ -203,14 +215,13 @@ static int gup_one(struct gup *g, uint64_t addr, struct hf_ref *ref)
 				g->mm->sys->pf->relax(g->mm->sys->pf->ctx);
 			continue;
 		}
-		if (ret <= 0)
-			return ret;
-		if (g->taken & HF_FOLL_NOFAULT)
+		if (need == NEED_NOTHING)
+			return err;
+		if (need == NEED_REFUSED || g->taken & HF_FOLL_NOFAULT)
 			return -HF_EFAULT;
-		err = hf_fault_locked(vma, addr, ret - 1);
+		err = fault_in(g, vma, addr, need);
 		if (err)
 			return err;
-		g->write_faulted = (ret - 1) & HF_FAULT_FLAG_WRITE;
 	}
 }
 

@@ -21,6 +21,9 @@ static bool entry_allows(hf_pte pte, unsigned taken)
 	return !(taken & HF_FOLL_WRITE) || hf_pte_write(pte);
 }
 
+/* GUP-fast refuses to pin what is not exclusive: a read-only entry is taken only if the page has
+ * the mark or the policy does not mind (gup_read). A refusal is no error, the slow path unshares.
+ */
 static bool mark_allows(const struct hf_system *sys, const struct hf_page *page, hf_pte pte,
 			unsigned taken)
 {

@@ -203,33 +203,21 @@ static bool replace_huge_zero(struct huge_fault *f, hf_pte pmd)
 	return true;
 }
 
-/* ptl held, may be dropped for a while. True: dealt with, or changed meanwhile. */
-static bool try_reuse(struct huge_fault *f, hf_pte pmd)
+/* ptl held, may be dropped for a while. True: dealt with, or changed meanwhile. Unlike small pages:
+ * sleep for the lock. */
+static bool stays(struct huge_fault *f, hf_pte pmd)
 {
-	struct hf_system *sys = f->mm->sys;
-	struct hf_page *head = pmd_folio(f->mm, pmd);
-	bool kept = false;
+	struct hf_reuse r = {
+		.vma = f->vma,
+		.fault_flags = f->flags,
+		.table = f->table,
+		.entry = f->pmdp,
+		.pte = pmd,
+		.rule = f->mm->sys->policy->huge_reuse,
+		.sleeps = true,
+	};
 
-	if (hf_page_marked(sys, head)) {
-		hf_keep_page(f->vma, f->flags, f->pmdp);
-		return true;
-	}
-	/* unlike small pages: sleep for the lock, then look again */
-	if (!hf_page_trylock(head)) {
-		hf_page_get(head);
-		hf_mutex_unlock(sys, &f->table->ptl);
-		hf_page_lock(sys, head);
-		hf_mutex_lock(sys, &f->table->ptl);
-		kept = !hf_pte_same_mapping(hf_ld(f->pmdp, relaxed), pmd);
-		hf_page_unlock(head);
-		hf_page_put(sys, head);
-		return kept || try_reuse(f, pmd);
-	}
-	kept = hf_mark_prove(f->mm, head, sys->policy->huge_reuse);
-	if (kept)
-		hf_keep_page(f->vma, f->flags, f->pmdp);
-	hf_page_unlock(head);
-	return kept;
+	return hf_try_reuse(&r, pmd_folio(f->mm, pmd)) != HF_REUSE_COPY;
 }
 
 /* A store to what userfaultfd write-protects takes the PMD apart, whatever it maps. */
@@ -251,7 +239,7 @@ static int huge_present_fault(struct huge_fault *f)
 	if (!hf_pmd_huge(pmd)) {
 		ret = HF_HUGE_AGAIN;
 	} else if (hf_wants_own_page(f->flags) && !hf_pte_write(pmd)) {
-		if (hf_pte_special(pmd) || store_splits(f, pmd) || !try_reuse(f, pmd)) {
+		if (hf_pte_special(pmd) || store_splits(f, pmd) || !stays(f, pmd)) {
 			/* one small page will be copied, the others stay as they are */
 			if (hf_pmd_huge(hf_ld(f->pmdp, relaxed)))
 				hf_split_huge_pmd(f->mm, f->table, f->addr);

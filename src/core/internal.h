@@ -709,6 +709,8 @@ int hf_populate_locked(struct hf_mm *mm, uint64_t start, uint64_t end, bool writ
 
 /* As hf_handle_mm_fault() after the VMA lookup; mmap_lock held. */
 int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags);
+/* The unshare fault: the page is marked then, and the entry as read-only as before. Likewise. */
+int hf_unshare_fault(struct hf_vma *vma, uint64_t addr);
 /* Whether such a fault, in a private mapping, must leave a page that is the process's alone. */
 static inline bool hf_wants_own_page(unsigned fault_flags)
 {
@@ -739,6 +741,23 @@ static inline uint64_t hf_written_flags(const struct hf_vma *vma)
 uint64_t hf_own_flags(const struct hf_vma *vma, unsigned fault_flags, hf_pte old);
 /* The page stays: a write makes the entry writable; an unshare has nothing left to do. ptl held. */
 void hf_keep_page(const struct hf_vma *vma, unsigned fault_flags, _Atomic uint64_t *entry);
+
+/* A read-only entry of an anonymous page, and a fault that wants a page of its own. */
+struct hf_reuse {
+	const struct hf_vma *vma;
+	unsigned fault_flags;
+	struct hf_table *table; /* its ptl is held, and may be dropped and taken again */
+	_Atomic uint64_t *entry;
+	hf_pte pte;       /* as read under ptl; read anew if that was dropped */
+	hf_reuse_fn rule; /* whether a page without the mark is nobody else's */
+	bool sleeps;      /* while the page lock is busy; otherwise a busy lock means copy */
+};
+enum hf_reuse_result {
+	HF_REUSE_KEPT,    /* dealt with */
+	HF_REUSE_CHANGED, /* by somebody else, while ptl was dropped */
+	HF_REUSE_COPY,    /* the page may be somebody else's, too */
+};
+enum hf_reuse_result hf_try_reuse(struct hf_reuse *r, struct hf_page *page);
 
 /* ---- swap.c ---- */
 

@@ -356,7 +356,6 @@ int hf_unmerge_range(struct hf_vma *vma, uint64_t start, uint64_t end)
 
 	for (uint64_t addr = start; addr < end && !err; addr += HF_PAGE_SIZE)
 		if (maps_ksm(vma->mm, addr))
-			err = hf_fault_locked(vma, addr,
-					      HF_FAULT_FLAG_UNSHARE | HF_FAULT_FLAG_REMOTE);
+			err = hf_unshare_fault(vma, addr);
 	return err;
 }

@@ -139,7 +139,7 @@ void hf_mark_new(const struct hf_system *sys, struct hf_page *page)
  */
 bool hf_mark_prove(const struct hf_mm *mm, struct hf_page *page, hf_reuse_fn rule)
 {
-	hf_assert_look(hf_page_is_anon(page) && !hf_page_marked(mm->sys, page));
+	hf_assert_look(hf_page_is_anon(page));
 	if (!rule(mm, page))
 		return false;
 	set(mm->sys, page);
