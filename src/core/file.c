@@ -162,8 +162,9 @@ static int cached(struct hf_file *file, uint64_t index, struct hf_page **out)
 static struct hf_page *alloc_normal(struct hf_system *sys)
 {
 	struct hf_page *page = hf_folio_alloc_normal(sys, 0);
+	unsigned tries = 0;
 
-	for (int tries = 0; !page && tries < 16 && hf_reclaim(sys, 8); tries++)
+	while (!page && hf_reclaim_again(sys, HF_FOR_A_PAGE, &tries))
 		page = hf_folio_alloc_normal(sys, 0);
 	return page;
 }

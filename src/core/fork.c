@@ -399,9 +399,10 @@ static int fork_once(struct hf_mm *parent, struct hf_mm **child)
 int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child)
 {
 	int err = fork_once(parent, child);
+	unsigned tries = 0;
 
 	/* no page can be moved out while fork holds its locks */
-	for (int tries = 0; err == -HF_ENOMEM && tries < 8 && hf_reclaim(parent->sys, 32); tries++)
+	while (err == -HF_ENOMEM && hf_reclaim_again(parent->sys, HF_FOR_A_FORK, &tries))
 		err = fork_once(parent, child);
 	return err;
 }

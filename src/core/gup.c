@@ -162,12 +162,13 @@ static int move_off(struct gup *g, struct hf_ref *ref)
 {
 	struct hf_system *sys = g->mm->sys;
 	struct hf_page *old = hf_folio(ref->page), *new;
+	unsigned tries = 0;
 	int err = -HF_ENOMEM;
 
 	hf_page_get(old);
 	hf_refs_drop(sys, ref, 1);
 	new = hf_folio_alloc_normal(sys, hf_folio_order(old));
-	if (!new &&hf_reclaim(sys, 8))
+	while (!new &&hf_reclaim_again(sys, HF_FOR_A_MOVE, &tries))
 		new = hf_folio_alloc_normal(sys, hf_folio_order(old));
 	if (new) {
 		err = hf_migrate_folio(sys, old, new);

@@ -515,7 +515,7 @@ _Atomic uint64_t *hf_pte_lock(struct hf_mm *mm, uint64_t addr, struct hf_table *
 /* The first address after addr that another leaf table holds, at most `end`. */
 static inline uint64_t hf_leaf_end(uint64_t addr, uint64_t end)
 {
-	uint64_t next = (addr & ~0x1fffffull) + 0x200000;
+	uint64_t next = (addr & HF_PMD_MASK) + HF_PMD_SIZE;
 
 	return next < end ? next : end;
 }
@@ -790,6 +790,16 @@ void hf_swap_release(struct hf_system *sys);
 int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young);
 /* Tries to free that many frames; how many it did. As above. */
 size_t hf_reclaim(struct hf_system *sys, size_t want);
+/* For who found no frame: moves others out, and says whether to try again. Others may take what was
+ * freed, so a few times, not for ever. *tries: 0 at first. As above. */
+struct hf_effort {
+	size_t frames; /* at a time */
+	unsigned tries;
+};
+#define HF_FOR_A_PAGE ((struct hf_effort){ .frames = 8, .tries = 16 })
+#define HF_FOR_A_MOVE ((struct hf_effort){ .frames = 8, .tries = 1 }) /* of a long-term pin */
+#define HF_FOR_A_FORK ((struct hf_effort){ .frames = 32, .tries = 8 })
+bool hf_reclaim_again(struct hf_system *sys, struct hf_effort effort, unsigned *tries);
 /* hf_page_alloc(), which moves others out when there is no frame. As above. */
 struct hf_page *hf_page_alloc_reclaim(struct hf_system *sys);
 /* MADV_COLD and MADV_FREE. mmap_lock held. */

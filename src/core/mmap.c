@@ -117,7 +117,7 @@ int hf_munmap_locked(struct hf_mm *mm, uint64_t start, uint64_t end)
 	floor = i ? mm->vmas[i - 1]->end : 0;
 	ceiling = i < mm->nr_vmas ? mm->vmas[i]->start : HF_TASK_SIZE;
 	/* the gap can be huge; only tables that the range itself had can be there */
-	start &= ~0x1fffffull;
+	start &= HF_PMD_MASK;
 	end = hf_leaf_end(end - 1, UINT64_MAX);
 	hf_tables_prune(mm, floor > start ? floor : start, ceiling < end ? ceiling : end);
 	return 0;

@@ -157,12 +157,17 @@ size_t hf_balance(struct hf_system *sys)
 	return freed;
 }
 
+bool hf_reclaim_again(struct hf_system *sys, struct hf_effort effort, unsigned *tries)
+{
+	return (*tries)++ < effort.tries && hf_reclaim(sys, effort.frames);
+}
+
 struct hf_page *hf_page_alloc_reclaim(struct hf_system *sys)
 {
 	struct hf_page *page = hf_page_alloc(sys);
+	unsigned tries = 0;
 
-	/* others may take what was freed: a few tries, not for ever */
-	for (int tries = 0; !page && tries < 16 && hf_reclaim(sys, 8); tries++)
+	while (!page && hf_reclaim_again(sys, HF_FOR_A_PAGE, &tries))
 		page = hf_page_alloc(sys);
 	return page;
 }

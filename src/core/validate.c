@@ -140,7 +140,7 @@ static int check_tables(struct walk *w, struct hf_mm *mm, struct hf_table *table
 	int err = 0;
 
 	if (level == 0)
-		return check_leaf(mm, table, base, base + 0x200000, w);
+		return check_leaf(mm, table, base, base + HF_PMD_SIZE, w);
 	for (unsigned i = 0; i < 512 && !err; i++)
 		if (level == 1 && hf_pmd_huge(hf_ld(&table->entry[i], relaxed)))
 			err = check_pmd(w, mm, base + i * HF_PMD_SIZE,
