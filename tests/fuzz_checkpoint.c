@@ -7,8 +7,8 @@
  * part of the header that says which search it is. The search is small: few operations of one
  * process on one page.
  */
-#include "check/history.h"
 #include "fuzz.h"
+#include "search/history.h"
 
 #include <errno.h>
 #include <string.h>

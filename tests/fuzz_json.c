@@ -7,14 +7,14 @@
  * line
  * "%" ends the machine, and what follows is said by the next one.
  */
+#include "equiv/equiv.h"
 #include "fuzz.h"
-#include "image/boot.h"
-#include "image/cpio.h"
-#include "image/image.h"
-#include "image/modules.h"
-#include "image/release.h"
 #include "scenario/cell_json.h"
-#include "scenario/equiv.h"
+#include "target/image/boot.h"
+#include "target/image/cpio.h"
+#include "target/image/image.h"
+#include "target/image/modules.h"
+#include "target/image/release.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -11,11 +11,8 @@ quick='mm gup swap migrate huge file ksm track traps'
 
 flags="-std=gnu17 -O1 -w -D_GNU_SOURCE -I$dir/include -I$dir/src -Itests"
 
-# Files of two folders share names, so each folder has its objects.
 compile_engine() { # OBJECTS
-	for folder in core policy platform native; do
-		compile_folder $folder "$1/$folder" || return 1
-	done
+	compile_folders "$1" core policy platform native
 }
 
 # Once: the engine as it is, and all that is linked to mutants of it.
@@ -27,14 +24,12 @@ prepare() {
 	for t in $(for q in $quick; do echo test_$q; done) model fuzz fuzz_driver fuzz_ops stress; do
 		gcc $flags -c "tests/$t.c" -o "$dir/tests/$t.o" || return 1
 	done
-	# the explorer of interleavings makes mutants of its own
-	(cd "$dir/src/check" && ls | grep -vE '^(alphabet|equiv|fingerprint|search)\.c$' | grep '\.c$' | xargs rm)
+	# without the explorer of interleavings, which makes mutants of its own
 	rm "$dir/src/cli/interleavings.c" "$dir/src/cli/mutants.c"
 	printf 'int hf_cmd_interleavings(void) { return 2; }\nint hf_cmd_mutants(void) { return 2; }\n' \
 		>"$dir/src/cli/no_explorer.c"
-	for folder in scenario image kernel machine native_target check cli; do
-		compile_folder $folder "$dir/command/$folder" || return 1
-	done
+	compile_folders "$dir/command" machine scenario target/engine target/common target/here target/native search \
+		equiv target/image target cli
 }
 
 link() { # OUTPUT OBJECT...
@@ -108,11 +103,11 @@ blind() {
 	search "$dir/sees"
 	[ $? -eq 1 ] || return 1
 	copy_sources
-	mutate check/fingerprint.c 'put_folio(f, c, page);' ';' &&
-		mutate check/fingerprint.c 'put(f, !pmd ? 0 : hf_pmd_huge(pmd) ? 1 : 2);' ';' &&
-		mutate check/fingerprint.c 'put(f, (uint32_t)(pmd & HF_PTE_FLAGS));' \
+	mutate search/fingerprint.c 'put_folio(f, c, page);' ';' &&
+		mutate search/fingerprint.c 'put(f, !pmd ? 0 : hf_pmd_huge(pmd) ? 1 : 2);' ';' &&
+		mutate search/fingerprint.c 'put(f, (uint32_t)(pmd & HF_PTE_FLAGS));' \
 			'put(f, (uint32_t)(pmd & HF_PTE_FLAGS & ~HF_PTE_HUGE));' &&
-		mutate check/fingerprint.c 'put_counts(f, hf_folio(page));' \
+		mutate search/fingerprint.c 'put_counts(f, hf_folio(page));' \
 			'if (!hf_folio_order(page)) put_counts(f, page);' || return 1
 	# shellcheck disable=SC2046
 	link blind $(ls "$dir"/command/*/*.o | grep -v /fingerprint.o) || return 1

@@ -32,3 +32,12 @@ compile_folder() { # FOLDER OBJECTS
 	# shellcheck disable=SC2086
 	(cd "$2" && printf '%s\n' "$dir/src/$1"/*.c | xargs -P 2 -n 4 gcc $flags -c)
 }
+
+# Files of two folders share names, so each folder has its objects: those of a/b are in OBJECTS/a_b.
+compile_folders() { # OBJECTS FOLDER...
+	to=$1
+	shift
+	for folder; do
+		compile_folder "$folder" "$to/$(echo "$folder" | tr / _)" || return
+	done
+}

@@ -10,19 +10,17 @@ libs=$(pkg-config --libs liburcu-bp cmocka)
 
 prepare() {
 	copy_sources
-	for folder in core policy platform; do
-		compile_folder $folder "$dir/engine/$folder" || return
-	done
+	compile_folders "$dir/engine" core policy platform || return
 	# targets by name bring every kernel along; the test has its own
-	rm "$dir/src/scenario/targets.c" "$dir/src/scenario/cell_json.c"
+	rm "$dir/src/scenario/cell_json.c"
 	printf 'const char *hf_target_name(unsigned long i) { return 0; }\n' >"$dir/src/scenario/no_targets.c"
 	# shellcheck disable=SC2086
-	compile_folder scenario "$dir/base" && gcc $flags -c tests/test_oracle.c -o "$dir/test.o"
+	compile_folders "$dir/base" scenario target/engine && gcc $flags -c tests/test_oracle.c -o "$dir/test.o"
 }
 
 link() {
 	# shellcheck disable=SC2086
-	gcc "$dir/test.o" "$dir"/objects/*.o "$dir"/engine/*/*.o $libs -lpthread -o "$dir/test"
+	gcc "$dir/test.o" "$dir"/objects/*/*.o "$dir"/engine/*/*.o $libs -lpthread -o "$dir/test"
 }
 
 passes() {
@@ -40,14 +38,20 @@ noticed() {
 	return 1
 }
 
+# Of a file of the oracle's folder, or one that is named with its own.
+path_of() { # FILE
+	case $1 in
+	*/*) echo "$1" ;;
+	*) echo "scenario/$1" ;;
+	esac
+}
+
 mutate() { # (FILE OLD NEW)...
 	while [ $# -gt 0 ]; do
-		replace "scenario/$1" "$2" "$3" || return
+		path=$(path_of "$1")
 		# shellcheck disable=SC2086
-		case $1 in
-		*.c) gcc $flags -c "$dir/src/scenario/$1" -o "$dir/objects/${1%.c}.o" ;;
-		*) rm -rf "$dir/objects" && compile_folder scenario "$dir/objects" ;;
-		esac || return
+		replace "$path" "$2" "$3" && gcc $flags -c "$dir/src/$path" \
+			-o "$dir/objects/$(dirname "$path" | tr / _)/$(basename "$path" .c).o" || return
 		shift 3
 	done
 }
@@ -64,7 +68,8 @@ mutant() { # NAME (FILE OLD NEW)...
 		check "$name: the mutant can be made" false
 	fi
 	while [ $# -gt 0 ]; do
-		cp "src/scenario/$1" "$dir/src/scenario/$1"
+		path=$(path_of "$1")
+		cp "src/$path" "$dir/src/$path"
 		shift 3
 	done
 }
@@ -124,9 +129,9 @@ mutant "steps of processes that are not there are done" run.c \
 	'r->void_proc[st->proc] || r->void_proc[st->target] ||' ''
 mutant "the rest of a folio is the buffer's" run.c 'r->folios && st->buf >= 0' '0'
 mutant "arms have what is not there" run.c 'obs[i].left_out = is_void(r, steps[i]);' 'obs[i].left_out = false;'
-mutant "the engine does not ask why it stopped" engine.c 'obs->done < len && n >= 0; obs->done' \
+mutant "the engine does not ask why it stopped" target/engine/engine.c 'obs->done < len && n >= 0; obs->done' \
 	'obs->done < len && n >= 0; n = n > 0 && obs->done + n < len ? -EFAULT : n, obs->done'
-mutant "the engine does not count" engine.c 'obs->done += n > 0 ? (size_t)n : 0)' 'n > 0 ? (obs->done = 0) : 0)'
+mutant "the engine does not count" target/engine/engine.c 'obs->done += n > 0 ? (size_t)n : 0)' 'n > 0 ? (obs->done = 0) : 0)'
 
 # ---- what can be done ----
 

@@ -15,8 +15,8 @@
 
 #include <cmocka.h>
 
-#include "kernel/run.h"
 #include "scenario/target.h"
+#include "target/here/run.h"
 
 static struct hf_target *here;
 static struct hf_cell cell;

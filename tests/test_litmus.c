@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The explorer itself: small programs of which it is known what each memory model allows, and
  * random ones that are explored in two ways. */
-#include "../src/check/dpor.h"
+#include "../src/explore/dpor.h"
 #include "../src/scenario/arms.h"
 
 #include <holdfast/hosted.h>

@@ -20,8 +20,8 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 
-#include "kernel/era.h"
 #include "native_child.h"
+#include "target/common/era.h"
 
 #define NOBODY 64999U /* nobody else's, so that its limits are ours */
 

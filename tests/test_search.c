@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "check/fingerprint.h"
-#include "check/history.h"
+#include "search/fingerprint.h"
+#include "search/history.h"
 
 struct known {
 	uint64_t state, next; /* what it is, and all that can become of it in one step */

@@ -2,7 +2,7 @@
 /* holdfast check */
 #include "cli.h"
 
-#include "../check/history.h"
+#include "../search/history.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -2,8 +2,8 @@
 /* holdfast equiv */
 #include "cli.h"
 
-#include "../image/image.h"
-#include "../scenario/equiv.h"
+#include "../equiv/equiv.h"
+#include "../target/image/image.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -4,7 +4,7 @@
 #include "cli.h"
 #include "pool.h"
 
-#include "../check/explore.h"
+#include "../explore/explore.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -2,10 +2,10 @@
 /* holdfast kernels */
 #include "cli.h"
 
-#include "../image/release.h"
-#include "../image/store.h"
-#include "../kernel/era.h"
 #include "../machine/helper.h"
+#include "../target/common/era.h"
+#include "../target/image/release.h"
+#include "../target/image/store.h"
 
 #include <dirent.h>
 #include <errno.h>

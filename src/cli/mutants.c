@@ -8,8 +8,8 @@
 #include "cli.h"
 #include "pool.h"
 
-#include "../check/elapsed.h"
-#include "../check/explore.h"
+#include "../explore/explore.h"
+#include "../platform/elapsed.h"
 
 #include <getopt.h>
 #include <stdatomic.h>

@@ -2,7 +2,7 @@
 /* What options of several subcommands take. */
 #include "cli.h"
 
-#include "../check/history.h"
+#include "../search/history.h"
 
 #include <errno.h>
 #include <holdfast/policy.h>

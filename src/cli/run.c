@@ -2,7 +2,7 @@
 /* holdfast run */
 #include "cli.h"
 
-#include "../image/image.h"
+#include "../target/image/image.h"
 
 #include <getopt.h>
 #include <stdio.h>

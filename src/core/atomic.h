@@ -9,7 +9,7 @@
 #define HF_ATOMIC_H
 
 #ifdef HF_CHECKED
-#include "../check/hook.h"
+#include "hook.h"
 #else
 #include <stdatomic.h>
 

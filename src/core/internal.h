@@ -866,7 +866,7 @@ bool hf_refs_leave(struct hf_system *sys, const struct hf_ref *refs, size_t nr, 
 void hf_refs_left(struct hf_system *sys, const struct hf_ref *refs, size_t nr);
 
 #ifdef HF_CHECKED
-#include "../check/hook_locks.h"
+#include "hook_locks.h"
 #endif
 
 #endif

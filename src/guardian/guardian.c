@@ -2,7 +2,7 @@
 /*
  * holdfast-guardian PID INODE: puts back what process PID changes of the machine, should it end
  * without having done so; ends with it. Standard input is the other end of its life line, whose
- * inode is INODE (../machine/leftovers.h).
+ * inode is INODE (src/machine/leftovers.h).
  *
  * The runner may be killed at any time, and so may this: then the next runner reads the journal.
  * Nothing is printed: there is nobody any more who would read it.

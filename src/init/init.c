@@ -4,12 +4,12 @@
  * target `here`, and writes what comes out to the second serial line, a JSON object a line. Nothing
  * is freed: the machine goes with it.
  */
-#include "equiv.h"
+#include "histories.h"
 #include "kmsg.h"
 
-#include "../image/boot.h"
 #include "../machine/machine.h"
 #include "../scenario/cell_json.h"
+#include "../target/image/boot.h"
 
 #include <errno.h>
 #include <fcntl.h>

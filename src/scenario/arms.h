@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How the arms of a par block run: threads (arms.c), or fibers of the explorer (src/check). */
+/* How the arms of a par block run: threads (arms.c), or fibers of the explorer (src/explore). */
 #ifndef HF_ARMS_H
 #define HF_ARMS_H
 

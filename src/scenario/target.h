@@ -41,7 +41,7 @@ struct hf_page_state {
 
 struct hf_target;
 struct hf_batch;
-struct hf_equiv_options; /* equiv.h */
+struct hf_equiv_options; /* src/equiv */
 struct hf_equiv_result;
 
 struct hf_target_ops {
@@ -101,12 +101,12 @@ struct hf_batch {
 /* Policy names give the engine, paths and names of fetched kernels a kernel under QEMU. NULL and a
  * message in err (never NULL-terminated beyond len) when there is no such target, or it cannot be
  * had on this build. */
-struct hf_image_options; /* src/image */
+struct hf_image_options; /* src/target/image */
 struct hf_target *hf_target_open(const char *name, const struct hf_image_options *opt, char *err,
 				 size_t len);
 struct hf_target *hf_target_engine(const char *policy);  /* NULL: no such policy, or no memory */
-struct hf_target *hf_target_here(char *err, size_t len); /* src/kernel; NULL: err says why */
-/* src/native_target: native spaces whose faults a thread, or else a signal handler resolves. */
+struct hf_target *hf_target_here(char *err, size_t len); /* NULL: err says why */
+/* Native spaces whose faults a thread, or else a signal handler resolves. */
 struct hf_target *hf_target_native(bool signal, char *err, size_t len);
 
 /* ---- the runner ---- */

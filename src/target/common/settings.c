@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* Files of /sys: huge page sizes, the hugetlb pool, KSM. */
+#include "settings.h"
+
+#include "../../machine/file.h"
+#include "../../machine/machine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define THP "/sys/kernel/mm/transparent_hugepage/"
+#define KSM "/sys/kernel/mm/ksm/"
+#define POOL_PAGES 16
+
+/* ---- huge pages ---- */
+
+static bool size_path(unsigned order, char *path, size_t len)
+{
+	snprintf(path, len, THP "hugepages-%ukB/enabled", 4u << order);
+	return !access(path, F_OK);
+}
+
+/* Only the one size: a fault takes the largest that is allowed. */
+static bool allow_size(unsigned order, char *why, size_t len)
+{
+	char path[96];
+	bool sizes = false;
+
+	/* where it is less than what khugepaged likes, the kernel makes it more */
+	hf_machine_keep("/proc/sys/vm/min_free_kbytes");
+	for (unsigned o = 1; o <= 9; o++) {
+		if (!size_path(o, path, sizeof(path)))
+			continue;
+		sizes = true;
+		if (hf_machine_set(path, o == order ? "madvise" : "never", why, len))
+			return false;
+	}
+	if (sizes && size_path(order, path, sizeof(path)))
+		return true;
+	snprintf(why, len, "this kernel has no folios of %u KiB for anonymous memory", 4u << order);
+	if (sizes || order != 9 || access(THP "enabled", F_OK))
+		return false;
+	return !hf_machine_set(THP "enabled", "madvise", why, len);
+}
+
+/* While others give reservations back, the kernel may show less than none of them: 2^64 - 1. */
+static long spare_pages(void)
+{
+	long unused = hf_read_number(HF_HUGETLB "/free_hugepages");
+	long reserved = hf_read_number(HF_HUGETLB "/resv_hugepages");
+
+	return reserved < unused ? unused - reserved : 0;
+}
+
+/* A pool that another run makes larger is not one to rely on: theirs first. */
+static bool fill_pool(char *why, size_t len)
+{
+	char reason[128] = "the kernel has no memory in one piece for more";
+	int err = hf_machine_hold(reason, sizeof(reason));
+	long spare = spare_pages();
+
+	/* surplus pages that somebody has reserved become the pool's own before it grows */
+	for (int tries = 0; !err && spare < POOL_PAGES && tries < 2; tries++) {
+		err = hf_machine_enlarge_pool((size_t)(POOL_PAGES - spare), reason, sizeof(reason));
+		spare = spare_pages();
+	}
+	if (err != -EINTR && err != -EBUSY && spare_pages() >= POOL_PAGES / 2)
+		return true;
+	snprintf(why, len,
+		 "the hugetlb pool lacks pages of 2 MiB: %s, or set /proc/sys/vm/nr_hugepages",
+		 reason);
+	return false;
+}
+
+bool hf_settings_for(const struct hf_kind_info *kind, char *why, size_t len)
+{
+	switch (kind->memory) {
+	case HF_MEM_HUGETLB:
+	case HF_MEM_MEMFD_HUGETLB:
+		return fill_pool(why, len);
+	case HF_MEM_ANON:
+	case HF_MEM_ZEROPAGE:
+		return !kind->order || allow_size(kind->order, why, len);
+	default:
+		return true;
+	}
+}
+
+/* Without the right to, there is more noise. */
+void hf_settings_without_noise(void)
+{
+	char why[256];
+
+	/* pages beside one that is read from swap would be read with it */
+	hf_machine_set("/proc/sys/vm/page-cluster", "0", why, sizeof(why));
+	/* khugepaged would make folios of small pages, after a pause of an hour now */
+	hf_machine_set(THP "khugepaged/scan_sleep_millisecs", "3600000", why, sizeof(why));
+}
+
+/* ---- KSM ---- */
+
+bool hf_settings_for_merging(char *why, size_t len)
+{
+	return !hf_machine_set(KSM "sleep_millisecs", "0", why, len) &&
+	       !hf_machine_set(KSM "pages_to_scan", "20000", why, len) &&
+	       !hf_machine_set(KSM "run", "1", why, len);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* Targets by name. */
+#include "../scenario/target.h"
+
+#include "image/image.h"
+#include "image/store.h"
+
+#include <holdfast/policy.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+	const char *name, *about;
+} others[] = {
+	{ "here", "the running kernel" },
+	{ "native", "native spaces in the default mode: a thread resolves faults" },
+	{ "native-signal", "native spaces in signal mode: the faulting thread does" },
+};
+
+#define NR_OTHERS (sizeof(others) / sizeof(others[0]))
+
+const char *hf_target_name(size_t i)
+{
+	return i < NR_OTHERS ? others[i].name : NULL;
+}
+
+const char *hf_target_about(size_t i)
+{
+	return i < NR_OTHERS ? others[i].about : NULL;
+}
+
+static struct hf_target *open_policy(const char *name, char *err, size_t len)
+{
+	struct hf_target *t = hf_target_engine(name);
+
+	if (!t)
+		snprintf(err, len, "target '%s': out of memory", name);
+	return t;
+}
+
+struct hf_target *hf_target_open(const char *name, const struct hf_image_options *opt, char *err,
+				 size_t len)
+{
+	char path[PATH_MAX];
+
+	if (!strcmp(name, "here"))
+		return hf_target_here(err, len);
+	if (!strcmp(name, "native") || !strcmp(name, "native-signal"))
+		return hf_target_native(!strcmp(name, "native-signal"), err, len);
+	if (hf_policy_find(name))
+		return open_policy(name, err, len);
+	if (strchr(name, '/'))
+		return hf_target_image(name, name, opt, err, len);
+	if (!hf_store_image(name, path, sizeof(path)))
+		return hf_target_image(name, path, opt, err, len);
+	snprintf(err, len,
+		 "target '%s' is not a policy, nor 'here', 'native' or 'native-signal', nor a "
+		 "fetched kernel, nor a path to one; see 'holdfast list targets' and 'holdfast "
+		 "kernels list'",
+		 name);
+	return NULL;
+}
