@@ -202,7 +202,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	said = (const char *)data + 1;
 	said_end = (const char *)data + size;
 	t = hf_target_image("fuzz", "fuzz", &options, err, sizeof(err));
-	if (!t || hf_scenario_parse("x.hf", text, sizeof(text) - 1, &scn, &parse_error))
+	if (!t || hf_scenario_parse("x.hf", text, sizeof(text) - 1, NULL, &scn, &parse_error))
 		fuzz_found("no target, or no scenario");
 	if (data[0] & 1)
 		run_histories(t);

@@ -6,7 +6,8 @@
  */
 #include "fuzz.h"
 #include "scenario/arms.h"
-#include "scenario/target.h"
+#include "target/engine/engine.h"
+#include "target/targets.h"
 
 #include <holdfast/policy.h>
 #include <string.h>
@@ -159,7 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint64_t random = hash(data, size);
 	const struct hf_policy *other;
 
-	if (hf_scenario_parse("fuzz.hf", (const char *)data, size, &scn, &err)) {
+	if (hf_scenario_parse("fuzz.hf", (const char *)data, size, hf_target_name, &scn, &err)) {
 		if (!err.text[0] || err.line < 0 || (err.line && err.column < 1))
 			fuzz_found("line %d, column %d: '%s'", err.line, err.column, err.text);
 		return 0;

@@ -22,9 +22,9 @@ build() {
 		gcc $flags -c "$dir/src/machine/$file.c" -o "$dir/$file.o" || return
 	done
 	# shellcheck disable=SC2046,SC2086
-	gcc "$objects"/*.o "$dir"/*.o "$BUILD"/libscenario.a "$BUILD"/libmachine.a "$BUILD"/libholdfast.a \
+	gcc "$objects"/*.o "$dir"/*.o -Wl,--start-group "$BUILD"/layers/*.a -Wl,--end-group \
 		$(pkg-config --libs liburcu-bp liburing jansson) -o "$dir/holdfast" &&
-		gcc $flags "$dir/src/guardian/guardian.c" "$dir"/*.o "$BUILD"/libmachine.a -o "$dir/holdfast-guardian"
+		gcc $flags "$dir/src/guardian/guardian.c" "$dir"/*.o "$BUILD"/layers/libmachine.a -o "$dir/holdfast-guardian"
 }
 
 test_machine() {

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "scenario/target.h"
+#include "target/here/here.h"
 #include "target/here/run.h"
 
 static struct hf_target *here;
@@ -51,7 +51,7 @@ static struct hf_scenario *parse(const char *text)
 	struct hf_parse_error err = { .line = 0 };
 	struct hf_scenario *scn = NULL;
 
-	if (hf_scenario_parse("x.hf", text, strlen(text), &scn, &err))
+	if (hf_scenario_parse("x.hf", text, strlen(text), NULL, &scn, &err))
 		fail_msg("%d:%d: %s", err.line, err.column, err.text);
 	return scn;
 }

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "scenario/target.h"
+#include "target/engine/engine.h"
 
 /* What the target shows: by line of the scenario, the byte that a step sees, or a status. */
 struct script {
@@ -111,6 +112,11 @@ static const struct hf_target_ops fake_ops = {
 
 static struct hf_target fake = { .ops = &fake_ops, .name = "fake", .expect = "linux-6.1" };
 
+static const char *targets(size_t i)
+{
+	return i ? NULL : fake.expect;
+}
+
 static struct hf_cell cell;
 
 static enum hf_verdict run_on(struct hf_target *t, enum hf_kind kind, const char *text,
@@ -119,7 +125,7 @@ static enum hf_verdict run_on(struct hf_target *t, enum hf_kind kind, const char
 	struct hf_parse_error err = { .line = 0 };
 	struct hf_scenario *scn;
 
-	if (hf_scenario_parse("x.hf", text, strlen(text), &scn, &err))
+	if (hf_scenario_parse("x.hf", text, strlen(text), targets, &scn, &err))
 		fail_msg("%d:%d: %s", err.line, err.column, err.text);
 	script = seen;
 	hf_run_cell(t, scn, kind, false, NULL, &cell);

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "scenario/scenario.h"
+#include "target/targets.h"
 #include <holdfast/mm.h>
 #include <holdfast/policy.h>
 
@@ -24,7 +25,7 @@ static struct hf_scenario *parse(const char *text)
 	struct hf_parse_error err = { .line = 0 };
 	struct hf_scenario *scn = NULL;
 
-	if (hf_scenario_parse("dir/name.hf", text, strlen(text), &scn, &err))
+	if (hf_scenario_parse("dir/name.hf", text, strlen(text), hf_target_name, &scn, &err))
 		fail_msg("%d:%d: %s", err.line, err.column, err.text);
 	return scn;
 }
@@ -53,7 +54,7 @@ static void check_bad_file(const char *path)
 	char want[512], got[512];
 
 	read_expected(path, want, sizeof(want));
-	if (!hf_scenario_load(path, &scn, &err))
+	if (!hf_scenario_load(path, hf_target_name, &scn, &err))
 		fail_msg("%s was accepted", path);
 	if (err.line)
 		snprintf(got, sizeof(got), "%d:%d: %s", err.line, err.column, err.text);
@@ -92,7 +93,7 @@ static void check_good_file(const char *path)
 	struct hf_parse_error err = { .line = 0 };
 	struct hf_scenario *scn;
 
-	if (hf_scenario_load(path, &scn, &err))
+	if (hf_scenario_load(path, hf_target_name, &scn, &err))
 		fail_msg("%s:%d:%d: %s", path, err.line, err.column, err.text);
 	if (!scn->about || !scn->nr_steps || !scn->nr_expects)
 		fail_msg("%s: lacks a line about it, steps, or expectations", path);
@@ -121,7 +122,7 @@ static void check_cut_file(const char *path)
 		char *copy = malloc(cut + 1); /* exactly as long, for ASan */
 
 		memcpy(copy, text, cut);
-		if (!hf_scenario_parse(path, copy, cut, &scn, &err))
+		if (!hf_scenario_parse(path, copy, cut, hf_target_name, &scn, &err))
 			hf_scenario_free(scn);
 		else
 			assert_true(err.text[0]);
@@ -227,9 +228,10 @@ static void missing_files_are_errors_of_their_own(void **state)
 	struct hf_scenario *scn;
 
 	(void)state;
-	assert_int_equal(hf_scenario_load("/nonexistent/x.hf", &scn, &err), -ENOENT);
+	assert_int_equal(hf_scenario_load("/nonexistent/x.hf", hf_target_name, &scn, &err),
+			 -ENOENT);
 	assert_true(strstr(err.text, "No such file"));
-	assert_int_not_equal(hf_scenario_load("/", &scn, &err), 0);
+	assert_int_not_equal(hf_scenario_load("/", hf_target_name, &scn, &err), 0);
 	assert_int_equal(err.line, 0);
 }
 

@@ -9,6 +9,7 @@
 
 #include "search/fingerprint.h"
 #include "search/history.h"
+#include "target/engine/engine.h"
 
 struct known {
 	uint64_t state, next; /* what it is, and all that can become of it in one step */
@@ -35,7 +36,7 @@ static uint64_t state_after(const struct hf_history *h)
 	char text[2048];
 	size_t len = hf_hist_text(h, &limits, "about x\n", text, sizeof(text));
 
-	if (hf_scenario_parse("x.hf", text, len, &scn, &err))
+	if (hf_scenario_parse("x.hf", text, len, NULL, &scn, &err))
 		fail_msg("%d:%d: %s\n%s", err.line, err.column, err.text, text);
 	hf_run_watched(engine, scn, limits.kind, take, &state, &cell);
 	hf_scenario_free(scn);

@@ -6,7 +6,7 @@
 
 #include <signal.h>
 
-#include "../scenario/target.h"
+#include "../target/targets.h"
 
 #define HF_EXIT_OK 0
 #define HF_EXIT_UNEXPECTED 1

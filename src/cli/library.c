@@ -13,7 +13,7 @@ static int load_file(struct hf_library *lib, const char *path)
 	struct hf_parse_error err = { .line = 0 };
 	struct hf_scenario *scn, **grown;
 
-	if (hf_scenario_load(path, &scn, &err)) {
+	if (hf_scenario_load(path, hf_target_name, &scn, &err)) {
 		if (err.line)
 			fprintf(stderr, "%s:%d:%d: %s\n", path, err.line, err.column, err.text);
 		else

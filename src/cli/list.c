@@ -18,8 +18,10 @@ static int list_policies(void)
 /* All but kernel images. */
 static int list_targets(void)
 {
-	for (size_t i = 0; hf_target_name(i); i++)
-		printf("%-16s %s\n", hf_target_name(i), hf_target_about(i));
+	const struct hf_other_target *other;
+
+	for (size_t i = 0; (other = hf_other_target(i)); i++)
+		printf("%-16s %s\n", other->name, other->about);
 	return list_policies();
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Engine and kernel in lock step over random histories. */
 #include "equiv.h"
+#include "../target/engine/engine.h"
 
 #include "../platform/elapsed.h"
 #include "../scenario/oracle.h"
@@ -305,8 +306,8 @@ static int run_history(struct equiv *e, const struct hf_history *h, struct pair 
 	if (!err)
 		err = hf_scenario_parse(
 			"history", text,
-			hf_hist_text(h, &e->limits, "about a history\n", text, TEXT_MAX), &scn,
-			&perr);
+			hf_hist_text(h, &e->limits, "about a history\n", text, TEXT_MAX), NULL,
+			&scn, &perr);
 	if (!err) {
 		p->scn = scn;
 		err = run_scenario(p, e->limits.kind);
@@ -542,7 +543,7 @@ static int can_see(struct equiv *e)
 	struct hf_parse_error perr;
 	struct hf_scenario *scn;
 	void *run;
-	int err = hf_scenario_parse("probe", text, sizeof(text) - 1, &scn, &perr);
+	int err = hf_scenario_parse("probe", text, sizeof(text) - 1, NULL, &scn, &perr);
 
 	if (err)
 		return err;

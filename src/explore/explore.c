@@ -3,7 +3,7 @@
 #include "../platform/elapsed.h"
 #include "dpor.h"
 
-#include "../scenario/target.h"
+#include "../target/engine/engine.h"
 
 #include <errno.h>
 #include <holdfast/mm.h>

@@ -9,7 +9,9 @@
 
 #include "../machine/machine.h"
 #include "../scenario/cell_json.h"
+#include "../target/here/here.h"
 #include "../target/image/boot.h"
+#include "../target/targets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -131,7 +133,7 @@ static void run_jobs(struct hf_target *here)
 	{
 		if (json_unpack(job, "[i, s, s]", &id, &path, &kind))
 			continue;
-		if (strcmp(path, last) && hf_scenario_load(path, &scn, &err)) {
+		if (strcmp(path, last) && hf_scenario_load(path, hf_target_name, &scn, &err)) {
 			note(path, err.text);
 			continue;
 		}

@@ -3,7 +3,6 @@
 #include "parse.h"
 
 #include <errno.h>
-#include <holdfast/policy.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,17 +41,9 @@ static const char *verdict_at(const struct hf_parser *p, size_t i)
 	return i < HF_NR_VERDICTS ? hf_verdict_names[i] : NULL;
 }
 
-/* Policies first, in their order; then what is not the engine. */
 static const char *target_at(const struct hf_parser *p, size_t i)
 {
-	size_t nr = 0;
-
-	(void)p;
-	if (hf_policy_at(i))
-		return hf_policy_at(i)->name;
-	while (hf_policy_at(nr))
-		nr++;
-	return hf_target_name(i - nr);
+	return p->targets ? p->targets(i) : NULL;
 }
 
 /* ---- settings ---- */
@@ -460,8 +451,8 @@ static int name_scenario(struct hf_parser *p, const char *path)
 	return p->scn->path && p->scn->name ? 0 : -ENOMEM;
 }
 
-int hf_scenario_parse(const char *path, const char *text, size_t len, struct hf_scenario **out,
-		      struct hf_parse_error *err)
+int hf_scenario_parse(const char *path, const char *text, size_t len, hf_targets_fn targets,
+		      struct hf_scenario **out, struct hf_parse_error *err)
 {
 	struct hf_parser *p = calloc(1, sizeof(*p));
 	int ret = -ENOMEM;
@@ -471,6 +462,7 @@ int hf_scenario_parse(const char *path, const char *text, size_t len, struct hf_
 	if (!p)
 		return ret;
 	p->err = err;
+	p->targets = targets;
 	p->arena = hf_arena_create();
 	if (p->arena)
 		p->scn = hf_arena_alloc(p->arena, sizeof(*p->scn));
@@ -515,7 +507,8 @@ static int read_file(FILE *f, char **text, size_t *len, struct hf_parse_error *e
 	return 0;
 }
 
-int hf_scenario_load(const char *path, struct hf_scenario **out, struct hf_parse_error *err)
+int hf_scenario_load(const char *path, hf_targets_fn targets, struct hf_scenario **out,
+		     struct hf_parse_error *err)
 {
 	FILE *f = fopen(path, "re");
 	char *text = NULL;
@@ -529,7 +522,7 @@ int hf_scenario_load(const char *path, struct hf_scenario **out, struct hf_parse
 	ret = read_file(f, &text, &len, err);
 	fclose(f);
 	if (!ret)
-		ret = hf_scenario_parse(path, text, len, out, err);
+		ret = hf_scenario_parse(path, text, len, targets, out, err);
 	free(text);
 	return ret;
 }

@@ -85,6 +85,7 @@ struct hf_parser {
 	struct hf_arena *arena;
 	struct hf_scenario *scn;
 	struct hf_parse_error *err;
+	hf_targets_fn targets;
 	struct hf_proc_info procs[HF_SCN_MAX_PROCS];
 	const struct hf_step *maker[HF_SCN_MAX_REFS];
 	struct hf_par *par; /* the par block at hand, NULL outside */

@@ -240,10 +240,6 @@ struct hf_scenario {
 	void *arena; /* owns every string and array above */
 };
 
-/* Targets that are neither policies nor kernel images, by number; NULL past the end. */
-const char *hf_target_name(size_t i);
-const char *hf_target_about(size_t i);
-
 extern const char *const hf_verdict_names[HF_NR_VERDICTS];
 /* "lost-write", "ok|torn". */
 void hf_verdict_set(unsigned verdicts, char *buf, size_t len);
@@ -254,12 +250,20 @@ struct hf_parse_error {
 };
 
 /*
- * Parses a file, or text with a given path (for names and messages). 0 and *out, or -EINVAL with
- * *err filled, -ENOMEM, or the error of reading the file (err->text says it in words too).
+ * The targets that expect lines may name, by number; NULL past the end. Those of linux-* are in the
+ * order of time. The names outlive every scenario.
  */
-int hf_scenario_load(const char *path, struct hf_scenario **out, struct hf_parse_error *err);
-int hf_scenario_parse(const char *path, const char *text, size_t len, struct hf_scenario **out,
-		      struct hf_parse_error *err);
+typedef const char *(*hf_targets_fn)(size_t i);
+
+/*
+ * Parses a file, or text with a given path (for names and messages). `targets` NULL: there is none
+ * to name. 0 and *out, or -EINVAL with *err filled, -ENOMEM, or the error of reading the file
+ * (err->text says it in words too).
+ */
+int hf_scenario_load(const char *path, hf_targets_fn targets, struct hf_scenario **out,
+		     struct hf_parse_error *err);
+int hf_scenario_parse(const char *path, const char *text, size_t len, hf_targets_fn targets,
+		      struct hf_scenario **out, struct hf_parse_error *err);
 void hf_scenario_free(struct hf_scenario *scn);
 /* What the scenario expects of a target: a set of verdicts (bits), 0 when no line names it. */
 unsigned hf_scenario_expected(const struct hf_scenario *scn, const char *target, enum hf_kind kind);

@@ -10,6 +10,8 @@
 
 #include <signal.h>
 
+#define HF_REASON_LEN 200
+
 /* What one step showed. The runner provides `data` with room for hi - lo bytes for steps that read.
  */
 struct hf_obs {
@@ -22,7 +24,7 @@ struct hf_obs {
 		       */
 	bool left_out; /* the runner's, in par blocks: the step is on what is not there, such as the
 			* reference of a `maybe` that failed; the target passes it by */
-	char reason[200]; /* skip, error, bug: why, in words */
+	char reason[HF_REASON_LEN]; /* skip, error, bug: why, in words */
 };
 
 #define HF_OBS_SKIP 1  /* the target cannot do this step; `reason` says why: the cell is `skip` */
@@ -97,17 +99,6 @@ struct hf_batch {
 	void (*note)(void *arg, const char *text);           /* what a user should know */
 	void *arg;
 };
-
-/* Policy names give the engine, paths and names of fetched kernels a kernel under QEMU. NULL and a
- * message in err (never NULL-terminated beyond len) when there is no such target, or it cannot be
- * had on this build. */
-struct hf_image_options; /* src/target/image */
-struct hf_target *hf_target_open(const char *name, const struct hf_image_options *opt, char *err,
-				 size_t len);
-struct hf_target *hf_target_engine(const char *policy);  /* NULL: no such policy, or no memory */
-struct hf_target *hf_target_here(char *err, size_t len); /* NULL: err says why */
-/* Native spaces whose faults a thread, or else a signal handler resolves. */
-struct hf_target *hf_target_native(bool signal, char *err, size_t len);
 
 /* ---- the runner ---- */
 

@@ -160,7 +160,7 @@ static int run_history(struct worker *w, const struct hf_history *h, struct hf_c
 
 	add_settings(limits, settings, sizeof(settings));
 	len = hf_hist_text(h, limits, settings, text, sizeof(text));
-	ret = hf_scenario_parse("history.hf", text, len, &scn, &err);
+	ret = hf_scenario_parse("history.hf", text, len, NULL, &scn, &err);
 	if (ret)
 		return ret;
 	hf_run_watched(w->lazy, scn, limits->kind, take_fingerprint, fingerprint, cell);

@@ -1,34 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Targets by name. */
-#include "../scenario/target.h"
+/* Makes them. */
+#include "targets.h"
 
+#include "engine/engine.h"
+#include "here/here.h"
 #include "image/image.h"
 #include "image/store.h"
+#include "native/native.h"
 
 #include <holdfast/policy.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-
-static const struct {
-	const char *name, *about;
-} others[] = {
-	{ "here", "the running kernel" },
-	{ "native", "native spaces in the default mode: a thread resolves faults" },
-	{ "native-signal", "native spaces in signal mode: the faulting thread does" },
-};
-
-#define NR_OTHERS (sizeof(others) / sizeof(others[0]))
-
-const char *hf_target_name(size_t i)
-{
-	return i < NR_OTHERS ? others[i].name : NULL;
-}
-
-const char *hf_target_about(size_t i)
-{
-	return i < NR_OTHERS ? others[i].about : NULL;
-}
 
 static struct hf_target *open_policy(const char *name, char *err, size_t len)
 {

@@ -3,7 +3,7 @@
 #ifndef HF_COMMON_DEVICE_H
 #define HF_COMMON_DEVICE_H
 
-#include "../here/stage.h"
+#include "wire.h"
 
 /* Bytes [lo, hi) from the start of the referenced range, which begins at w->addr. */
 int hf_pipe_read(struct hf_wire *w, size_t lo, size_t hi, uint8_t *data); /* does not use them up */

@@ -19,6 +19,9 @@ int hf_kernel_pagemap(pid_t pid, uint64_t addr, uint64_t *entry);
  * mark stay unknown. */
 int hf_kernel_page(pid_t pid, uint64_t addr, struct hf_page_state *state);
 
+#define HF_NO_MIGRATION                                                                            \
+	"no system call moves chosen pages to other frames on a machine with one node"
+
 /* The order of the folio whose first page is mapped at addr. Negative errno: it cannot be told. */
 int hf_kernel_folio_order(pid_t pid, uint64_t addr);
 

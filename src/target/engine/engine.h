@@ -37,6 +37,8 @@ struct hf_engine_run {
 	uint64_t next_place; /* where the next mapping that moves goes */
 };
 
+/* The engine under a policy. NULL: no such policy, or no memory. */
+struct hf_target *hf_target_engine(const char *policy);
 /* For callers who run the validator themselves. */
 void hf_target_engine_lazy(struct hf_target *engine);
 /* A reference is taken, and not released yet. */

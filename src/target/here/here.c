@@ -4,6 +4,7 @@
  * a system call or an access in it; the runner is the devices (device.c, fuse.c) and waits for each
  * step with a time limit.
  */
+#include "here.h"
 #include "../../machine/file.h"
 #include "../../machine/machine.h"
 #include "../common/era.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Par blocks: every arm in a thread of its process, or of the runner, all let go at once. */
+#include "../common/pages.h"
 #include "run.h"
 
 #include <errno.h>

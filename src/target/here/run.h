@@ -16,8 +16,6 @@
 #define HF_HERE_SPACING (1ul << 24)
 
 #define HF_ONE_TEST_PIN "the kernel's gup_test holds one pin at a time"
-#define HF_NO_MIGRATION                                                                            \
-	"no system call moves chosen pages to other frames on a machine with one node"
 
 struct hf_process {
 	pid_t pid; /* 0: not there */

@@ -3,12 +3,12 @@
  * Targets `native` and `native-signal`: native spaces (holdfast/native.h) in their two modes. The
  * library's promises are those of the policy holdfast, so its expectations hold.
  */
+#include "native.h"
 #include "../../machine/machine.h"
 #include "../../native/internal.h"
 #include "../../scenario/arms.h"
 #include "../../scenario/oracle.h"
 #include "../common/pages.h"
-#include "../here/run.h"
 #include "run.h"
 
 #include <errno.h>

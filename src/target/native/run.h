@@ -11,7 +11,7 @@
 #include "../../scenario/target.h"
 #include "../common/settings.h"
 #include "../common/swap.h"
-#include "../here/stage.h"
+#include "../common/wire.h"
 
 #include <holdfast/native.h>
 #include <pthread.h>
