@@ -85,7 +85,7 @@ mutant "old bytes are not kept (N1)" fault.c 'hf_preserve(space, word, shared);'
 mutant "a snapshot protects nothing" snapshot.c 'space->todo[word] =
 			atomic_load_explicit(&space->exclusive' 'space->todo[word] = 0 &
 			atomic_load_explicit(&space->exclusive'
-mutant "a fork inherits who is inside the gate" sigbus.c MADV_WIPEONFORK MADV_NORMAL
+mutant "a fork inherits who is inside the gate" registry.c MADV_WIPEONFORK MADV_NORMAL
 mutant "a pin is released by other flags" pin.c 'err = pin_range(space, addr, len, flags);' \
 	'err = pin_range(space, addr, len, flags & HF_FOLL_WRITE);'
 mutant "a part of a pin is released" ranges.c 'r->start == start && r->len == len && r->kind == kind' \

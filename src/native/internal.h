@@ -21,7 +21,7 @@
  * when another is dropped it goes to the next older one, unless that has its own.
  *   N3  not exclusive => the unit is protected, from before the instant on.
  *
- * Locks, in order: tree->lock (snapshot, fork, drop: who changes lists), the registry (sigbus.c;
+ * Locks, in order: tree->lock (snapshot, fork, drop: who changes lists), the registry (registry.c;
  * never by who has closed a gate), tree->gate (faults and pins are inside; who needs the instant
  * closes it), a lock for each word (several in order of the words; a child's before its base's),
  * the frames' own, that of calls by the keeper. All signals are blocked under any of them.
@@ -123,7 +123,7 @@ struct hf_tree {
 	struct hf_tree *next; /* of the registry */
 };
 
-/* ---- tree.c ---- */
+/* ---- ground.c ---- */
 
 uint64_t hf_now_ns(void); /* monotonic */
 /* What a thread may be disturbed by, before. */
@@ -135,21 +135,27 @@ struct hf_undisturbed {
 /* No signal is handled by this thread, and nobody cancels it, until hf_leave(). */
 void hf_enter(struct hf_undisturbed *old);
 void hf_leave(const struct hf_undisturbed *old);
+void *hf_zalloc(size_t bytes); /* NULL: no memory */
+void hf_zfree(void *p, size_t bytes);
+
+/* ---- tree.c ---- */
+
 /* As hf_enter(), for a call from outside. -EOWNERDEAD after fork(): then nothing is blocked. */
 int hf_tree_enter(struct hf_tree *tree, struct hf_undisturbed *old);
 int hf_tree_create(const struct hf_native_config *config, struct hf_tree **out);
 /* All of it; no space is left. */
 void hf_tree_destroy(struct hf_tree *tree);
-void *hf_zalloc(size_t bytes); /* NULL: no memory */
-void hf_zfree(void *p, size_t bytes);
 
-/* ---- sigbus.c: who an address belongs to ---- */
+/* ---- registry.c: who an address belongs to ---- */
 
 int hf_registry_add(struct hf_native *space);
 void hf_registry_remove(struct hf_native *space);
 /* The space, which stays until hf_registry_leave(), or NULL. */
 struct hf_native *hf_registry_enter(const void *addr);
 void hf_registry_leave(void);
+
+/* ---- sigbus.c ---- */
+
 int hf_sigbus_install(void);
 
 /* ---- space.c ---- */
