@@ -43,12 +43,13 @@ static bool can_tell(const struct hf_tree *tree)
 }
 
 /* Sets the bits, from the first unit's word on, of those of [first, first + nr) that are. */
-static int find_protected(struct hf_native *space, size_t first, size_t nr, uint64_t *bits)
+static int find(struct hf_native *space, enum hf_pages which, size_t first, size_t nr,
+		uint64_t *bits)
 {
 	struct hf_tree *tree = space->tree;
 	struct found found = { space, first / HF_WORD_UNITS, bits };
 
-	return hf_pagemap_walk(&tree->files, HF_PAGES_PROTECTED, hf_unit_addr(space, first),
+	return hf_pagemap_walk(&tree->files, which, hf_unit_addr(space, first),
 			       nr << tree->unit_shift, add_run, &found);
 }
 
@@ -60,9 +61,13 @@ static void distrust(struct hf_native *space)
 uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask)
 {
 	size_t low = (size_t)__builtin_ctzll(mask), nr = 64 - (size_t)__builtin_clzll(mask) - low;
+	bool tells = can_tell(space->tree);
 	uint64_t bits = 0;
 
-	if (!can_tell(space->tree) || find_protected(space, word * HF_WORD_UNITS + low, nr, &bits))
+	/* of a child what is there, at least: to copy what is missing is a fault that waits for us */
+	if ((!tells && !space->base) ||
+	    find(space, tells ? HF_PAGES_PROTECTED : HF_PAGES_POPULATED,
+		 word * HF_WORD_UNITS + low, nr, &bits))
 		return mask;
 	if (mask & ~bits)
 		distrust(space);
@@ -104,7 +109,7 @@ int hf_find_unprotected(struct hf_native *space)
 		return 0;
 	for (size_t word = 0; word < nr_words; word++)
 		space->todo[word] = 0;
-	err = find_protected(space, 0, space->tree->nr_units, space->todo);
+	err = find(space, HF_PAGES_PROTECTED, 0, space->tree->nr_units, space->todo);
 	for (size_t word = 0; word < nr_words && !err; word++) {
 		uint64_t shared =
 			atomic_load_explicit(&space->populated[word], memory_order_relaxed) &
