@@ -392,6 +392,25 @@ static void op_migrate(struct model *m, struct model_input *in)
 		came_out(m, got, -ENOMEM);
 }
 
+static void move_slot(struct proc *p, unsigned from, unsigned to)
+{
+	bytes_put(&p->slot[to].bytes);
+	p->slot[to] = p->slot[from];
+	p->slot[from].bytes = NULL;
+}
+
+/* The call had no memory for one of its mappings: those before it have moved. */
+static void note_moved(struct model *m, struct proc *p, unsigned from, unsigned to, unsigned nr)
+{
+	struct hf_page_info info;
+
+	for (unsigned i = 0; i < nr; i++)
+		if (p->slot[from + i].bytes &&
+		    hf_mm_page_info(p->mm, address(m, from + i), &info) == -EFAULT)
+			move_slot(p, from + i, to + i);
+	note_gone(m, p, to, nr);
+}
+
 static void op_remap(struct model *m, struct model_input *in)
 {
 	struct proc *p = pick_proc(m, in);
@@ -418,18 +437,14 @@ static void op_remap(struct model *m, struct model_input *in)
 		return;
 	}
 	if (!came_out(m, got, 0)) {
-		note_gone(m, p, to, nr);
+		note_moved(m, p, from, to, nr);
 		return;
 	}
 	if (spans ? !p->slot[from].bytes : !all_mapped(p, from, nr))
 		complain(m, "moved what is not mapped");
-	for (unsigned i = 0; i < nr; i++) {
-		if (!p->slot[from + i].bytes)
-			continue; /* a hole, which hides nothing */
-		bytes_put(&p->slot[to + i].bytes);
-		p->slot[to + i] = p->slot[from + i];
-		p->slot[from + i].bytes = NULL;
-	}
+	for (unsigned i = 0; i < nr; i++)
+		if (p->slot[from + i].bytes) /* else a hole, which hides nothing */
+			move_slot(p, from + i, to + i);
 }
 
 static void op_wrprotect(struct model *m, struct model_input *in)

@@ -373,6 +373,24 @@ static void reads_in_arms_take_part_in_the_order(void **state)
 }
 
 #define HEAD4 "about x\nprocess P\nP: map b 4\nP: write b 0x11\n"
+/* What is less than a page of the pool stays; a buffer's mapping ends with its page. */
+static void pages_of_the_pool_are_dropped_whole(void **state)
+{
+	const char *part = HEAD4 "P: advise b[0..8192] dontneed\nP: read b@0\n";
+	const char *all = HEAD4 "P: advise b dontneed\nP: read b@0\n";
+
+	(void)state;
+	for (enum hf_kind kind = HF_KIND_HUGETLB;; kind = HF_KIND_MEMFD_HUGETLB) {
+		assert_int_equal(run_on(&fake, kind, part, seen(saw(6, 0x11))), HF_OK);
+		assert_int_equal(run_on(&fake, kind, part, seen(saw(6, 0))), HF_LOST_WRITE);
+		assert_int_equal(run_on(&fake, kind, all, seen(saw(6, 0))), HF_OK);
+		assert_int_equal(run_on(&fake, kind, all, seen(saw(6, 0x11))), HF_BUG);
+		if (kind == HF_KIND_MEMFD_HUGETLB)
+			break;
+	}
+	assert_int_equal(run(part, seen(saw(6, 0))), HF_OK);
+}
+
 #define HOLE HEAD4 "P: unmap b@1\n" /* lines 1 to 5 */
 
 /* madvise(2): ENOMEM, and the rest is done. */
@@ -918,6 +936,7 @@ int main(void)
 		cmocka_unit_test(protection_keeps_stores_out),
 		cmocka_unit_test(forks_are_one_instant),
 		cmocka_unit_test(reads_in_arms_take_part_in_the_order),
+		cmocka_unit_test(pages_of_the_pool_are_dropped_whole),
 		cmocka_unit_test(advice_goes_on_after_a_hole),
 		cmocka_unit_test(advice_stops_where_it_is_refused),
 		cmocka_unit_test(protection_ends_at_a_hole),

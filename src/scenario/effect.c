@@ -334,10 +334,27 @@ static int advise_atom(struct hf_state *s, const struct hf_step *st, size_t i)
 	}
 }
 
+/* A page of the pool is dropped whole or not at all, and a buffer has no more than one, where its
+ * mapping ends, too. */
+static size_t dropped_end(const struct hf_state *s, const struct hf_step *st, size_t end)
+{
+	enum hf_memory memory = s->atoms->kind->memory;
+	bool rest = false;
+
+	if (st->advice != HF_MADV_DONTNEED ||
+	    (memory != HF_MEM_HUGETLB && memory != HF_MEM_MEMFD_HUGETLB))
+		return end;
+	for (size_t i = 0; i < s->atoms->nr; i++)
+		rest |= hf_atom_in(&s->atoms->atom[i], st->buf, end, SIZE_MAX) &&
+			*hf_state_map(s, st->proc, i) != HF_NOT_MAPPED;
+	return rest ? st->lo : end;
+}
+
 static int advise(struct hf_state *s, const struct hf_step *st, size_t end)
 {
 	int err = 0;
 
+	end = dropped_end(s, st, end);
 	for (size_t i = 0; i < s->atoms->nr && !err; i++)
 		if (hf_atom_in(&s->atoms->atom[i], st->buf, st->lo, end) &&
 		    *hf_state_map(s, st->proc, i) != HF_NOT_MAPPED)
