@@ -2,13 +2,13 @@
 # The scenario library on every policy, and (except under a sanitizer that cannot fork) on the running kernel.
 . tests/tap.sh
 
+# Under sanitizers, one or two policies and kinds of each sort.
 all=linux-4.19,linux-5.8,linux-5.10,linux-5.18,linux-6.1,linux-6.12,linux-6.18,holdfast,fail-pin,ro-pin-exempt
 all=$all,two-counters,ro-short-get,refuse-fork,wired-copy,copy-referenced,dont-fork
+all=${POLICIES:-$all}
+kinds=${KINDS:-anon,zeropage,huge-zeropage,memfd,tmpfile,memfd-hugetlb}
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-
-# Under sanitizers, one or two kinds of each sort.
-kinds=${KINDS:-anon,zeropage,huge-zeropage,memfd,tmpfile,memfd-hugetlb}
 
 as_expected() {
 	"$HOLDFAST" run --kinds "$kinds" --on "$all" scenarios >"$out" 2>&1
