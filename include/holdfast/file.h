@@ -47,8 +47,8 @@ void hf_file_put(struct hf_file *file);
 /*
  * As hf_mmap(), of a file from page `pgoff` on. HF_MAP_SHARED: stores are the file's;
  * HF_MAP_HUGETLB is the file's own choice and must not be given; a file of hugetlb pages becomes as
- * long as its writable mappings, as in Linux. Errors as hf_mmap(); accesses
- * beyond the end of the file fail with -EFAULT.
+ * long as its writable mappings, as in Linux. Errors as hf_mmap(); accesses beyond the end of the
+ * file fail with -EFAULT.
  */
 int hf_mmap_file(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags,
 		 struct hf_file *file, uint64_t pgoff);
@@ -57,8 +57,8 @@ int hf_mmap_file(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, un
  * or what the backing says. */
 int hf_file_read(struct hf_file *file, uint64_t offset, void *to, size_t len);
 int hf_file_write(struct hf_file *file, uint64_t offset, const void *from, size_t len);
-/* Writes dirty pages back; the next store to each is noticed. What fails stays dirty. 0 or the
- * first error. */
+/* Writes dirty pages back; the next store to each is noticed.
+ * What fails stays dirty. 0 or the first error. */
 int hf_file_sync(struct hf_file *file);
 /* Cuts the file down to `size` bytes: the pages beyond leave every mapping, private copies too. Or
  * makes it longer again, with zeros, as far as it was when it was made. -EINVAL: longer than that,

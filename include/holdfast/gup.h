@@ -77,8 +77,8 @@ int hf_put_user_pages(struct hf_system *sys, struct hf_ref *refs, size_t nr);
 int hf_unpin_user_pages(struct hf_system *sys, struct hf_ref *refs, size_t nr);
 /* Marks the pages dirty first. */
 int hf_unpin_user_pages_dirty(struct hf_system *sys, struct hf_ref *refs, size_t nr);
-/* As hf_unpin_user_pages(), for references to consecutive frames taken in one call; never runs the
- * unpin check. */
+/* As hf_unpin_user_pages(), for references to consecutive
+ * frames taken in one call; never runs the unpin check. */
 int hf_unpin_user_page_range_dirty(struct hf_system *sys, struct hf_ref *refs, size_t nr,
 				   bool dirty);
 
@@ -95,11 +95,10 @@ int hf_ref_write(struct hf_system *sys, const struct hf_ref *ref, size_t offset,
 uint64_t hf_ref_pfn(struct hf_system *sys, const struct hf_ref *ref);
 
 /*
- * References as a given user takes them under the system's policy (O_DIRECT by GET before
- * Linux 6.5, by PIN after, and so on): flags, fast path and kind come from hf_policy.users. Release
- * with hf_user_release() for the same user: -EINVAL if one was taken with other flags than this
- * user's. Errors as above; -EOPNOTSUPP: the policy registers no buffers in mappings
- * of that kind of file.
+ * References as a given user takes them under the system's policy (O_DIRECT by GET before Linux
+ * 6.5, by PIN after, and so on): flags, fast path and kind come from hf_policy.users. Release with
+ * hf_user_release() for the same user: -EINVAL if one was taken with other flags than this user's.
+ * Errors as above; -EOPNOTSUPP: the policy registers no buffers in mappings of that kind of file.
  */
 int64_t hf_user_acquire(struct hf_mm *mm, enum hf_user user, uint64_t addr, size_t nr,
 			struct hf_ref *refs);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The platform for programs: POSIX threads, malloc and liburcu. Not part of the freestanding core.
- */
+/* The platform for programs: POSIX threads, malloc and liburcu.
+ * Not part of the freestanding core. */
 #ifndef HOLDFAST_HOSTED_H
 #define HOLDFAST_HOSTED_H
 

@@ -42,19 +42,20 @@ struct hf_system;
 struct hf_system_config {
 	const struct hf_platform *platform; /* must outlive the system */
 	const struct hf_policy *policy;     /* NULL: hf_policy_default() */
-	size_t nr_frames;  /* frames of the machine, 1 of them the zeropage; at least 16 */
-	size_t nr_movable; /* the last so many of them are the movable zone: a page there is moved
-			      away by a long-term pin; at most nr_frames - 16 */
-	unsigned flags;    /* HF_SYSTEM_* */
+	size_t nr_frames; /* frames of the machine, 1 of them the zeropage; at least 16 */
+	/* The last so many of them are the movable zone: a page there is moved away by a long-term
+	 * pin; at most nr_frames - 16. */
+	size_t nr_movable;
+	unsigned flags; /* HF_SYSTEM_* */
 };
 
 struct hf_system_stats {
 	size_t nr_frames, nr_free; /* nr_free counts per-thread caches too */
 	size_t nr_mms;
 	uint64_t faults, cow_copies, cow_reuses, unshares, fork_copies;
-	uint64_t pins_acquired, pins_released; /* as nr_foll_pin_acquired / released in
-						  /proc/vmstat: zeropage excluded */
-	uint64_t fast_fallbacks;               /* GUP-fast gave way to the slow path */
+	/* As nr_foll_pin_acquired and _released in /proc/vmstat: zeropage excluded. */
+	uint64_t pins_acquired, pins_released;
+	uint64_t fast_fallbacks; /* GUP-fast gave way to the slow path */
 	uint64_t unpin_check_failures;
 	uint64_t swap_ins, swap_outs;    /* pages read from and written to the device */
 	uint64_t migrations;             /* folios */
@@ -65,8 +66,8 @@ struct hf_system_stats {
 
 /* Errors: -EINVAL (config), -ENOMEM. */
 int hf_system_create(const struct hf_system_config *config, struct hf_system **out);
-/* Frees the machine. -EBUSY, and nothing is freed, while an mm or a reference to one of its pages
- * is left. */
+/* Frees the machine. -EBUSY, and nothing is freed,
+ * while an mm or a reference to one of its pages is left. */
 int hf_system_destroy(struct hf_system *sys);
 void hf_system_stats(struct hf_system *sys, struct hf_system_stats *stats);
 /*
@@ -87,8 +88,8 @@ const struct hf_policy *hf_system_policy(const struct hf_system *sys);
 /* A new, empty address space with one user. -ENOMEM. */
 int hf_mm_create(struct hf_system *sys, struct hf_mm **out);
 void hf_mm_get(struct hf_mm *mm);
-/* Drops a user. The last one unmaps everything and frees the mm; pins and gets on its pages stay
- * valid. */
+/* Drops a user. The last one unmaps everything and frees the mm;
+ * pins and gets on its pages stay valid. */
 void hf_mm_put(struct hf_mm *mm);
 
 /*
@@ -121,10 +122,10 @@ int hf_mm_fork(struct hf_mm *parent, struct hf_mm **child);
 /*
  * Maps `len` bytes (rounded up to pages) of private anonymous memory. *addr: hint or exact address
  * in, address out.
- * Errors: -EINVAL (len 0, unaligned fixed address, unknown flags or prot), -ENOMEM (no address, no
- * pages left in the hugetlb pool,
- * space, memory or too many mappings; with HF_MAP_FIXED what was there may be gone, as in Linux),
- * -EEXIST.
+ *
+ * Errors: -EINVAL (len 0, unaligned fixed address, unknown flags or prot), -ENOMEM (no
+ * address space or memory, too many mappings, too few pages left in the hugetlb pool; with
+ * HF_MAP_FIXED what was there may be gone, as in Linux), -EEXIST.
  */
 int hf_mmap(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned prot, unsigned flags);
 /* Unmaps the pages of [addr, addr+len); holes are fine. -EINVAL (alignment, range, part of a
@@ -135,16 +136,17 @@ int hf_munmap(struct hf_mm *mm, uint64_t addr, size_t len);
 int hf_mprotect(struct hf_mm *mm, uint64_t addr, size_t len, unsigned prot);
 
 #define HF_MREMAP_MAYMOVE (1u << 0)
-#define HF_MREMAP_FIXED                                                                            \
-	(1u << 1) /* to *new_addr exactly, unmapping what is there; needs MAYMOVE                  \
-		   */
+/* To *new_addr exactly, unmapping what is there; needs MAYMOVE. */
+#define HF_MREMAP_FIXED (1u << 1)
 
 /*
  * Resizes or moves one mapping. Pages, marks and pins move with the addresses. old_len and new_len
  * must not be 0.
+ *
  * A range that moves to a fixed address and keeps its length may have several mappings, and holes
  * behind the first page, if the policy says so (remap_spans): each mapping moves, the holes hide
  * nothing at the new place.
+ *
  * Errors: -EINVAL (alignment, flags, overlap; a hugetlb mapping that the policy does not move, that
  * would grow, or whose pages are not met), -EFAULT (the old range begins with a hole, or is not one
  * mapping; where mappings are moved one by one, one of several that userfaultfd watches: those

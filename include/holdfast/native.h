@@ -185,8 +185,8 @@ int hf_native_read(const struct hf_native_snapshot *snapshot, size_t offset, voi
 int hf_native_map(struct hf_native_snapshot *snapshot, const void **addr);
 int hf_native_unmap(struct hf_native_snapshot *snapshot);
 
-/* Brings the pages of a map or a child in. `addr` is in it. -EINVAL (range, or the owner is gone),
- * -ENODATA, -ENOMEM. */
+/* Brings the pages of a map or a child in. `addr` is in it.
+ * -EINVAL (range, or the owner is gone), -ENODATA, -ENOMEM. */
 int hf_native_prepare_read(const void *addr, size_t len);
 
 /* A run of bytes that differ, perhaps. */

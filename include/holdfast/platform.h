@@ -43,8 +43,8 @@ struct hf_rwlock {
 	HF_ALIGNAS(16) unsigned char opaque[64];
 };
 
-/* Embedded in an object that is freed after an RCU grace period. `opaque` belongs to the platform.
- */
+/* Embedded in an object that is freed after an RCU grace period.
+ * `opaque` belongs to the platform. */
 struct hf_rcu_head {
 	HF_ALIGNAS(16) unsigned char opaque[32];
 	void (*func)(struct hf_rcu_head *head);
@@ -54,8 +54,8 @@ struct hf_rcu_head {
 struct hf_platform {
 	void *ctx; /* passed to every callback */
 
-	/* `size` bytes aligned to `align` (a power of two), contents undefined; NULL when there are
-	 * none. */
+	/* `size` bytes aligned to `align` (a power of two),
+	 * contents undefined; NULL when there are none. */
 	void *(*alloc)(void *ctx, size_t size, size_t align);
 	/* `size` is what was asked for. */
 	void (*free)(void *ctx, void *ptr, size_t size);
@@ -76,8 +76,8 @@ struct hf_platform {
 	void (*write_lock)(void *ctx, struct hf_rwlock *lock);
 	void (*write_unlock)(void *ctx, struct hf_rwlock *lock);
 
-	/* RCU. call_rcu() runs head->func(head) once every read section that is open now has
-	 * closed. */
+	/* RCU. call_rcu() runs head->func(head) once every
+	 * read section that is open now has closed. */
 	void (*rcu_read_lock)(void *ctx);
 	void (*rcu_read_unlock)(void *ctx);
 	void (*call_rcu)(void *ctx, struct hf_rcu_head *head);

@@ -76,17 +76,17 @@ struct hf_policy {
 	bool has_mark;
 	/* Pins may also be held on pages without the mark, so unpin has nothing to check. */
 	bool pins_shared;
-	/* The unpin check is part of the policy (it runs in debug systems and where the caller
-	 * asks). */
+	/* The unpin check is part of the policy (it runs
+	 * in debug systems and where the caller asks). */
 	bool unpin_check;
-	/* Fork write-protects everything before it copies anything, so that its copies are one
-	 * instant. */
+	/* Fork write-protects everything before it copies anything,
+	 * so that its copies are one instant. */
 	bool fork_one_instant;
-	/* mprotect to writable makes the entry of an exclusive page writable without a fault (6.1).
-	 */
+	/* mprotect to writable makes the entry of an
+	 * exclusive page writable without a fault (6.1). */
 	bool mprotect_upgrades;
-	/* A write fault on a swapped page counts references, not mappings, to find its owner (from
-	 * 5.18 on). */
+	/* A write fault on a swapped page counts references,
+	 * not mappings, to find its owner (from 5.18 on). */
 	bool swap_in_counts_refs;
 	/* A page that is read from a swap device for its only entry is its process's own, even if
 	 * it was not marked when it left: Linux goes past the swap cache then (5.19 to 6.18,
@@ -117,14 +117,14 @@ struct hf_policy {
 	bool estimates_pins;
 	/* Collapse wants at least one writable entry (SCAN_PAGE_RO; gone after 6.14). */
 	bool collapse_needs_write;
-	/* Long-term write pins of shared mappings are refused where the file tracks stores (6.5).
-	 */
+	/* Long-term write pins of shared mappings are
+	 * refused where the file tracks stores (6.5). */
 	bool refuses_longterm_file_writes;
 	/* New pages wait in a batch of their CPU, which holds a reference; a write fault drains its
 	 * own CPU's batch before it counts (5.18), not those of others. */
 	bool lru_batches, drains_lru_batch;
-	/* A write fault sleeps for the page lock and looks again; otherwise a busy lock means copy.
-	 */
+	/* A write fault sleeps for the page lock and looks again;
+	 * otherwise a busy lock means copy. */
 	bool reuse_sleeps;
 
 	/*
@@ -133,8 +133,8 @@ struct hf_policy {
 	 * asked.
 	 */
 	unsigned (*take_as)(unsigned foll_flags);
-	/* Which of a page's two pin counters a pin with these flags uses: 0 or 1. NULL: always 0.
-	 */
+	/* Which of a page's two pin counters a pin with these flags uses:
+	 * 0 or 1. NULL: always 0. */
 	unsigned (*pin_class)(unsigned foll_flags);
 	/* Called with mmap_lock held for write and ptl held. */
 	enum hf_fork_action (*fork_page)(const struct hf_mm *src, const struct hf_page *page);
@@ -145,8 +145,8 @@ struct hf_policy {
 	 * PMD (page: its first). */
 	bool (*large_reuse)(const struct hf_mm *mm, const struct hf_page *page);
 	bool (*huge_reuse)(const struct hf_mm *mm, const struct hf_page *page);
-	/* And for hugetlb: Linux counts mappings there to this day, so plain references can leak.
-	 */
+	/* And for hugetlb: Linux counts mappings there to this day,
+	 * so plain references can leak. */
 	bool (*hugetlb_reuse)(const struct hf_mm *mm, const struct hf_page *page);
 	/* Fork copies pinned hugetlb pages (5.12), as it does others. */
 	bool hugetlb_fork_copies;
@@ -172,8 +172,8 @@ struct hf_policy {
 	/* Registered buffers may lie in mappings of files on a device, and of more than one file
 	 * (6.5); else they are -EOPNOTSUPP and -EINVAL. */
 	bool registers_files;
-	/* Called for entries that are present and not writable, under ptl or locklessly (GUP-fast).
-	 */
+	/* Called for entries that are present and not writable,
+	 * under ptl or locklessly (GUP-fast). */
 	enum hf_gup_action (*gup_read)(const struct hf_gup_view *view);
 
 	/* HF_FOLL_* of each user. */
@@ -188,8 +188,8 @@ const struct hf_policy *hf_policy_find(const char *name);
 /* The i-th policy, Linux eras first and oldest first, or NULL past the end. */
 const struct hf_policy *hf_policy_at(size_t i);
 
-/* For rules: what they may ask of a page. Racy unless the caller holds what keeps the answer still.
- */
+/* For rules: what they may ask of a page.
+ * Racy unless the caller holds what keeps the answer still. */
 uint32_t hf_page_refs(const struct hf_page *page); /* of the folio: mappings, gets, pins */
 uint32_t hf_page_pins(const struct hf_page *page); /* pins of both classes */
 uint32_t hf_page_pins_of(const struct hf_page *page, unsigned pin_class);
@@ -197,17 +197,17 @@ uint32_t hf_folio_pins(const struct hf_page *page);
 uint32_t hf_page_mapcount(const struct hf_page *page);     /* entries that map it */
 uint32_t hf_folio_mapcount(const struct hf_page *page);    /* entries that map its folio */
 uint32_t hf_folio_most_mapped(const struct hf_page *page); /* of the page with the most of them */
-uint32_t
-hf_folio_first_mapcount(const struct hf_page *page);  /* of the first page, by leaf entries */
+/* Of the first page, by leaf entries. */
+uint32_t hf_folio_first_mapcount(const struct hf_page *page);
 bool hf_folio_behind_pmd(const struct hf_page *page); /* one PMD at least maps it */
 size_t hf_folio_nr_pages(const struct hf_page *page);
 bool hf_folio_maybe_shared(const struct hf_page *page);  /* by others than one mm; from 6.15 */
 uint32_t hf_page_swap_users(const struct hf_page *page); /* entries that name its swap slot */
 bool hf_page_lingers(const struct hf_page *page);        /* see swap_cache_lingers */
 bool hf_page_exclusive(const struct hf_page *page);      /* PageAnonExclusive */
-bool hf_page_maybe_pinned(const struct hf_page *page);   /* Linux's estimate: 1024 bias of small
-							     pages, any pin of a large folio */
-bool hf_mm_has_pinned(const struct hf_mm *mm);           /* MMF_HAS_PINNED: sticky, not inherited */
+/* Linux's estimate: of a small page, 1024 references; of a large folio, any pin. */
+bool hf_page_maybe_pinned(const struct hf_page *page);
+bool hf_mm_has_pinned(const struct hf_mm *mm); /* MMF_HAS_PINNED: sticky, not inherited */
 
 #ifdef __cplusplus
 }

@@ -27,8 +27,8 @@ struct hf_swap_device {
 	int (*read)(void *ctx, size_t slot, void *page);
 };
 
-/* The device must outlive the system or its swapoff. -EINVAL (no slots), -EBUSY (there is one
- * already), -ENOMEM. */
+/* The device must outlive the system or its swapoff.
+ * -EINVAL (no slots), -EBUSY (there is one already), -ENOMEM. */
 int hf_swapon(struct hf_system *sys, const struct hf_swap_device *device);
 /*
  * Brings every page back and lets go of the device. Takes mmap_lock of every address space for

@@ -15,22 +15,19 @@ extern "C" {
  */
 enum hf_invariant {
 	HF_INV_NONE,
-	HF_I1_WRITABLE_IS_EXCLUSIVE, /* an anonymous page mapped by a writable entry carries the
-					mark */
+	HF_I1_WRITABLE_IS_EXCLUSIVE, /* what a writable entry maps, if anonymous, has the mark */
 	HF_I2_EXCLUSIVE_MAPPED_ONCE, /* the mark means at most one mapping */
 	HF_I3_PINNED_IS_EXCLUSIVE,   /* a pinned page that is mapped carries the mark */
 	HF_I4_SWAP_EXCLUSIVE_ONCE,   /* an exclusive swap entry is the only user of its slot */
 	HF_I6_KSM_NEVER_EXCLUSIVE,   /* a merged page is never exclusive */
-	HF_I7_ZEROPAGE_UNTOUCHED,  /* the zeropage is never anonymous, exclusive, counted or written
-				    */
-	HF_I8_SHARED_IS_READ_ONLY, /* no entry of a page mapped twice is writable */
+	HF_I7_ZEROPAGE_UNTOUCHED,    /* it is never anonymous, exclusive, counted or written */
+	HF_I8_SHARED_IS_READ_ONLY,   /* no entry of a page mapped twice is writable */
 	HF_INV_MAPCOUNT, /* mapcount is the number of entries found by walking all tables */
 	HF_INV_REFCOUNT, /* references cover mappings, pins and the swap cache */
 	HF_INV_SWAP,     /* a slot's users are the entries that name it; cache and page agree */
 	HF_INV_RMAP,     /* the reverse map finds exactly the entries that the walk finds */
 	HF_INV_FOLIO,    /* the pages of a folio agree, and its counts are the sums of theirs */
-	HF_INV_FILE, /* a file's pages are in its cache, unmarked, not writable in private mappings
-		      */
+	HF_INV_FILE, /* a file's pages: in its cache, unmarked, writable by no private mapping */
 	HF_INV_FREE_PAGE, /* a free frame has no counts, no flags, and (debug) intact junk */
 	HF_INV_FRAMES, /* every frame is mapped, referenced, cached or in the buddy lists, once */
 	HF_INV_VMA,    /* VMAs are sorted, disjoint, aligned, and hold every present entry */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The command. Exit status: 0 as expected, 1 not, 2 usage or parse error, 77 all skipped, 130
- * interrupted. */
+/* The command. Exit status: 0 as expected, 1 not,
+ * 2 usage or parse error, 77 all skipped, 130 interrupted. */
 #ifndef HF_CLI_H
 #define HF_CLI_H
 

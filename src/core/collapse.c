@@ -128,8 +128,8 @@ static int collapse_locked(struct collapse *c, struct hf_table *deposit)
 	return 0;
 }
 
-/* Page locks of the sources are not needed: who holds one holds a reference, too, or the anon_vma
- * lock. */
+/* Page locks of the sources are not needed:
+ * who holds one holds a reference, too, or the anon_vma lock. */
 static int collapse_pmd(struct collapse *c)
 {
 	struct hf_system *sys = c->mm->sys;

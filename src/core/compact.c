@@ -8,8 +8,8 @@
 
 #define BLOCK HF_PMD_PAGES
 
-/* Frames of the block that are in use; BLOCK: one of them cannot be moved, as far as can be told.
- */
+/* Frames of the block that are in use;
+ * BLOCK: one of them cannot be moved, as far as can be told. */
 static size_t used_frames(const struct hf_system *sys, uint64_t pfn)
 {
 	size_t used = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The Linux values of the errors that the core returns: freestanding environments need not have
- * <errno.h>. */
+/* The Linux values of the errors that the core returns:
+ * freestanding environments need not have <errno.h>. */
 #ifndef HF_ERR_H
 #define HF_ERR_H
 

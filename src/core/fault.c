@@ -324,8 +324,8 @@ static int copy_page_fault(struct fault *f, struct hf_page *old)
 	bool switched = false;
 
 	if (old)
-		hf_page_get(old); /* keeps the source, and keeps sharers from reusing it, while ptl
-				     is dropped */
+		/* keeps the source, and keeps sharers from reusing it, while ptl is dropped */
+		hf_page_get(old);
 	fault_unlock(f);
 	copy = hf_page_alloc_reclaim(sys);
 	if (copy && old)

@@ -315,8 +315,8 @@ int hf_file_sync(struct hf_file *file)
 
 /* ---- truncation ---- */
 
-/* Takes [start, end) of the VMA's file pages away; the caller holds file->lock, which keeps the
- * VMA. */
+/* Takes [start, end) of the VMA's file pages away;
+ * the caller holds file->lock, which keeps the VMA. */
 static void zap_mapping(struct hf_vma *vma, uint64_t from)
 {
 	uint64_t pages = (vma->end - vma->start) >> HF_PAGE_SHIFT;

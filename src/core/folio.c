@@ -143,9 +143,9 @@ void hf_folio_split_pmds(struct hf_anon_vma *av, struct hf_page *head)
 		hf_anon_vma_walk(av, head->index, split_pmd, head);
 }
 
-/* The count is frozen, and nothing maps the folio: its pages, locked, with one reference each. Who
- * finds the first by the count sees what it is now; the others, when they are unlocked or mapped.
- */
+/* The count is frozen, and nothing maps the folio: its pages, locked, with one reference each.
+ * Who finds the first by the count sees what it is now; the others, when they are unlocked or
+ * mapped. */
 static void take_apart(struct hf_page *head, size_t nr)
 {
 	uint32_t flags = hf_ld(&head->flags, relaxed) &

@@ -5,8 +5,8 @@
 struct gup {
 	struct hf_mm *mm;
 	unsigned asked, taken;
-	bool write_faulted; /* the last fault for this page was a write fault that this call asked
-			       for */
+	/* the last fault for this page was a write fault that this call asked for */
+	bool write_faulted;
 };
 
 unsigned hf_gup_take_as(const struct hf_system *sys, unsigned flags)
@@ -72,8 +72,8 @@ static enum need need_for_write(const struct gup *g, const struct hf_vma *vma, h
 	return NEED_WRITE_FAULT;
 }
 
-/* Read-only, by the slow path: the policy refuses to pin what is not exclusive, or has it unshared
- * first. */
+/* Read-only, by the slow path: the policy refuses to pin
+ * what is not exclusive, or has it unshared first. */
 static enum need need_for_read(const struct gup *g, const struct hf_vma *vma, hf_pte pte)
 {
 	const struct hf_policy *policy = g->mm->sys->policy;
@@ -168,7 +168,7 @@ static int move_off(struct gup *g, struct hf_ref *ref)
 	hf_page_get(old);
 	hf_refs_drop(sys, ref, 1);
 	new = hf_folio_alloc_normal(sys, hf_folio_order(old));
-	while (!new &&hf_reclaim_again(sys, HF_FOR_A_MOVE, &tries))
+	while (new == NULL && hf_reclaim_again(sys, HF_FOR_A_MOVE, &tries))
 		new = hf_folio_alloc_normal(sys, hf_folio_order(old));
 	if (new) {
 		err = hf_migrate_folio(sys, old, new);

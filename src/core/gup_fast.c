@@ -6,11 +6,13 @@
  *   1. read the entry; refuse what is not present, not accessible, special, or lacks the permission
  *   2. take the reference (unless the frame is free)          seq_cst read-modify-write
  *   3. read the PMD and the entry again                        seq_cst
- *   4. only now, if the entry is read-only, look at the mark   after 3, so an entry that was taken
- * away and put back unchanged shows the cleared mark and around all of them, for pins:
- * write_protect_seq even before, and the same after. Whoever shares a page clears the entry, or
- * makes the sequence odd, by a seq_cst operation before it reads the pin count: one of the two
- * sides sees the other.
+ *   4. only now, if the entry is read-only, look at the mark   after 3, so that an entry that was
+ *                                                              taken away and put back unchanged
+ *                                                              shows the cleared mark
+ * And around all of them, for pins: write_protect_seq even before, and the same after.
+ *
+ * Whoever shares a page clears the entry, or makes the sequence odd, by a seq_cst operation before
+ * it reads the pin count: one of the two sides sees the other.
  */
 #include "internal.h"
 
@@ -22,8 +24,8 @@ static bool entry_allows(hf_pte pte, unsigned taken)
 }
 
 /* GUP-fast refuses to pin what is not exclusive: a read-only entry is taken only if the page has
- * the mark or the policy does not mind (gup_read). A refusal is no error, the slow path unshares.
- */
+ * the mark or the policy does not mind (gup_read). A refusal is no error: the slow path
+ * unshares. */
 static bool mark_allows(const struct hf_system *sys, const struct hf_page *page, hf_pte pte,
 			unsigned taken)
 {

@@ -58,8 +58,7 @@ void hf_hook_at(const struct hf_site *site);
 		      HF_WORD((HF_PLAIN(ptr))(val)))
 #define HF_HOOKED_RMW(ptr, val, order, what)                                                       \
 	({                                                                                         \
-		HF_PLAIN(ptr)                                                                      \
-		was_ = (HF_PLAIN(ptr))hf_hook_rmw(                                                 \
+		HF_PLAIN(ptr) was_ = (HF_PLAIN(ptr))hf_hook_rmw(                                   \
 			HF_SITE(HF_SITE_RMW, #ptr, memory_order_##order), (ptr), sizeof(*(ptr)),   \
 			what, HF_WORD((HF_PLAIN(ptr))(val)));                                      \
 		was_;                                                                              \
@@ -82,8 +81,7 @@ void hf_hook_at(const struct hf_site *site);
 				      sizeof(*(ptr)), (int64_t)(delta)))
 #define HF_HOOKED_REF(ptr, val, order, what)                                                       \
 	({                                                                                         \
-		HF_PLAIN(ptr)                                                                      \
-		was_ = (HF_PLAIN(ptr))hf_hook_count_by(                                            \
+		HF_PLAIN(ptr) was_ = (HF_PLAIN(ptr))hf_hook_count_by(                              \
 			HF_SITE(HF_SITE_RMW, #ptr, memory_order_##order), (ptr), sizeof(*(ptr)),   \
 			what, HF_WORD((HF_PLAIN(ptr))(val)));                                      \
 		was_;                                                                              \

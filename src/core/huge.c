@@ -179,8 +179,8 @@ static int huge_anonymous_fault(struct huge_fault *f)
 	return mapped ? 0 : head ? HF_HUGE_AGAIN : HF_HUGE_LEAF;
 }
 
-/* A PMD maps the huge zeropage, and somebody wants a page of his own. False: one small page does.
- */
+/* A PMD maps the huge zeropage, and somebody wants a page of his own.
+ * False: one small page does. */
 static bool replace_huge_zero(struct huge_fault *f, hf_pte pmd)
 {
 	struct hf_system *sys = f->mm->sys;

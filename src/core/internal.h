@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The core's own structures and the calls between its files. Each block is named for the file that
- * has it. */
+/* The core's own structures and the calls between its files.
+ * Each block is named for the file that has it. */
 #ifndef HF_INTERNAL_H
 #define HF_INTERNAL_H
 
@@ -25,7 +25,7 @@
 #define hf_assert_look(cond) hf_assert(cond)
 #endif
 
-#define hf_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+#define hf_container_of(ptr, type, member) ((type *)(((char *)(ptr)) - offsetof(type, member)))
 
 #define HF_MAX_ORDER 9
 #define HF_PMD_ORDER 9
@@ -88,8 +88,8 @@ struct hf_page {
 
 /* ---- address spaces ---- */
 
-/* Everything that descends by fork, split or move from one mapping. The oldest, simplest reverse
- * map. */
+/* Everything that descends by fork, split or move from one mapping.
+ * The oldest, simplest reverse map. */
 struct hf_anon_vma {
 	struct hf_system *sys;
 	struct hf_lock lock; /* the list, and start, end, pgoff of every VMA in it */
@@ -131,8 +131,7 @@ struct hf_file {
 	bool hugetlb;
 	_Atomic size_t nr; /* pages of the file; its own size of page */
 	size_t cap;
-	_Atomic size_t
-		nr_backed; /* pages that were never cut off: what comes after them is zeros */
+	_Atomic size_t nr_backed; /* pages that were never cut off: what comes later is zeros */
 	struct hf_page **pages;
 	struct hf_vma *mappings, *last_mapping;
 };
@@ -382,8 +381,8 @@ static inline uint64_t hf_page_index(const struct hf_page *page)
 
 /* ---- page.c ---- */
 
-/* Adds references and pins (HF_COUNT_*). -EAGAIN: the page is free. -EOVERFLOW: a counter is full.
- * Order: seq_cst. */
+/* Adds references and pins (HF_COUNT_*). -EAGAIN: the page is free.
+ * -EOVERFLOW: a counter is full. Order: seq_cst. */
 int hf_page_try_grab(struct hf_system *sys, struct hf_page *page, uint64_t delta);
 /* Takes them back; frees the page with the last reference. -EINVAL, nothing done: the counters do
  * not hold that much. */
@@ -411,8 +410,8 @@ bool hf_mark_allows_mappings(const struct hf_system *sys, const struct hf_page *
 bool hf_mark_allows_pin(const struct hf_system *sys, const struct hf_page *page);
 /* The unpin check, of an anonymous page that was pinned: has it its mark still? */
 bool hf_mark_stands(const struct hf_system *sys, const struct hf_page *page);
-/* Birth: nobody had the page before, and nothing maps it yet. Of a folio that a PMD will map, the
- * first page. */
+/* Birth: nobody had the page before, and nothing maps it yet.
+ * Of a folio that a PMD will map, the first page. */
 void hf_mark_new(const struct hf_system *sys, struct hf_page *page);
 /* Proof, by one of the policy's rules: nobody else has the page, which is marked from now on.
  * False: it must be copied. A read-only entry of mm maps it; ptl is held, and the page lock or, for
@@ -469,8 +468,8 @@ size_t hf_nr_free(struct hf_system *sys);
 struct hf_table *hf_table_new(struct hf_system *sys);
 void hf_table_free_rcu(struct hf_table *table);
 void hf_table_free(struct hf_table *table);
-/* The leaf table of addr, or NULL, also where a PMD maps pages. Lockless: under mmap_lock, RCU or
- * tlb_begin. */
+/* The leaf table of addr, or NULL, also where a PMD maps pages.
+ * Lockless: under mmap_lock, RCU or tlb_begin. */
 struct hf_table *hf_leaf(const struct hf_mm *mm, uint64_t addr);
 /* The same, made if missing; a huge PMD is split. NULL: no memory. mmap_lock held. */
 struct hf_table *hf_leaf_alloc(struct hf_mm *mm, uint64_t addr);
@@ -492,8 +491,8 @@ static inline struct hf_table *hf_entry_table(uint64_t entry)
 {
 	return (struct hf_table *)(uintptr_t)(entry & ~1ull);
 }
-/* Frees the tables of [start, end) that lie in the gap between floor and ceiling; entries are none.
- * mmap_lock (write). */
+/* Frees the tables of [start, end) that lie in the gap between floor and ceiling;
+ * entries are none. mmap_lock (write). */
 void hf_tables_prune(struct hf_mm *mm, uint64_t floor, uint64_t ceiling);
 /* Frees every table but the pgd's page itself. No users left. */
 void hf_tables_free(struct hf_mm *mm);
@@ -540,8 +539,8 @@ int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, const struc
 /* ---- rmap.c ---- */
 
 struct hf_anon_vma *hf_anon_vma_new(struct hf_system *sys);
-/* Membership, anon_vma lock held. A member holds a reference, which unlink leaves for the caller to
- * put. */
+/* Membership, anon_vma lock held. A member holds a reference,
+ * which unlink leaves for the caller to put. */
 void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma);
 void hf_anon_vma_unlink(struct hf_vma *vma);
 void hf_anon_vma_put(struct hf_anon_vma *av);
@@ -673,8 +672,8 @@ void hf_bounds_unlock(struct hf_vma *vma);
 size_t hf_vma_index(const struct hf_mm *mm, uint64_t addr);
 /* The VMA that holds addr, or NULL. */
 struct hf_vma *hf_vma_find(const struct hf_mm *mm, uint64_t addr);
-/* A VMA like `like` (prot, flags, anon_vma) at another place, linked to the anon_vma and inserted.
- * -ENOMEM. */
+/* A VMA like `like` (prot, flags, anon_vma) at another place,
+ * linked to the anon_vma and inserted. -ENOMEM. */
 int hf_vma_insert(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_vma *like,
 		  uint64_t pgoff);
 /* Makes addr a boundary between VMAs if it lies inside one. -ENOMEM. */
@@ -761,8 +760,8 @@ enum hf_reuse_result hf_try_reuse(struct hf_reuse *r, struct hf_page *page);
 
 /* ---- swap.c ---- */
 
-/* The slot of a page, a free one if it has none yet, held by one more user. Page lock held.
- * -ENOSPC. */
+/* The slot of a page, a free one if it has none yet,
+ * held by one more user. Page lock held. -ENOSPC. */
 int hf_slot_hold(struct hf_system *sys, struct hf_page *page, size_t *slot);
 /* One more user, for callers that know of one; one less. */
 void hf_slot_get(struct hf_system *sys, size_t slot);

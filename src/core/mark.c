@@ -17,23 +17,23 @@
  *
  * Its life:
  *
- *   birth     a page that nobody had before: a first touch, any copy, a       hf_mark_new()
+ *   birth     a page that nobody had before: a first touch, any copy, a   hf_mark_new()
  *             collapsed folio (which is a copy)
- *   proof     a write or unshare fault of a page without it finds that        hf_mark_prove()
+ *   proof     a write or unshare fault of a page without it finds that    hf_mark_prove()
  *             nobody else has the page; which rule says so is the policy's
  *   keeping   munmap, mremap, mprotect, references and their release leave
  *             it as it is: pins outlive mappings
- *   fan-out   of a folio behind PMDs the first page's stands for all; a       hf_mark_fan_out()
+ *   fan-out   of a folio behind PMDs the first page's stands for all; a   hf_mark_fan_out()
  *             split of the PMD gives each page its own
  *   away      an entry that became a swap or migration entry holds it: in
  *             HF_PTE_SWP_EXCLUSIVE, HF_PTE_MIG_EXCLUSIVE
- *     leaves    the page gives it up, if there is no pin hf_ptep_clear_try_share() apart     a
- * folio that is taken apart meanwhile has none left           hf_mark_drop() shared    fork takes
- * it from the entry, the parent's too                hf_mark_share_away() returns   the page that
- * the entry names again gets it                   hf_mark_restore() sharing   fork: both map the
- * page from now on                             hf_mark_share() KSM, and whoever takes the entry
- * away: not if it is pinned      hf_page_try_share() death     with the page's last reference, as
- * all of its flags (page.c)
+ *     leaves    the page gives it up, if there is no pin                  hf_ptep_clear_try_share()
+ *     apart     a folio that is taken apart meanwhile has none left       hf_mark_drop()
+ *     shared    fork takes it from the entry, the parent's too            hf_mark_share_away()
+ *     returns   the page that the entry names again gets it               hf_mark_restore()
+ *   sharing   fork: both map the page from now on                         hf_mark_share()
+ *             KSM, and whoever takes the entry away: not if it is pinned  hf_page_try_share()
+ *   death     with the page's last reference, as all of its flags (page.c)
  *
  * Nobody sets it because the last other sharer went: that would take the reverse map in each unmap,
  * and the next fault proves it for the price of one comparison.

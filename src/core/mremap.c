@@ -19,8 +19,8 @@ static hf_pte moved_entry(hf_pte pte)
 	return page ? pte | HF_PTE_SOFT_DIRTY : pte;
 }
 
-/* In between, the entry is nowhere: mmap_lock keeps faults away, the bounds lock reverse-map walks.
- */
+/* In between, the entry is nowhere: mmap_lock keeps faults away,
+ * the bounds lock reverse-map walks. */
 static void move_leaf_entry(struct hf_mm *mm, uint64_t old, uint64_t new)
 {
 	struct hf_table *table;
@@ -136,8 +136,8 @@ static int move_mapping(struct move *m)
 		goto out;
 	err = alloc_tables(m, moved);
 	if (err) {
-		/* nothing was moved: the new range is empty, and unmapping whole VMAs needs no
-		 * memory */
+		/* nothing was moved: the new range is empty,
+		 * and unmapping whole VMAs needs no memory */
 		hf_munmap_locked(mm, m->new, m->new + m->new_len);
 		goto out;
 	}
@@ -274,7 +274,7 @@ int hf_mremap(struct hf_mm *mm, uint64_t old_addr, size_t old_len, size_t new_le
 	struct move m = {
 		.mm = mm,
 		.old = old_addr,
-		.new = flags &HF_MREMAP_FIXED ? *new_addr : 0,
+		.new = (flags & HF_MREMAP_FIXED) ? *new_addr : 0,
 		.old_len = hf_page_align(old_len),
 		.new_len = hf_page_align(new_len),
 	};

@@ -105,8 +105,8 @@ bool hf_page_maybe_pinned(const struct hf_page *page)
 	return refs_of(counts) + 1023ull * (pins_of(counts, 0) + pins_of(counts, 1)) >= 1024;
 }
 
-/* Users of GUP get half of the references. Mappings, each with tables of its own, cannot use up the
- * other half. */
+/* Users of GUP get half of the references.
+ * Mappings, each with tables of its own, cannot use up the other half. */
 static bool would_overflow(uint64_t counts, uint64_t delta)
 {
 	return refs_of(counts) + refs_of(delta) > HF_REFS_MAX / 2 ||

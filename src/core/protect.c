@@ -166,8 +166,8 @@ int hf_wrprotect(struct hf_mm *mm, uint64_t addr, size_t len)
 
 /* ---- write tracking ---- */
 
-/* Linux leaves out what looks pinned and is writable: it would be copied on the next store, once.
- */
+/* Linux leaves out what looks pinned and is writable:
+ * it would be copied on the next store, once. */
 static bool stays_soft_dirty(struct hf_mm *mm, hf_pte pte)
 {
 	return mm->sys->policy->estimates_pins && hf_pte_write(pte) && !hf_pte_special(pte) &&

@@ -31,9 +31,8 @@ typedef uint64_t hf_pte;
 #define HF_PTE_HUGE (1ull << 10)       /* tables are aligned, so that their pointers lack it */
 #define HF_PTE_SOFT_DIRTY (1ull << 12) /* stored to since soft-dirty bits were cleared */
 #define HF_PTE_UFFD_WP (1ull << 13)    /* write-protected by userfaultfd */
-#define HF_PTE_TRACK                                                                               \
-	(HF_PTE_SOFT_DIRTY | HF_PTE_UFFD_WP) /* swap and migration entries keep them               \
-					      */
+/* Swap and migration entries keep them. */
+#define HF_PTE_TRACK (HF_PTE_SOFT_DIRTY | HF_PTE_UFFD_WP)
 #define HF_PTE_FLAGS 0xffffull
 #define HF_PTE_PFN_SHIFT 16
 #define HF_TABLE_ALIGN 2048
@@ -78,8 +77,8 @@ static inline uint64_t hf_pte_slot(hf_pte pte)
 	return pte >> HF_PTE_PFN_SHIFT;
 }
 
-/* What a present entry was before it became a migration entry. WRITE implies EXCLUSIVE where there
- * are marks. */
+/* What a present entry was before it became a migration entry.
+ * WRITE implies EXCLUSIVE where there are marks. */
 #define HF_PTE_MIG_WRITE (1ull << 6)
 #define HF_PTE_MIG_EXCLUSIVE (1ull << 7)
 #define HF_PTE_MIG_DIRTY (1ull << 8)

@@ -253,8 +253,8 @@ static bool is_behind_pmd(struct hf_mm *mm, uint64_t addr)
 	return table && hf_pmd_huge(hf_ld(hf_pmd_entry(table, addr), relaxed));
 }
 
-/* Makes the page one that can be moved out by itself. The folio is taken apart even if the page
- * then stays. */
+/* Makes the page one that can be moved out by itself.
+ * The folio is taken apart even if the page then stays. */
 static bool split_for_pageout(struct hf_mm *mm, uint64_t addr, struct hf_page *page,
 			      bool goes_whole)
 {

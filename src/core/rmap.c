@@ -55,8 +55,8 @@ void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma)
 	vma->anon_vma = av;
 	/*
 	 * At the end: a walk comes by the parent before the child that fork is making, so it finds
-	 * an entry in at least one of them, and after it changed the parent's, fork copies the new
-	 * one.
+	 * an entry in at least one of them, and after it changed the parent's, fork copies what
+	 * is new.
 	 */
 	vma->av_next = NULL;
 	vma->av_prev = av->tail;
@@ -146,8 +146,8 @@ int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, vo
 	struct hf_system *sys = av->sys;
 	int ret = 0;
 
-	/* keeps the tables, too: a VMA leaves the family before they go, and collapse holds the
-	 * lock */
+	/* keeps the tables, too: a VMA leaves the family
+	 * before they go, and collapse holds the lock */
 	hf_mutex_lock(sys, &av->lock);
 	for (struct hf_vma *vma = av->head; vma && !ret; vma = vma->av_next)
 		ret = walk_one(vma, index, fn, arg);

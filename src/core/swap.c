@@ -163,8 +163,8 @@ bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page
 {
 	bool drop;
 
-	/* nobody finds the page any more while the lock is held: two references are the cache's and
-	 * the caller's */
+	/* nobody finds the page any more while the lock is held:
+	 * two references are the cache's and the caller's */
 	hf_mutex_lock(sys, &sys->swap_lock);
 	drop = hf_page_refs(page) == 2 && !(hf_ld(&page->flags, relaxed) & HF_PG_DIRTY);
 	if (drop)

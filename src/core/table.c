@@ -243,9 +243,9 @@ int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, const struc
 }
 
 /*
- * mmap_lock is held for write, or nobody is left to take it, so that all tables are seen.
  * Unlinks what lies wholly in [floor, ceiling) below `table` (which starts at `base` and has
- * `level`), chaining the unlinked tables through their owner pointers.
+ * `level`), chaining the unlinked tables through their owner pointers. mmap_lock is held for write,
+ * or nobody is left to take it, so that all tables are seen.
  */
 static void prune(struct hf_table *table, unsigned level, uint64_t base, uint64_t floor,
 		  uint64_t ceiling, struct hf_table **unlinked)

@@ -17,8 +17,8 @@ static bool writes_memory(enum hf_user user)
 	return user == HF_USER_PROCESS_VM_WRITE || user == HF_USER_PTRACE_WRITE;
 }
 
-/* Whether the mappings of a registered buffer allow it. Linux asks when it has the pages already.
- */
+/* Whether the mappings of a registered buffer allow it.
+ * Linux asks when it has the pages already. */
 static int check_registered(struct hf_mm *mm, uint64_t addr, size_t nr)
 {
 	uint64_t end = addr + nr * HF_PAGE_SIZE;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The whole-state validator: walks everything, compares the books, names the first that is wrong.
- */
+/* The whole-state validator: walks everything,
+ * compares the books, names the first that is wrong. */
 #include "internal.h"
 
 struct walk {

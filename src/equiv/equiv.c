@@ -335,8 +335,8 @@ static unsigned below(uint64_t *state, unsigned n)
 	return (unsigned)(random_next(state) % n);
 }
 
-/* Of the operations that can come next, one; of its places, one: so that those with few places are
- * not rare. */
+/* Of the operations that can come next, one; of its places, one:
+ * so that those with few places are not rare. */
 static struct hf_hist_step choose(const struct hf_hist_step *next, unsigned n, uint64_t *state)
 {
 	unsigned ops = 0, places = 0, op, last = UINT32_MAX;

@@ -56,8 +56,8 @@ struct hf_explore_result {
 	char schedule[HF_SCHEDULE_MAX]; /* that leads there */
 	double seconds;
 	size_t kib; /* memory in use at the peak */
-	/* of each site: an arm came there; a load found something else there than that arm before
-	 */
+	/* of each site: an arm came there;
+	 * a load found something else there than that arm before */
 	uint8_t sites[HF_MAX_SITES];
 };
 
@@ -84,8 +84,8 @@ struct hf_mutation {
 	int order;
 };
 
-/* The sites of the core; one of a header comes once for each file that includes it. NULL past the
- * end. */
+/* The sites of the core; one of a header comes once
+ * for each file that includes it. NULL past the end. */
 const struct hf_site *hf_explore_site(size_t i);
 /* "gup_fast.c:66 ptep" */
 void hf_site_name(const struct hf_site *site, char *name, size_t len);

@@ -69,8 +69,8 @@ struct hf_clock {
 	uint32_t of[HF_THREADS];
 };
 
-/* The same with arms' epochs: what an end of a read section or call_rcu() leaves to the callback.
- */
+/* The same with arms' epochs: what an end of a read
+ * section or call_rcu() leaves to the callback. */
 struct hf_known {
 	struct hf_clock clock;
 	uint32_t epoch[HF_ARMS];
@@ -143,8 +143,7 @@ struct hf_machine {
 	enum hf_memory_model model;
 	bool running;    /* arms are; else accesses are plain */
 	unsigned nr;     /* arms */
-	bool unreduced;  /* rc11: whatever may be missed, not only what an earlier turn cannot show
-			  */
+	bool unreduced;  /* rc11: whatever may be missed, also what an earlier turn shows */
 	uint64_t hot[8]; /* of a page's 512 words, those that the scenario touches */
 	struct hf_event *events;
 	size_t nr_events, max_events;

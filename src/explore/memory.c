@@ -437,8 +437,8 @@ void hf_memory_start(void)
 		hf_object(i)->view = NULL;
 		hf_object(i)->sc = 0;
 	}
-	/* objects that are new later start at zero, for earlier executions left no more than these
-	 */
+	/* objects that are new later start at zero,
+	 * for earlier executions left no more than these */
 	for (unsigned t = 0; t < HF_ARMS; t++)
 		memset(mem.view[t], 0, mem.nr_views * sizeof(mem.view[t][0]));
 	for (unsigned t = 0; t < HF_ARMS; t++)

@@ -24,8 +24,8 @@ static const int words_of[] = { 4, 3, 4, 2 };
 
 /* ---- owners ---- */
 
-/* The name, in brackets, may have any characters. 0: there is no such process, or only its zombie.
- */
+/* The name, in brackets, may have any characters.
+ * 0: there is no such process, or only its zombie. */
 static uint64_t beginning_of(pid_t pid)
 {
 	char path[32], text[512], state = 'X', *rest;

@@ -39,8 +39,8 @@ int hf_machine_hold(char *why, size_t len);
 /* The value of a file of /sys or /proc; of a choice, what is chosen. Values have no blanks. Needs
  * no lock where the file has that value. 0 or negative errno, and `why`. */
 int hf_machine_set(const char *path, const char *value, char *why, size_t len);
-/* Of a file that the kernel changes by itself when others are set: it is to be put back, too. 0 or
- * negative errno. */
+/* Of a file that the kernel changes by itself when others are set:
+ * it is to be put back, too. 0 or negative errno. */
 int hf_machine_keep(const char *path);
 /* So many pages of 2 MiB more, as far as the kernel finds them. 0 or negative errno, and `why`. */
 int hf_machine_enlarge_pool(size_t pages, char *why, size_t len);

@@ -25,8 +25,8 @@ static void tell(struct telling *t, enum hf_outcome outcome, const char *text)
 		t->told(t->arg, outcome, text);
 }
 
-/* What there was before the first change of a setting is what is put back; it is the last that is.
- */
+/* What there was before the first change of a setting is what is put back;
+ * it is the last that is. */
 static bool is_first(const struct hf_journal *j, size_t change)
 {
 	for (size_t i = 0; i < change; i++)

@@ -64,8 +64,8 @@ uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask)
 	bool tells = can_tell(space->tree);
 	uint64_t bits = 0;
 
-	/* of a child what is there, at least: to copy what is missing is a fault that waits for us
-	 */
+	/* of a child what is there, at least:
+	 * to copy what is missing is a fault that waits for us */
 	if ((!tells && !space->base) || find(space, tells ? HF_PAGES_PROTECTED : HF_PAGES_POPULATED,
 					     word * HF_WORD_UNITS + low, nr, &bits))
 		return mask;

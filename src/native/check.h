@@ -19,8 +19,8 @@ uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask)
 /* Whether all of units [first, end) are, that a snapshot shares: see diff.c. */
 bool hf_all_protected(struct hf_native *space, size_t first, size_t end);
 /* The gate is closed: takes what is not protected from the snapshots that share it, so that the
- * next one has it again. Where this has never been needed it does nothing, unless it costs nothing.
- */
+ * next one has it again. Where this has never been needed it does nothing, unless that costs
+ * nothing. */
 int hf_find_unprotected(struct hf_native *space);
 /* Keeps KSM from it. */
 void hf_do_not_merge(struct hf_native *space);

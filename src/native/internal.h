@@ -18,15 +18,14 @@
  * Before the live unit changes, the newest snapshot gets a frame. So:
  *   N1  exclusive, and populated when the newest snapshot was taken => the newest has its frame.
  *   N2  a frame that a snapshot's unit is found in stays it for as long as the snapshot exists:
- * when another is dropped it goes to the next older one, unless that has its own.
+ *       when another is dropped it goes to the next older one, unless that has its own.
  *   N3  not exclusive => the unit is protected, from before the instant on.
  *
  * Locks, in order: tree->lock (snapshot, fork, drop: who changes lists), the registry (registry.c;
  * never by who has closed a gate), tree->gate (faults and pins are inside; who needs the instant
  * closes it), a lock for each word (several in order of the words; a child's before its base's),
  * the frames' own, that of calls by the keeper. All signals are blocked under any of them.
- * hf_native_read() takes none:
- * tree->generation tells it of drops.
+ * hf_native_read() takes none: tree->generation tells it of drops.
  */
 #ifndef HF_NATIVE_INTERNAL_H
 #define HF_NATIVE_INTERNAL_H
@@ -169,8 +168,8 @@ void hf_space_put(struct hf_native *space);
 /* ---- snapshot.c ---- */
 
 int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out);
-/* The gate is closed: unlinks it and gives back its frames and itself, not its reference to the
- * space. */
+/* The gate is closed: unlinks it and gives back its
+ * frames and itself, not its reference to the space. */
 void hf_snapshot_unlink(struct hf_native_snapshot *snapshot);
 
 void hf_snapshot_free(struct hf_tree *tree, struct hf_native_snapshot *snapshot);
@@ -232,8 +231,8 @@ struct hf_source {
 
 /* Where a unit of a snapshot is. Inside the gate, or with the generation checked. */
 struct hf_source hf_source_of(const struct hf_native_snapshot *snapshot, size_t unit);
-/* The same beside drops: what it gives stays good, for a frame by N2, and for a live unit until the
- * next look. */
+/* The same beside drops: what it gives stays good,
+ * for a frame by N2, and for a live unit until the next look. */
 struct hf_source hf_stable_source(const struct hf_native_snapshot *snapshot, size_t unit);
 /* As hf_native_read(). */
 int hf_snapshot_read(const struct hf_native_snapshot *snapshot, size_t offset, void *buf,

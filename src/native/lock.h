@@ -18,8 +18,8 @@ struct hf_futex {
 void hf_futex_lock(struct hf_futex *futex);
 void hf_futex_unlock(struct hf_futex *futex);
 
-/* Many inside, or one that has closed it. Who closes it holds another lock that only one may have.
- */
+/* Many inside, or one that has closed it.
+ * Who closes it holds another lock that only one may have. */
 struct hf_gate {
 	_Atomic uint32_t state; /* how many are inside, and HF_GATE_CLOSED */
 };

@@ -117,8 +117,8 @@ static void unpin_units(struct hf_native *space, struct range range, uint64_t on
 	}
 }
 
-/* Units of one word: counted first, so that from their exclusive marks on every snapshot copies
- * them. */
+/* Units of one word: counted first, so that from their
+ * exclusive marks on every snapshot copies them. */
 static int pin_part(struct hf_native *space, struct range part, uint64_t one)
 {
 	size_t word = part.first / HF_WORD_UNITS, unit = part.first;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Pins of snapshots: the frames themselves, after what is shared with the live space is unshared.
- */
+/* Pins of snapshots: the frames themselves,
+ * after what is shared with the live space is unshared. */
 #include "internal.h"
 
 #include <errno.h>

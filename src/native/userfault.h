@@ -36,8 +36,8 @@ int hf_userfault_unprotect(struct hf_files *files, void *addr, size_t len);
 /* Fills pages that are missing, from `src` or with zeros. */
 int hf_userfault_copy(struct hf_files *files, void *addr, const void *src, size_t len);
 int hf_userfault_zero(struct hf_files *files, void *addr, size_t len);
-/* Makes pages that are missing such as cannot be had: SIGBUS, or EFAULT. -EINVAL before Linux 6.6.
- */
+/* Makes pages that are missing such as cannot be had:
+ * SIGBUS, or EFAULT. -EINVAL before Linux 6.6. */
 int hf_userfault_poison(struct hf_files *files, void *addr, size_t len);
 int hf_userfault_wake(struct hf_files *files, void *addr, size_t len);
 

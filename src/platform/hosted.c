@@ -339,8 +339,8 @@ static void hosted_tlb_flush(void *ctx, uint32_t asid)
 /* ---- memory ---- */
 
 #ifdef HF_TSAN
-/* Frames are written by CPUs and devices at once, as on hardware: say so to the race detector, word
- * by word. */
+/* Frames are written by CPUs and devices at once, as on hardware:
+ * say so to the race detector, word by word. */
 static void hosted_copy(void *ctx, void *to, const void *from, size_t len)
 {
 	_Atomic unsigned char *t = to;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The background reclaimer for programs: a thread that looks at the watermarks every other
- * millisecond. */
+/* The background reclaimer for programs:
+ * a thread that looks at the watermarks every other millisecond. */
 #include <holdfast/hosted.h>
 
 #include <errno.h>

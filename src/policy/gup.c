@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Read-only GUP of pages that a store could still move away from; and what requests are taken as.
- */
+/* Read-only GUP of pages that a store could still move away from;
+ * and what requests are taken as. */
 #include "rules.h"
 
 enum hf_gup_action hf_gup_take(const struct hf_gup_view *view)
@@ -43,8 +43,8 @@ enum hf_gup_action hf_gup_unshare_all(const struct hf_gup_view *view)
 	return must_unshare_anon(view) || zeropage ? HF_GUP_UNSHARE : HF_GUP_TAKE;
 }
 
-/* FreeBSD: wiring breaks COW, a short hold does not. There is no mark: the write-fault logic finds
- * the owner. */
+/* FreeBSD: wiring breaks COW, a short hold does not.
+ * There is no mark: the write-fault logic finds the owner. */
 enum hf_gup_action hf_gup_wire_longterm(const struct hf_gup_view *view)
 {
 	return view->flags & HF_FOLL_LONGTERM ? HF_GUP_WRITE_FAULT : HF_GUP_TAKE;

@@ -30,8 +30,8 @@ bool hf_pageout_mapped_once(const struct hf_page *page);
 bool hf_pageout_not_likely_shared(const struct hf_page *page);
 bool hf_pageout_unshared(const struct hf_page *page);
 
-/* gup.c: what a read-only GUP does with a page that a store could move away from, and what requests
- * turn into */
+/* gup.c: what a read-only GUP does with a page that a store
+ * could move away from, and what requests turn into */
 enum hf_gup_action hf_gup_take(const struct hf_gup_view *view);
 enum hf_gup_action hf_gup_force_write(const struct hf_gup_view *view);
 enum hf_gup_action hf_gup_unshare_anon(const struct hf_gup_view *view);

@@ -11,8 +11,8 @@
 #define WRITE HF_FOLL_WRITE
 #define FORCE HF_FOLL_FORCE
 
-/* Everything but O_DIRECT and the kind that registered buffers and process_vm use is the same
- * everywhere. */
+/* Everything but O_DIRECT and the kind that registered
+ * buffers and process_vm use is the same everywhere. */
 #define USERS(direct_read, direct_write, fixed, process_vm)                                        \
 	{                                                                                          \
 		[HF_USER_ODIRECT_READ] = (direct_read) | WRITE,                                    \

@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 
-/* Runs fn(args[i]) for each, all at once. 0 when all have ended; negative errno, and none has run.
- */
+/* Runs fn(args[i]) for each, all at once.
+ * 0 when all have ended; negative errno, and none has run. */
 int hf_run_arms(size_t nr, void (*fn)(void *arg), void *const *args);
 
 #endif

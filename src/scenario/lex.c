@@ -26,8 +26,8 @@ static bool is_name_char(char c)
 	return is_letter(c) || is_digit(c) || c == '_' || c == '-';
 }
 
-/* Length of the UTF-8 character at s, 0 if there is none: no long forms, no surrogates, nothing
- * above U+10FFFF. */
+/* Length of the UTF-8 character at s, 0 if there is none:
+ * no long forms, no surrogates, nothing above U+10FFFF. */
 static size_t utf8_len(const unsigned char *s, const unsigned char *end)
 {
 	size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;

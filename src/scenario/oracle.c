@@ -134,8 +134,8 @@ static void who_allows(const struct hf_oracle *o, const struct hf_look *l, size_
 	}
 }
 
-/* `check` says a value: the reference semantics must say the same, in whatever order things were
- * done. */
+/* `check` says a value: the reference semantics must say the same,
+ * in whatever order things were done. */
 static void judge_claim(const struct hf_oracle *o, const struct hf_look *l, struct hf_judgement *j)
 {
 	for (size_t i = 0; i < o->atoms.nr && j->verdict == HF_OK; i++) {
@@ -210,8 +210,8 @@ static int apply_to_all(struct hf_oracle *o, const struct hf_step *st, const str
 	return err;
 }
 
-/* The first state that explained everything until now and, with `well`, the step too. NULL: none.
- */
+/* The first state that explained everything until now and,
+ * with `well`, the step too. NULL: none. */
 static const struct hf_state *first_of(const struct hf_oracle *o,
 				       const struct hf_judgement *judgements, bool well)
 {

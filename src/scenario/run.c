@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The runner: feeds a scenario to a target, shows what was seen to the oracle, and writes down the
- * verdict. */
+/* The runner: feeds a scenario to a target,
+ * shows what was seen to the oracle, and writes down the verdict. */
 #include "oracle.h"
 #include "target.h"
 

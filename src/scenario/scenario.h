@@ -151,23 +151,23 @@ struct hf_step {
 	int target; /* process_vm, ptrace, remote pins: whose memory; otherwise == proc */
 	int child;  /* fork */
 	int buf;    /* index into bufs, -1 if none */
-	size_t lo,
-		hi; /* bytes of buf, half open; whole pages for unmap, protect, advise, wrprotect.
-		     * Device steps: bytes relative to the start of the referenced range. */
-	int ref;    /* index into refs, -1 if none */
+	/* Bytes of buf, half open; whole pages for unmap, protect, advise, wrprotect. Device steps:
+	 * bytes relative to the start of the referenced range. */
+	size_t lo, hi;
+	int ref;         /* index into refs, -1 if none */
 	uint8_t value;   /* write, check, odirect read, ...: every byte of the range */
 	unsigned prot;   /* HF_PROT_* */
 	unsigned pages;  /* map; remap (0: same size) */
 	unsigned advice; /* enum hf_advice */
-	unsigned foll;   /* pin, get: HF_FOLL_WRITE, LONGTERM, FORCE, NOFAULT, FAST_ONLY as written
-			    (PIN/GET not set) */
+	/* pin, get: HF_FOLL_WRITE, LONGTERM, FORCE, NOFAULT, FAST_ONLY as written (PIN and GET are
+	 * not set) */
+	unsigned foll;
 	bool fast;       /* pin, get: the _fast call (default; `slow` turns it off) */
 	unsigned times;  /* get, pin: how often (all are released together); 1 by default */
 	bool dirty;      /* unpin dirty */
 	bool fails;      /* "fails": the step must fail */
 	int fails_errno; /* positive errno after "fails", 0: any */
-	bool maybe; /* "maybe": the step may fail; its REF is then void and later steps on it do
-		       nothing */
+	bool maybe; /* the step may fail: its REF is void then, and later steps on it do nothing */
 	struct hf_par *par; /* HF_V_PAR only */
 };
 

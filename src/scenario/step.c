@@ -9,10 +9,14 @@
 
 /*
  * The form of what follows the verb:
- *   B new or old buffer    R range    V byte value    P pages    m pages, may be missing
- *   p protection, may be missing    r protection    A advice    C new process    F new reference
- *   f reference    D reference with a sub-range    T another process    M r or w, and GUP options
- * d dirty?
+ *   A  advice                           R  range
+ *   B  new or old buffer                T  another process
+ *   C  new process                      V  byte value
+ *   D  reference with a sub-range       d  "dirty", may be missing
+ *   F  new reference                    f  reference
+ *   M  r or w, and GUP options          m  pages, may be missing
+ *   P  pages                            p  protection, may be missing
+ *                                       r  protection
  */
 struct verb {
 	const char *word, *mode;
@@ -453,8 +457,8 @@ static int parse_gup(struct hf_parser *p, struct hf_step *st)
 	return err;
 }
 
-/* The memory of another process: `of Q` comes late in the line, but the range before it needs it.
- */
+/* The memory of another process: `of Q` comes late in the line,
+ * but the range before it needs it. */
 static int find_target(struct hf_parser *p, struct hf_step *st)
 {
 	struct hf_lexer saved = p->lx;

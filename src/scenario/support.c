@@ -183,8 +183,8 @@ static unsigned distance(const char *a, size_t na, const char *b, size_t nb)
 	return last[nb];
 }
 
-/* The name that the token was most likely meant to be: one slip in three characters, at least one.
- */
+/* The name that the token was most likely meant to be:
+ * one slip in three characters, at least one. */
 static const char *closest(const struct hf_parser *p, const struct hf_token *tok, hf_names_fn names)
 {
 	unsigned limit = tok->len < 6 ? 1 : (unsigned)tok->len / 3;

@@ -12,18 +12,18 @@
 
 #define HF_REASON_LEN 200
 
-/* What one step showed. The runner provides `data` with room for hi - lo bytes for steps that read.
- */
+/* What one step showed. The runner provides `data`
+ * with room for hi - lo bytes for steps that read. */
 struct hf_obs {
 	int status; /* 0, negative errno of a step that failed, or one of HF_OBS_* below */
-	uint8_t *
-		data; /* bytes seen by read, check, process_vm read, ptrace read, device read/check,
-		       * and by `device: finish` of an odirect write (what the device read) */
-	size_t len;   /* bytes in data; 0 for steps that read nothing */
-	size_t done;  /* of an access that failed: the bytes from `lo` on that were read or written
-		       */
-	bool left_out; /* the runner's, in par blocks: the step is on what is not there, such as the
-			* reference of a `maybe` that failed; the target passes it by */
+	/* Bytes seen by read, check, process_vm read, ptrace read, device read/check, and by
+	 * `device: finish` of an odirect write (what the device read). */
+	uint8_t *data;
+	size_t len;  /* bytes in data; 0 for steps that read nothing */
+	size_t done; /* of an access that failed: the bytes from `lo` on that it did */
+	/* The runner's, in par blocks: the step is on what is not there, such as the reference of a
+	 * `maybe` that failed; the target passes it by. */
+	bool left_out;
 	char reason[HF_REASON_LEN]; /* skip, error, bug: why, in words */
 };
 
@@ -31,8 +31,8 @@ struct hf_obs {
 #define HF_OBS_ERROR 2 /* the harness failed (crash, hang, no memory): the cell is `error` */
 #define HF_OBS_BUG 3   /* an invariant or the unpin check broke: the cell is `bug` */
 
-/* For --trace: the state of one page of a process. Fields a target cannot know are -1 (flags) or
- * UINT64_MAX (pfn). */
+/* For --trace: the state of one page of a process.
+ * Fields a target cannot know are -1 (flags) or UINT64_MAX (pfn). */
 struct hf_page_state {
 	uint64_t pfn;
 	int present, swapped, writable, exclusive, zeropage;
@@ -47,18 +47,18 @@ struct hf_equiv_options; /* src/equiv */
 struct hf_equiv_result;
 
 struct hf_target_ops {
-	/* Prepares a run of one scenario. Non-zero: obs says why (status is HF_OBS_SKIP or
-	 * HF_OBS_ERROR). */
+	/* Prepares a run of one scenario.
+	 * Non-zero: obs says why (status is HF_OBS_SKIP or HF_OBS_ERROR). */
 	int (*begin)(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,
 		     void **run, struct hf_obs *obs);
 	/* Carries out one step other than par. */
 	void (*step)(void *run, const struct hf_step *step, struct hf_obs *obs);
 	/* Carries out a par block: arms truly concurrent; obs is arms x steps in order of
-	 * appearance. Each arm stops at its first failing step (later ones get status -ECANCELED).
-	 */
+	 * appearance. Each arm stops at its first failing step; later ones get status
+	 * -ECANCELED. */
 	void (*par)(void *run, const struct hf_par *par, struct hf_obs *obs);
-	/* Page state for --trace, after a step. Non-zero if there is no such page (unmapped buffer,
-	 * dead process). */
+	/* Page state for --trace, after a step. Non-zero if there
+	 * is no such page (unmapped buffer, dead process). */
 	int (*page)(void *run, int proc, int buf, unsigned page, struct hf_page_state *state);
 	/* For those who compare pages: brings to an end what the last step left to be done later
 	 * (pages in per-CPU batches), and turns off what comes between steps. NULL: there is no
@@ -80,9 +80,10 @@ struct hf_target_ops {
 
 struct hf_target {
 	const struct hf_target_ops *ops;
-	const char *name;    /* as the user wrote it */
-	const char *expect;  /* whose expect lines hold when none names `name`; "here" has its
-				kernel's era; may be NULL */
+	const char *name; /* as the user wrote it */
+	/* Whose expect lines hold when none names `name`: "here" has its kernel's era; may be
+	 * NULL. */
+	const char *expect;
 	const char *rules;   /* the policy that the kernel is compared with; may be NULL */
 	bool wrprotects_all; /* wrprotect is by soft-dirty bits: it goes for all of a process */
 	char detail[128];    /* "Linux 6.18.44 x86_64" for messages; may be empty */
@@ -129,10 +130,6 @@ struct hf_cell {
 	char *console; /* what the kernel said when it broke, or NULL */
 };
 
-/*
- * Runs one cell, all rounds. Never fails: trouble is an `error` cell, and so is a run that `stop`,
- * which may be NULL, ends before its last round.
- */
 /* Called after the last step, when all was well until then and everything still stands. */
 struct hf_oracle;
 typedef void (*hf_watch_fn)(void *run, const struct hf_oracle *oracle, void *arg);
@@ -142,11 +139,15 @@ void hf_run_watched(struct hf_target *t, const struct hf_scenario *scn, enum hf_
 /* A cell that has not been run: `ok`, with what is expected of it. */
 void hf_cell_init(struct hf_cell *cell, const struct hf_target *t, const struct hf_scenario *scn,
 		  enum hf_kind kind);
+/*
+ * Runs one cell, all rounds. Never fails: trouble is an `error` cell, and so is a run that `stop`,
+ * which may be NULL, ends before its last round.
+ */
 void hf_run_cell(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind, bool trace,
 		 const volatile sig_atomic_t *stop, struct hf_cell *cell);
 void hf_cell_free(struct hf_cell *cell);
-/* True when the cell is what its expect line says, or has no line and is ok or skip; a skip is
- * never unexpected. */
+/* True when the cell is what its expect line says,
+ * or has no line and is ok or skip; a skip is never unexpected. */
 bool hf_cell_as_expected(const struct hf_cell *cell);
 
 #endif

@@ -18,8 +18,8 @@ struct reference {
 struct world {
 	bool alive[HF_HIST_MAX_PROCS];
 	enum prot prot[HF_HIST_MAX_PROCS][HF_HIST_MAX_PAGES];
-	/* A part was treated by itself: where its mapping ends is not known, even if all is alike
-	 * again. */
+	/* A part was treated by itself: where its mapping
+	 * ends is not known, even if all is alike again. */
 	bool parted[HF_HIST_MAX_PROCS];
 	bool watched[HF_HIST_MAX_PROCS]; /* by userfaultfd */
 	bool dontfork[HF_HIST_MAX_PROCS][HF_HIST_MAX_PAGES];

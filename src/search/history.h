@@ -14,8 +14,8 @@
 #define HF_HIST_MAX_PAGES 3
 #define HF_HIST_MAX_REFS 2 /* open at a time */
 #define HF_HIST_MAX_DEPTH 16
-/* Places of an operation on whole pages: a page, all of the buffer, its first two pages, its last
- * two. */
+/* Places of an operation on whole pages:
+ * a page, all of the buffer, its first two pages, its last two. */
 #define HF_HIST_ALL HF_HIST_MAX_PAGES
 #define HF_HIST_FIRST_TWO (HF_HIST_MAX_PAGES + 1)
 #define HF_HIST_LAST_TWO (HF_HIST_MAX_PAGES + 2)
@@ -121,8 +121,8 @@ const char *hf_hist_op_name(unsigned op);
  * migrate, merge, collapse, split, pin, get, vmsplice, odirect, device-read, device-write, remap,
  * truncate, advise, process_vm, ptrace), as a set; 0: there is no such name. */
 hf_hist_ops hf_hist_ops_named(const char *name, size_t len);
-/* The history as a scenario that begins with these settings. Length written, without the final
- * zero. */
+/* The history as a scenario that begins with these settings.
+ * Length written, without the final zero. */
 size_t hf_hist_text(const struct hf_history *h, const struct hf_hist_limits *limits,
 		    const char *settings, char *text, size_t len);
 
@@ -134,8 +134,8 @@ struct hf_search_progress {
 	unsigned depth;  /* under way */
 	size_t done, of; /* of the states that it goes on from */
 	double seconds;  /* since the beginning */
-	double left,
-		to_come; /* what this depth and the one after it will take; negative: unknown */
+	/* What this depth and the one after it will take; negative: unknown. */
+	double left, to_come;
 };
 
 struct hf_search_options {
@@ -160,9 +160,8 @@ struct hf_search_result {
 	char detail[320];
 };
 
-/* 0, or negative errno: -ENOMEM, -EINVAL (policy, a checkpoint of another search), -EBADMSG (a
- * checkpoint that is damaged), or that of a file.
- */
+/* 0, or negative errno: -ENOMEM, -EINVAL (policy, a checkpoint of another search),
+ * -EBADMSG (a checkpoint that is damaged), or that of a file. */
 int hf_search(const struct hf_search_options *options, struct hf_search_result *result);
 
 #endif

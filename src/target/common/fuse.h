@@ -26,8 +26,8 @@ struct hf_fuse {
 	uint8_t *request; /* a buffer for one request */
 };
 
-/* 0 or negative errno: -EPERM without CAP_SYS_ADMIN, -ENOENT without /dev/fuse, -ENODEV without the
- * file system. */
+/* 0 or negative errno: -EPERM without CAP_SYS_ADMIN,
+ * -ENOENT without /dev/fuse, -ENODEV without the file system. */
 int hf_fuse_open(struct hf_fuse *f);
 /* Ends the connection: whoever waits for an answer gets an error. The process that serves does it
  * to both descriptors. */

@@ -412,8 +412,8 @@ struct direct_io {
 /* By reference: each is made once. */
 static struct direct_io direct_ios[HF_SCN_MAX_REFS];
 
-/* The file is the thread's alone: whoever closes it, such as a child that exits, would wait for the
- * I/O. */
+/* The file is the thread's alone: whoever closes it,
+ * such as a child that exits, would wait for the I/O. */
 static void *direct_io_thread(void *arg)
 {
 	struct direct_io *io = arg;

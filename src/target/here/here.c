@@ -34,8 +34,8 @@ struct here {
 
 #define SCANS "/sys/kernel/mm/ksm/full_scans"
 
-/* A page is merged when its second scan finds it unchanged, and a partner for it; three are enough.
- */
+/* A page is merged when its second scan finds it unchanged,
+ * and a partner for it; three are enough. */
 static void wait_for_scans(struct hf_obs *obs)
 {
 	const struct timespec pause = { .tv_nsec = 2000000 };

@@ -169,8 +169,8 @@ static int release(struct hf_here_run *r, struct hf_wire *w)
 	case HF_MEANS_TEST:
 		err = hf_gup_test_unpin(w->file);
 		break;
-	case HF_MEANS_READ: /* an error, so that memory stays as it is; the call's result is that
-			       error */
+	case HF_MEANS_READ:
+		/* an error, so that memory stays as it is; the call's result is that error */
 		err = hf_fuse_complete_read(&w->fuse, NULL, 0, -EIO);
 		if (!err)
 			err = finish_direct_io(r, w, w->maker->proc, 0, &ignored) == -EIO ? 0

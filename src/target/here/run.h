@@ -58,8 +58,8 @@ void hf_end_processes(struct hf_here_run *r);
  * may be -1 and `held` NULL.
  */
 int hf_wait_for(struct hf_here_run *r, int proc, int fd, int other, const struct hf_fuse *held);
-/* Lets a process begin with what its box says; waits until it has done it; both. 0 or the error of
- * the harness. */
+/* Lets a process begin with what its box says;
+ * waits until it has done it; both. 0 or the error of the harness. */
 int hf_wake(struct hf_here_run *r, int proc);
 int hf_hear(struct hf_here_run *r, int proc);
 int hf_call(struct hf_here_run *r, int proc);

@@ -76,8 +76,8 @@ static bool has_soft_dirty(void)
 	return any_soft_dirty(addr, HF_PAGE_SIZE);
 }
 
-/* Write-protects all of the process, but leaves out pinned pages whose entries are writable
- * (Linux 5.11). */
+/* Write-protects all of the process, but leaves out
+ * pinned pages whose entries are writable (Linux 5.11). */
 static int clear_soft_dirty(uint64_t addr, size_t len, char *reason)
 {
 	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC), err;
