@@ -31,13 +31,13 @@ struct hf_backing {
  * pages of its own: what is touched is the process's, be it by a read, as in Linux. */
 #define HF_FILE_HUGETLB (1u << 0)
 
+struct hf_file;
 /*
  * A file of `size` bytes (rounded up to its pages), with one user. backing NULL: it is in memory
  * only and full of zeros, as a memfd; otherwise stores to it are tracked and written back by
  * hf_file_sync(), and long-term write pins of shared mappings of it are refused (Linux 6.5).
  * backing must outlive the file. -EINVAL (size 0, flags), -ENOMEM.
  */
-struct hf_file;
 int hf_file_create(struct hf_system *sys, size_t size, const struct hf_backing *backing,
 		   unsigned flags, struct hf_file **out);
 /* Drops the caller's use. Mappings have their own. The last writes dirty pages back, as far as that

@@ -32,9 +32,9 @@ void hf_swap_device_close(struct hf_swap_device *device);
  * and must outlive the hf_file. Errors are those of pread(2) and pwrite(2). */
 struct hf_backing hf_backing_of(int fd);
 
+struct hf_reclaimer;
 /* A thread that keeps frames free (hf_balance). Stop it before hf_system_destroy(). -ENOMEM,
  * -EAGAIN (no thread). */
-struct hf_reclaimer;
 int hf_reclaimer_start(struct hf_system *sys, struct hf_reclaimer **out);
 void hf_reclaimer_stop(struct hf_reclaimer *reclaimer);
 

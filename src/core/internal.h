@@ -413,10 +413,10 @@ bool hf_mark_stands(const struct hf_system *sys, const struct hf_page *page);
 /* Birth: nobody had the page before, and nothing maps it yet.
  * Of a folio that a PMD will map, the first page. */
 void hf_mark_new(const struct hf_system *sys, struct hf_page *page);
+typedef bool (*hf_reuse_fn)(const struct hf_mm *mm, const struct hf_page *page);
 /* Proof, by one of the policy's rules: nobody else has the page, which is marked from now on.
  * False: it must be copied. A read-only entry of mm maps it; ptl is held, and the page lock or, for
  * hugetlb, fault_lock. */
-typedef bool (*hf_reuse_fn)(const struct hf_mm *mm, const struct hf_page *page);
 bool hf_mark_prove(const struct hf_mm *mm, struct hf_page *page, hf_reuse_fn rule);
 /* An entry that was away had the mark, or its fault found that nobody else has the page: it has the
  * mark now. False: the policy has no marks. ptl held. */
@@ -502,12 +502,12 @@ static inline unsigned hf_pte_index(uint64_t addr)
 	return addr >> HF_PAGE_SHIFT & 511;
 }
 
+#define HF_NOT_HUGE UINT32_MAX
 /*
  * The entry that maps addr, found and locked: a PTE, or a huge PMD. NULL when there is neither.
  * *huge is the distance of addr from the start of what the entry maps, in pages, and
  * HF_NOT_HUGE for a PTE.
  */
-#define HF_NOT_HUGE UINT32_MAX
 _Atomic uint64_t *hf_pte_lock(struct hf_mm *mm, uint64_t addr, struct hf_table **table,
 			      uint32_t *huge);
 
@@ -519,12 +519,6 @@ static inline uint64_t hf_leaf_end(uint64_t addr, uint64_t end)
 	return next < end ? next : end;
 }
 
-/*
- * Calls leaf for each leaf table that exists in [start, end), and huge for each huge PMD that lies
- * wholly inside, with its ptl held. Other huge PMDs, and all if huge is NULL, are split, except
- * hugetlb's, which are passed over. Stops at a non-zero return. huge may return HF_WALK_SPLIT: the
- * PMD is split, and leaf called.
- */
 #define HF_WALK_SPLIT 4096
 typedef int (*hf_leaf_fn)(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 			  void *arg);
@@ -533,6 +527,12 @@ struct hf_walk {
 	hf_leaf_fn leaf;
 	hf_huge_fn huge;
 };
+/*
+ * Calls leaf for each leaf table that exists in [start, end), and huge for each huge PMD that lies
+ * wholly inside, with its ptl held. Other huge PMDs, and all if huge is NULL, are split, except
+ * hugetlb's, which are passed over. Stops at a non-zero return. huge may return HF_WALK_SPLIT: the
+ * PMD is split, and leaf called.
+ */
 int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_walk *walk,
 		     void *arg);
 
@@ -553,8 +553,7 @@ void hf_page_add_rmap(struct hf_mm *mm, struct hf_page *page);
 void hf_page_remove_rmap(struct hf_mm *mm, struct hf_page *page);
 /* The folio belongs to vma's family, its first page to addr, unless it has a family already. */
 void hf_folio_set_anon(struct hf_page *head, struct hf_vma *vma, uint64_t addr);
-/* Calls fn, with ptl held, for every entry that the page at `index` of the family can be mapped by,
- * whatever is there. Stops at a non-zero return. The caller holds the family. */
+/* An entry that may map a page of a family. */
 struct hf_family_entry {
 	struct hf_mm *mm;
 	uint64_t addr;
@@ -563,6 +562,8 @@ struct hf_family_entry {
 	uint32_t huge; /* as hf_pte_lock() */
 };
 typedef int (*hf_family_fn)(const struct hf_family_entry *entry, void *arg);
+/* Calls fn, with ptl held, for every entry that the page at `index` of the family can be mapped by,
+ * whatever is there. Stops at a non-zero return. The caller holds the family. */
 int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, void *arg);
 /* The page's family, held; NULL: it is not mapped. */
 struct hf_anon_vma *hf_page_get_anon_vma(struct hf_system *sys, struct hf_page *page);
@@ -658,9 +659,9 @@ struct hf_table *hf_withdraw(struct hf_table *table);
 /* Maps a folio by a PMD, once more or for the first time. */
 void hf_folio_add_pmd_rmap(struct hf_mm *mm, struct hf_page *head);
 void hf_folio_remove_pmd_rmap(struct hf_mm *mm, struct hf_page *head);
-/* The fault at a huge PMD or where one could be. 0: dealt with. No ptl held. */
 #define HF_HUGE_LEAF 1  /* go on with the leaf table */
 #define HF_HUGE_AGAIN 2 /* somebody was quicker: look again */
+/* The fault at a huge PMD or where one could be. 0: dealt with. No ptl held. */
 int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags);
 
 /* ---- vma.c: mmap_lock held, for write where the array or a VMA changes ---- */
@@ -789,8 +790,7 @@ void hf_swap_release(struct hf_system *sys);
 int hf_swap_out(struct hf_system *sys, struct hf_page *page, bool spare_young);
 /* Tries to free that many frames; how many it did. As above. */
 size_t hf_reclaim(struct hf_system *sys, size_t want);
-/* For who found no frame: moves others out, and says whether to try again. Others may take what was
- * freed, so a few times, not for ever. *tries: 0 at first. As above. */
+/* How hard to try. */
 struct hf_effort {
 	size_t frames; /* at a time */
 	unsigned tries;
@@ -798,6 +798,8 @@ struct hf_effort {
 #define HF_FOR_A_PAGE ((struct hf_effort){ .frames = 8, .tries = 16 })
 #define HF_FOR_A_MOVE ((struct hf_effort){ .frames = 8, .tries = 1 }) /* of a long-term pin */
 #define HF_FOR_A_FORK ((struct hf_effort){ .frames = 32, .tries = 8 })
+/* For who found no frame: moves others out, and says whether to try again. Others may take what was
+ * freed, so a few times, not for ever. *tries: 0 at first. As above. */
 bool hf_reclaim_again(struct hf_system *sys, struct hf_effort effort, unsigned *tries);
 /* hf_page_alloc(), which moves others out when there is no frame. As above. */
 struct hf_page *hf_page_alloc_reclaim(struct hf_system *sys);

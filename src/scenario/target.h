@@ -130,8 +130,8 @@ struct hf_cell {
 	char *console; /* what the kernel said when it broke, or NULL */
 };
 
-/* Called after the last step, when all was well until then and everything still stands. */
 struct hf_oracle;
+/* Called after the last step, when all was well until then and everything still stands. */
 typedef void (*hf_watch_fn)(void *run, const struct hf_oracle *oracle, void *arg);
 /* As hf_run_cell(), one round, without steps in the cell. */
 void hf_run_watched(struct hf_target *t, const struct hf_scenario *scn, enum hf_kind kind,

@@ -105,9 +105,9 @@ struct hf_hist_pages {
 	unsigned from, to;
 };
 struct hf_hist_pages hf_hist_pages(unsigned place, unsigned pages);
-/* The steps that can come next; returns how many. */
 #define HF_HIST_MAX_NEXT                                                                           \
 	(HF_H_DEV_READ * HF_HIST_MAX_PROCS * HF_HIST_MAX_PLACES + HF_NR_HIST_OPS * HF_HIST_MAX_REFS)
+/* The steps that can come next; returns how many. */
 unsigned hf_hist_next(const struct hf_history *h, const struct hf_hist_limits *limits,
 		      struct hf_hist_step *next);
 /* Can all of its steps come so? It may be any bytes. */
