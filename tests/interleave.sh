@@ -59,6 +59,14 @@ says() { # STATUS TEXT OPTION...
 	[ $? -eq "$want" ] && cat "$dir/out" "$dir/err" | grep -qF -- "$text"
 }
 
+says_of_mutants() { # STATUS TEXT OPTION...
+	want=$1
+	text=$2
+	shift 2
+	"$HOLDFAST" check --mutants --seconds 1 "$@" >"$dir/out" 2>"$dir/err"
+	[ $? -eq "$want" ] && grep -qF -- "$text" "$dir/err"
+}
+
 # Over small pages.
 killed() { # SITE SCENARIO
 	sed '/^kinds/d' "$2" >"$dir/base.hf"
@@ -96,10 +104,13 @@ check "the same at random" \
 check "linux-5.10: reclaim between a pin's look and its count" \
 	replays linux-5.10 lost-write scenarios/reports/pin-races-swapout.hf
 check "GUP-fast without its second look at the entry, or with a weaker one" \
-	killed 'gup_fast.c:69 ptep' scenarios/races/swapout-and-pin-and-unpin.hf
+	killed 'gup_fast.c:fast_one load ptep #2' scenarios/races/swapout-and-pin-and-unpin.hf
 check "GUP-fast without its second look at the sequence, or with a weaker one" \
-	killed 'gup_fast.c:108 ' scenarios/races/fork-and-read-pin.hf
-check "GUP-fast outside of an RCU section" killed 'gup_fast.c:104 ' scenarios/races/unmap-and-pin.hf
+	killed 'hf_gup_fast load &mm->write_protect_seq #2' scenarios/races/fork-and-read-pin.hf
+check "GUP-fast outside of an RCU section" \
+	killed 'hf_gup_fast section RCU' scenarios/races/unmap-and-pin.hf
+check "a site that there is not" says_of_mutants 2 "no arms meet at a site with 'gup_fast.c:66' in its name" \
+	--only gup_fast.c:66 scenarios/races/two-pins.hf
 check "an interrupt prints what is known" interrupted
 check "a schedule that does not fit" says 1 "the schedule does not fit" --schedule c3 scenarios/races/two-pins.hf
 check "a schedule that is none" says 1 "is no schedule" --schedule x scenarios/races/two-pins.hf

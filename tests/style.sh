@@ -47,6 +47,14 @@ index_is_current() {
 		(cd "$dir" && scripts/library-index) && diff scenarios/README.md "$dir/scenarios/README.md"
 }
 
+# Each atomic of the core that is more than relaxed is in the table, by its name and order, and no other.
+atomics_are_current() {
+	"$HOLDFAST" check --mutants --list >"$dir/sites" &&
+		grep -E ', (acquire|release|acq_rel|seq_cst)$' "$dir/sites" >"$dir/strong" &&
+		sed -n 's/^| `\(.*\)` | \([a-z_]*\) | .*/\1, \2/p' docs/atomics.md | diff - "$dir/strong" &&
+		grep -q "^Another $(grep -c ', relaxed$' "$dir/sites") are relaxed" docs/atomics.md
+}
+
 # Words of the workshop do not belong into the product.
 stands_alone() {
 	! git grep -nE '\.\./shared|work/main' -- ':!tests/style.sh'
@@ -63,5 +71,6 @@ fi
 check "mandoc finds nothing to complain about" manual_is_clean
 check "the manual names every policy" manual_names_every_policy
 check "the thread's table in docs/design.md is what make thread-table writes" table_is_current
+check "docs/atomics.md has the atomics that the core has" atomics_are_current
 check "scenarios/README.md is what scripts/library-index writes" index_is_current
 done_testing

@@ -17,14 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME 160
 #define MAX_POLICIES 8
 #define PATIENCE 100 /* times the seconds of an exploration: then a mutant has survived */
 
 struct mutant {
 	struct hf_mutation m;
 	size_t site;
-	char name[NAME], what[48];
+	char what[48];
 };
 
 struct outcome {
@@ -67,7 +66,7 @@ struct work {
 	const char *only, *table;
 	const char *policies[MAX_POLICIES];
 	size_t nr_policies;
-	bool survivors;
+	bool survivors, list;
 };
 
 static void usage(FILE *to)
@@ -80,7 +79,8 @@ static void usage(FILE *to)
 	      "section left out;\n"
 	      "or, under sc, a second look skipped. Prints each with what noticed it.\n"
 	      "\n"
-	      "  --only TEXT         sites whose name has TEXT in it: \"gup_fast.c:66 ptep\"\n"
+	      "  --only TEXT         sites whose name has TEXT in it: \"gup_fast.c:fast_one\"\n"
+	      "  --list              print the names of the sites, and atomics' orders\n"
 	      "  --policy P,...      the first that notices is enough; default: "
 	      "holdfast,linux-6.12\n"
 	      "  --survivors         print only those that nothing noticed\n"
@@ -115,22 +115,25 @@ static struct hf_explore_options options_for(const struct work *w, size_t cell)
 static bool is_new(const struct work *w, const struct mutant *m)
 {
 	for (size_t i = 0; i < w->nr; i++)
-		if (!strcmp(w->mutants[i].name, m->name) && !strcmp(w->mutants[i].what, m->what))
+		if (!strcmp(w->mutants[i].m.site, m->m.site) &&
+		    !strcmp(w->mutants[i].what, m->what))
 			return false;
 	return true;
 }
 
 static int add(struct work *w, size_t site, enum hf_mutation_kind kind, int order)
 {
-	struct mutant *grown, m = { .m = { .kind = kind, .order = order }, .site = site };
+	struct mutant *grown, m = {
+		.m = { .kind = kind, .site = hf_site_name(site), .order = order },
+		.site = site,
+	};
 
-	hf_site_name(hf_explore_site(site), m.name, sizeof(m.name));
 	snprintf(m.what, sizeof(m.what),
 		 kind == HF_MUTATE_ORDER  ? "%s -> %s"
 		 : kind == HF_MUTATE_SKIP ? "left out"
 					  : "no second look",
 		 hf_order_name(hf_explore_site(site)->order), hf_order_name(order));
-	if ((w->only && !strstr(m.name, w->only)) || !is_new(w, &m))
+	if ((w->only && !strstr(m.m.site, w->only)) || !is_new(w, &m))
 		return 0;
 	grown = realloc(w->mutants, (w->nr + 1) * sizeof(*grown));
 	if (!grown)
@@ -138,6 +141,11 @@ static int add(struct work *w, size_t site, enum hf_mutation_kind kind, int orde
 	w->mutants = grown;
 	w->mutants[w->nr++] = m;
 	return 0;
+}
+
+static bool is_atomic(const struct hf_site *s)
+{
+	return s->kind <= HF_SITE_RMW;
 }
 
 static bool is_load(const struct hf_site *s)
@@ -190,7 +198,7 @@ static int make_mutants(struct work *w)
 
 		if (!(seen & HF_SITE_MET))
 			continue;
-		if (s->kind > HF_SITE_RMW) {
+		if (!is_atomic(s)) {
 			err = add(w, i, HF_MUTATE_SKIP, 0);
 			continue;
 		}
@@ -200,8 +208,6 @@ static int make_mutants(struct work *w)
 		if (s->kind == HF_SITE_LOAD && seen & HF_SITE_CHANGED && !err)
 			err = add(w, i, HF_MUTATE_STALE, 0);
 	}
-	for (size_t i = 0; i < w->nr; i++)
-		w->mutants[i].m.site = w->mutants[i].name;
 	return err;
 }
 
@@ -248,15 +254,9 @@ static void unchanged_is_done(size_t i, const char *died, void *arg)
 /* Whether a scenario's arms come to the mutant's place. */
 static bool reaches(const struct work *w, size_t cell, const char *name)
 {
-	char other[NAME];
-
-	for (size_t i = 0; hf_explore_site(i) && i < HF_MAX_SITES; i++) {
-		if (!w->whole[cell].sites[i])
-			continue;
-		hf_site_name(hf_explore_site(i), other, sizeof(other));
-		if (!strcmp(other, name))
+	for (size_t i = 0; hf_explore_site(i) && i < HF_MAX_SITES; i++)
+		if (w->whole[cell].sites[i] && !strcmp(hf_site_name(i), name))
 			return true;
-	}
 	return false;
 }
 
@@ -302,7 +302,7 @@ static void run_mutant(size_t i, void *arg)
 	bool *done = calloc(w->nr_cells, sizeof(*done)), over = false;
 
 	for (size_t c = 0; done && c < w->nr_cells; c++) {
-		done[c] = !reaches(w, c, w->mutants[i].name);
+		done[c] = !reaches(w, c, w->mutants[i].m.site);
 		out->tried += !done[c];
 	}
 	for (size_t p = 0; done && p < NR_PASSES; p++)
@@ -330,7 +330,7 @@ static void mutant_is_done(size_t i, const char *died, void *arg)
 	w->killed += out->killed;
 	if (out->killed && w->survivors)
 		return;
-	printf("%s %s, %s", out->killed ? "killed  " : "SURVIVED", w->mutants[i].name,
+	printf("%s %s, %s", out->killed ? "killed  " : "SURVIVED", w->mutants[i].m.site,
 	       w->mutants[i].what);
 	if (out->killed)
 		printf(": %s: %.100s", out->by, out->detail);
@@ -378,11 +378,6 @@ static int make_cells(struct work *w, const struct hf_library *lib)
 
 /* ---- the table ---- */
 
-static const char *access_name(const struct hf_site *s)
-{
-	return is_load(s) ? "load" : s->kind == HF_SITE_STORE ? "store" : "update";
-}
-
 /* What notices each weaker order of a site, or why nothing can. */
 static void write_needs(const struct work *w, FILE *to, const char *name, bool met)
 {
@@ -393,7 +388,7 @@ static void write_needs(const struct work *w, FILE *to, const char *name, bool m
 	for (size_t i = 0; i < w->nr; i++) {
 		const struct mutant *m = &w->mutants[i];
 
-		if (strcmp(m->name, name) || m->m.kind != HF_MUTATE_ORDER)
+		if (strcmp(m->m.site, name) || m->m.kind != HF_MUTATE_ORDER)
 			continue;
 		fprintf(to, "%s%s: %s", between, hf_order_name(m->m.order),
 			w->outcomes[i].killed ? w->outcomes[i].by : "**nothing**");
@@ -401,19 +396,15 @@ static void write_needs(const struct work *w, FILE *to, const char *name, bool m
 	}
 }
 
-static bool first_of_its_name(size_t site, const char *name)
+static bool is_first_of_its_name(size_t site)
 {
-	char other[NAME];
-
-	for (size_t i = 0; i < site; i++) {
-		hf_site_name(hf_explore_site(i), other, sizeof(other));
-		if (!strcmp(other, name))
+	for (size_t i = 0; i < site; i++)
+		if (!strcmp(hf_site_name(i), hf_site_name(site)))
 			return false;
-	}
 	return true;
 }
 
-static int by_name(const void *a, const void *b)
+static int by_place(const void *a, const void *b)
 {
 	const struct hf_site *x = hf_explore_site(*(const size_t *)a);
 	const struct hf_site *y = hf_explore_site(*(const size_t *)b);
@@ -422,18 +413,15 @@ static int by_name(const void *a, const void *b)
 	return order ? order : x->line - y->line;
 }
 
-/* The sites of atomics, each once, by file and line. */
-static size_t atomics(size_t *sites)
+/* The sites, each once, by file and line. */
+static size_t all_sites(size_t *sites)
 {
-	char name[NAME];
 	size_t nr = 0;
 
-	for (size_t i = 0; hf_explore_site(i) && i < HF_MAX_SITES; i++) {
-		hf_site_name(hf_explore_site(i), name, sizeof(name));
-		if (hf_explore_site(i)->kind <= HF_SITE_RMW && first_of_its_name(i, name))
+	for (size_t i = 0; hf_explore_site(i) && i < HF_MAX_SITES; i++)
+		if (is_first_of_its_name(i))
 			sites[nr++] = i;
-	}
-	qsort(sites, nr, sizeof(*sites), by_name);
+	qsort(sites, nr, sizeof(*sites), by_place);
 	return nr;
 }
 
@@ -448,9 +436,8 @@ static bool met_anywhere(const struct work *w, const char *name)
 static int write_table(const struct work *w)
 {
 	static size_t sites[HF_MAX_SITES];
-	size_t nr = atomics(sites), relaxed = 0;
+	size_t nr = all_sites(sites), relaxed = 0;
 	FILE *to = fopen(w->table, "w");
-	char name[NAME];
 
 	if (!to) {
 		fprintf(stderr, "holdfast: cannot write %s\n", w->table);
@@ -461,22 +448,42 @@ static int write_table(const struct work *w)
 	      "notices the next weaker order (a scenario, its kind\n"
 	      "of memory and, unless it is `holdfast`, the policy; all under rc11). docs/proof.md "
 	      "says what is noticed, and how.\n\n"
-	      "| where | what | order | weaker is noticed by |\n|---|---|---|---|\n",
+	      "| site | order | weaker is noticed by |\n|---|---|---|\n",
 	      to);
 	for (size_t i = 0; i < nr; i++) {
 		const struct hf_site *s = hf_explore_site(sites[i]);
+		const char *name = hf_site_name(sites[i]);
 
+		if (!is_atomic(s))
+			continue;
 		relaxed += s->order == memory_order_relaxed;
 		if (s->order == memory_order_relaxed)
 			continue;
-		hf_site_name(s, name, sizeof(name));
-		fprintf(to, "| %s:%d, %s | %s `%s` | %s | ", hf_site_file(s), s->line, s->function,
-			access_name(s), s->text, hf_order_name(s->order));
+		fprintf(to, "| `%s` | %s | ", name, hf_order_name(s->order));
 		write_needs(w, to, name, met_anywhere(w, name));
 		fputs(" |\n", to);
 	}
 	fprintf(to, "\nAnother %zu are relaxed, the weakest there is.\n", relaxed);
 	return fclose(to) ? -1 : 0;
+}
+
+static int list_sites(const char *only)
+{
+	static size_t sites[HF_MAX_SITES];
+	size_t nr = all_sites(sites);
+
+	for (size_t i = 0; i < nr; i++) {
+		const struct hf_site *s = hf_explore_site(sites[i]);
+		const char *name = hf_site_name(sites[i]);
+
+		if (only && !strstr(name, only))
+			continue;
+		if (is_atomic(s))
+			printf("%s, %s\n", name, hf_order_name(s->order));
+		else
+			puts(name);
+	}
+	return HF_EXIT_OK;
 }
 
 /* ---- all of it ---- */
@@ -494,8 +501,13 @@ static int run_all(struct work *w, const struct hf_library *lib)
 		return HF_EXIT_USAGE;
 	unchanged.nr = w->nr_cells;
 	w->whole = hf_shared_alloc(w->nr_cells * sizeof(*w->whole));
-	if (!w->whole || hf_pool_run(&unchanged) || order_cells(w) || make_mutants(w) || !w->nr)
+	if (!w->whole || hf_pool_run(&unchanged) || order_cells(w) || make_mutants(w))
 		return HF_EXIT_USAGE;
+	if (!w->nr) {
+		fprintf(stderr, "holdfast: no arms meet at a site with '%s' in its name\n",
+			w->only ? w->only : "");
+		return HF_EXIT_USAGE;
+	}
 	w->outcomes = hf_shared_alloc(w->nr * sizeof(*w->outcomes));
 	all.nr = w->nr;
 	if (!w->outcomes || hf_pool_run(&all))
@@ -539,6 +551,9 @@ static bool take_option(struct work *w, int c, const char *arg)
 	case 's':
 		w->survivors = true;
 		return true;
+	case 'l':
+		w->list = true;
+		return true;
 	case 'e':
 		return hf_take_number("executions", arg, 1, UINT64_MAX, &w->executions);
 	case 'S':
@@ -555,6 +570,7 @@ static int parse_options(int argc, char **argv, struct work *w, int *status)
 	static const struct option longs[] = {
 		{ "mutants", no_argument, NULL, 'm' },
 		{ "only", required_argument, NULL, 'o' },
+		{ "list", no_argument, NULL, 'l' },
 		{ "policy", required_argument, NULL, 'p' },
 		{ "survivors", no_argument, NULL, 's' },
 		{ "table", required_argument, NULL, 'T' },
@@ -576,7 +592,7 @@ static int parse_options(int argc, char **argv, struct work *w, int *status)
 		if (!take_option(w, c, optarg))
 			return -1;
 	}
-	if (optind < argc)
+	if (optind < argc || w->list)
 		return 0;
 	fputs("holdfast: no scenario given: name files or folders, such as scenarios/races\n",
 	      stderr);
@@ -597,6 +613,8 @@ int hf_cmd_mutants(int argc, char **argv)
 
 	if (parse_options(argc, argv, &w, &status))
 		return status;
+	if (w.list)
+		return list_sites(w.only);
 	status = hf_library_load(&lib, argv + optind, (size_t)(argc - optind));
 	if (!status)
 		status = run_all(&w, &lib);

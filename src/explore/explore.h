@@ -87,8 +87,9 @@ struct hf_mutation {
 /* The sites of the core; one of a header comes once
  * for each file that includes it. NULL past the end. */
 const struct hf_site *hf_explore_site(size_t i);
-/* "gup_fast.c:66 ptep" */
-void hf_site_name(const struct hf_site *site, char *name, size_t len);
+/* "gup_fast.c:fast_one load ptep #2": its file, function and access, and which it is if the
+ * function has several that are alike. A site of a header has one name in all files. */
+const char *hf_site_name(size_t i);
 
 /* Its file, without folders. */
 static inline const char *hf_site_file(const struct hf_site *site)

@@ -7,6 +7,7 @@
 
 #define MAX_READ 256
 #define MAX_SKIPPED 16
+#define MAX_NAME 160
 
 extern const struct hf_site __start_hf_sites[], __stop_hf_sites[];
 
@@ -36,21 +37,73 @@ static size_t index_of(const struct hf_site *site)
 	return (size_t)(site - __start_hf_sites);
 }
 
-void hf_site_name(const struct hf_site *site, char *name, size_t len)
+static const char *access_name(const struct hf_site *site)
 {
-	snprintf(name, len, "%s:%d %s", hf_site_file(site), site->line, site->text);
+	static const char *const names[] = {
+		[HF_SITE_LOAD] = "load",       [HF_SITE_HINT] = "load", [HF_SITE_STORE] = "store",
+		[HF_SITE_RMW] = "update",      [HF_SITE_LOCK] = "lock", [HF_SITE_FLUSH] = "flush",
+		[HF_SITE_SECTION] = "section",
+	};
+
+	return names[site->kind];
 }
 
-/* A site of a header is one in each file that includes it. */
+/* In all but the line. */
+static bool are_alike(const struct hf_site *a, const struct hf_site *b)
+{
+	return !strcmp(access_name(a), access_name(b)) && !strcmp(a->text, b->text) &&
+	       !strcmp(a->function, b->function) && !strcmp(a->file, b->file);
+}
+
+/* The next line with a site like this one; 0: there is none. */
+static int next_line(const struct hf_site *site, int after)
+{
+	int next = 0;
+
+	for (const struct hf_site *s = __start_hf_sites; s < __stop_hf_sites; s++)
+		if (are_alike(s, site) && s->line > after && (!next || s->line < next))
+			next = s->line;
+	return next;
+}
+
+/* Which it is of its function's sites that are alike; 0: the only one. */
+static unsigned ordinal_of(const struct hf_site *site)
+{
+	unsigned nr = 0, ordinal = 0;
+
+	for (int line = next_line(site, 0); line; line = next_line(site, line)) {
+		nr++;
+		if (line == site->line)
+			ordinal = nr;
+	}
+	return nr > 1 ? ordinal : 0;
+}
+
+static void name_site(const struct hf_site *site, char *name)
+{
+	unsigned ordinal = ordinal_of(site);
+	int len = snprintf(name, MAX_NAME, "%s:%s %s %s", hf_site_file(site), site->function,
+			   access_name(site), site->text);
+
+	if (ordinal && len < MAX_NAME)
+		snprintf(name + len, MAX_NAME - (size_t)len, " #%u", ordinal);
+}
+
+const char *hf_site_name(size_t i)
+{
+	static char names[HF_MAX_SITES][MAX_NAME];
+
+	if (!*names[i])
+		name_site(hf_explore_site(i), names[i]);
+	return names[i];
+}
+
 void hf_mutate(const struct hf_mutation *m, uint8_t *reached)
 {
-	char name[160];
-
 	memset(&mutant, 0, sizeof(mutant));
 	mutant.reached = reached;
 	for (size_t i = 0; m && hf_explore_site(i) && i < HF_MAX_SITES; i++) {
-		hf_site_name(hf_explore_site(i), name, sizeof(name));
-		if (strcmp(name, m->site))
+		if (strcmp(hf_site_name(i), m->site))
 			continue;
 		mutant.changed[i] = (uint8_t)m->kind;
 		mutant.order[i] = (uint8_t)m->order;
