@@ -201,8 +201,8 @@ mutant "trap 20: a folio whose lock is busy is copied" core/huge.c \
 	'.sleeps = true,' '.sleeps = false,'
 mutant "trap 21: a split leaves the mark with the first page" core/mark.c 'if (exclusive)' 'if (exclusive && !i)'
 mutant "trap 22: references decide over hugetlb on Linux" policy/table.c \
-	'.hugetlb_reuse = hf_reuse_mapped_once, .hugetlb_fork_copies' \
-	'.hugetlb_reuse = hf_reuse_refcount, .hugetlb_fork_copies'
+	'.hugetlb_reuse = hf_reuse_mapped_once, .hugetlb_force_lasts' \
+	'.hugetlb_reuse = hf_reuse_refcount, .hugetlb_force_lasts'
 mutant "trap 23: many plain references never look like a pin" core/page.c \
 	'return refs_of(counts) + 1023ull * (pins_of(counts, 0) + pins_of(counts, 1)) >= 1024;' \
 	'return pins_of(counts, 0) + pins_of(counts, 1);'

@@ -2,8 +2,13 @@
 /*
  * The policies. A Linux era is named for the release that its rules were read from or that
  * introduced them; it stands for the releases up to the next one in the list.
+ *
+ * Each era is the one before it and what is new, the holdfast policies are the default and what
+ * each of them varies: of two values of a field the later one counts.
  */
 #include "rules.h"
+
+#pragma GCC diagnostic ignored "-Woverride-init"
 
 #define GET HF_FOLL_GET
 #define PIN HF_FOLL_PIN
@@ -25,193 +30,127 @@
 #define USERS_DIRECT_GET USERS(GET, GET, PIN | LONG, PIN)
 #define USERS_DIRECT_PIN USERS(PIN, PIN, PIN | LONG, PIN)
 
-/* What 5.19 and later have in common; and up to 6.18. */
-#define LINUX_EXCLUSIVE_CACHED                                                                     \
-	.has_mark = true, .unpin_check = true, .mprotect_upgrades = true, .estimates_pins = true,  \
-	.swap_in_counts_refs = true, .fork_page = hf_fork_copy_exclusive,                          \
-	.may_reuse = hf_reuse_refcount, .huge_reuse = hf_reuse_refcount,                           \
-	.hugetlb_reuse = hf_reuse_mapped_once, .hugetlb_fork_copies = true,                        \
-	.hugetlb_dontneed = true, .lru_batches = true, .drains_lru_batch = true,                   \
-	.hugetlb_moves = true, .frees_shared = true
-#define LINUX_EXCLUSIVE LINUX_EXCLUSIVE_CACHED, .swap_in_owns_fresh = true
+#define LINUX_4_19                                                                                 \
+	.fork_page = hf_fork_share_all, .gup_read = hf_gup_take, .take_as = hf_take_get_only,      \
+	.users = USERS_BEFORE_PIN, .may_reuse = hf_reuse_mapcount, .reuse_sleeps = true,           \
+	.large_reuse = hf_reuse_mapped_once, .huge_reuse = hf_reuse_folio_mapped_once,             \
+	.hugetlb_reuse = hf_reuse_mapped_once, .hugetlb_force_lasts = true,                        \
+	.pageout_splits = hf_pageout_mapped_once, .pageout_minds_use = true,                       \
+	.estimates_pins = true, .lru_batches = true, .frees_shared = true,                         \
+	.collapse_needs_write = true
+/* GUP has pins, and breaks COW first. */
+#define LINUX_5_8                                                                                  \
+	LINUX_4_19, .gup_read = hf_gup_force_write, .take_as = NULL, .users = USERS_DIRECT_GET
+/* References decide; what may be pinned is copied at fork. */
+#define LINUX_5_10                                                                                 \
+	LINUX_5_8, .fork_page = hf_fork_copy_maybe_pinned, .gup_read = hf_gup_take,                \
+		   .may_reuse = hf_reuse_refcount_and_cache, .reuse_sleeps = false,                \
+		   .large_reuse = hf_reuse_refcount, .swap_cache_lingers = true
+/* References decide about huge and swapped pages, too. */
+#define LINUX_5_18                                                                                 \
+	LINUX_5_10, .may_reuse = hf_reuse_refcount, .huge_reuse = hf_reuse_refcount,               \
+		    .swap_cache_lingers = false, .swap_in_counts_refs = true,                      \
+		    .drains_lru_batch = true, .hugetlb_fork_copies = true,                         \
+		    .hugetlb_dontneed = true, .hugetlb_moves = true, .populates_over_holes = true
+/* The exclusive mark. */
+#define LINUX_6_1                                                                                  \
+	LINUX_5_18, .has_mark = true, .unpin_check = true, .fork_page = hf_fork_copy_exclusive,    \
+		    .gup_read = hf_gup_unshare_anon, .large_reuse = hf_reuse_never,                \
+		    .mprotect_upgrades = true, .swap_in_owns_fresh = true,                         \
+		    .hugetlb_force_lasts = false, .hugetlb_refuses_force = true
+/* Long-term pins unshare files' pages and the zeropage, too; O_DIRECT pins. */
+#define LINUX_6_12                                                                                 \
+	LINUX_6_1, .gup_read = hf_gup_unshare_longterm, .users = USERS_DIRECT_PIN,                 \
+		   .registers_files = true, .refuses_longterm_file_writes = true,                  \
+		   .populates_over_holes = false, .pageout_splits = hf_pageout_not_likely_shared,  \
+		   .pageout_minds_use = false, .split_drops_zeros = true, .wp_splits_pmds = true,  \
+		   .swap_in_folios = true
+/* Large folios know who owns them. */
+#define LINUX_6_18                                                                                 \
+	LINUX_6_12, .large_reuse = hf_reuse_owned_folio, .pageout_splits = hf_pageout_unshared,    \
+		    .huge_zero_write_allocates = true, .collapse_needs_write = false,              \
+		    .hugetlb_refuses_force = false, .remap_spans = true
+/* Swapped pages come back through the swap cache only. */
+#define LINUX_6_19 LINUX_6_18, .swap_in_owns_fresh = false, .hugetlb_refuses_dofork = true
 
 /* Calls that the newest kernels do not refuse. */
 #define REFUSES_LITTLE                                                                             \
 	.hugetlb_dontneed = true, .hugetlb_moves = true, .remap_spans = true,                      \
 	.registers_files = true
-
-/* What the default has in common with the alternatives that vary one of its rules. */
-#define MARK_AND_EXACT_PINS                                                                        \
-	.has_mark = true, .mprotect_upgrades = true, .fork_one_instant = true,                     \
-	.swap_in_counts_refs = true, .may_reuse = hf_reuse_refcount,                               \
-	.large_reuse = hf_reuse_unshared_page, .huge_reuse = hf_reuse_refcount,                    \
-	.hugetlb_reuse = hf_reuse_refcount, .hugetlb_fork_copies = true,                           \
-	.pageout_splits = hf_pageout_mapped_once, .refuses_longterm_file_writes = true,            \
-	REFUSES_LITTLE, .users = USERS_DIRECT_PIN
+/* The default. */
+#define HOLDFAST                                                                                   \
+	REFUSES_LITTLE, .has_mark = true, .unpin_check = true, .fork_one_instant = true,           \
+			.fork_page = hf_fork_copy_pinned, .gup_read = hf_gup_unshare_all,          \
+			.take_as = hf_take_write_get_as_pin, .users = USERS_DIRECT_PIN,            \
+			.may_reuse = hf_reuse_refcount, .large_reuse = hf_reuse_unshared_page,     \
+			.huge_reuse = hf_reuse_refcount, .hugetlb_reuse = hf_reuse_refcount,       \
+			.hugetlb_fork_copies = true, .mprotect_upgrades = true,                    \
+			.swap_in_counts_refs = true, .pageout_splits = hf_pageout_mapped_once,     \
+			.refuses_longterm_file_writes = true
 
 static const struct hf_policy policies[] = {
 	{
 		.name = "linux-4.19",
-		.estimates_pins = true,
-		.lru_batches = true,
-		.frees_shared = true,
-		.collapse_needs_write = true,
 		.summary = "up to 5.7: mapcount decides, no pins",
-		.reuse_sleeps = true,
-		.take_as = hf_take_get_only,
-		.fork_page = hf_fork_share_all,
-		.may_reuse = hf_reuse_mapcount,
-		.large_reuse = hf_reuse_mapped_once,
-		.huge_reuse = hf_reuse_folio_mapped_once,
-		.hugetlb_reuse = hf_reuse_mapped_once,
-		.hugetlb_force_lasts = true,
-		.pageout_splits = hf_pageout_mapped_once,
-		.pageout_minds_use = true,
-		.gup_read = hf_gup_take,
-		.users = USERS_BEFORE_PIN,
+		LINUX_4_19,
 	},
 	{
 		.name = "linux-5.8",
-		.estimates_pins = true,
-		.lru_batches = true,
-		.frees_shared = true,
-		.collapse_needs_write = true,
 		.summary = "mapcount decides; GUP breaks COW first",
-		.reuse_sleeps = true,
-		.fork_page = hf_fork_share_all,
-		.may_reuse = hf_reuse_mapcount,
-		.large_reuse = hf_reuse_mapped_once,
-		.huge_reuse = hf_reuse_folio_mapped_once,
-		.hugetlb_reuse = hf_reuse_mapped_once,
-		.hugetlb_force_lasts = true,
-		.pageout_splits = hf_pageout_mapped_once,
-		.pageout_minds_use = true,
-		.gup_read = hf_gup_force_write,
-		.users = USERS_DIRECT_GET,
+		LINUX_5_8,
 	},
 	{
 		.name = "linux-5.10",
-		.estimates_pins = true,
-		.lru_batches = true,
-		.frees_shared = true,
-		.collapse_needs_write = true,
 		.summary = "5.9 to 5.17: refcount decides; fork copies what looks pinned",
-		.fork_page = hf_fork_copy_maybe_pinned,
-		.may_reuse = hf_reuse_refcount_and_cache,
-		.swap_cache_lingers = true,
-		.large_reuse = hf_reuse_refcount,
-		.huge_reuse = hf_reuse_folio_mapped_once,
-		.hugetlb_reuse = hf_reuse_mapped_once,
-		.hugetlb_force_lasts = true,
-		.pageout_splits = hf_pageout_mapped_once,
-		.pageout_minds_use = true,
-		.gup_read = hf_gup_take,
-		.users = USERS_DIRECT_GET,
+		LINUX_5_10,
 	},
 	{
 		.name = "linux-5.18",
-		.estimates_pins = true,
-		.lru_batches = true,
-		.frees_shared = true,
-		.drains_lru_batch = true,
-		.collapse_needs_write = true,
 		.summary = "refcount decides, for huge and swapped pages too",
-		.swap_in_counts_refs = true,
-		.fork_page = hf_fork_copy_maybe_pinned,
-		.may_reuse = hf_reuse_refcount,
-		.large_reuse = hf_reuse_refcount,
-		.huge_reuse = hf_reuse_refcount,
-		.hugetlb_reuse = hf_reuse_mapped_once,
-		.hugetlb_force_lasts = true,
-		.hugetlb_fork_copies = true,
-		.hugetlb_dontneed = true,
-		.hugetlb_moves = true,
-		.populates_over_holes = true,
-		.pageout_splits = hf_pageout_mapped_once,
-		.pageout_minds_use = true,
-		.gup_read = hf_gup_take,
-		.users = USERS_DIRECT_GET,
+		LINUX_5_18,
 	},
 	{
 		.name = "linux-6.1",
 		.summary = "5.19 to 6.4: the exclusive mark; pins unshare; O_DIRECT takes plain "
 			   "references",
-		LINUX_EXCLUSIVE,
-		.hugetlb_refuses_force = true,
-		.collapse_needs_write = true,
-		.large_reuse = hf_reuse_never,
-		.populates_over_holes = true,
-		.pageout_splits = hf_pageout_mapped_once,
-		.pageout_minds_use = true,
-		.gup_read = hf_gup_unshare_anon,
-		.users = USERS_DIRECT_GET,
+		LINUX_6_1,
 	},
 	{
 		.name = "linux-6.12",
 		.summary = "6.5 to 6.14: long-term pins unshare the zeropage; O_DIRECT pins",
-		LINUX_EXCLUSIVE,
-		.registers_files = true,
-		.hugetlb_refuses_force = true,
-		.refuses_longterm_file_writes = true,
-		.collapse_needs_write = true,
-		.large_reuse = hf_reuse_never,
-		.pageout_splits = hf_pageout_not_likely_shared,
-		.split_drops_zeros = true,
-		.wp_splits_pmds = true,
-		.swap_in_folios = true,
-		.gup_read = hf_gup_unshare_longterm,
-		.users = USERS_DIRECT_PIN,
+		LINUX_6_12,
 	},
 	{
 		.name = "linux-6.18",
 		.summary = "6.15 and later: large folios know who owns them",
-		LINUX_EXCLUSIVE,
-		.registers_files = true,
-		.remap_spans = true,
-		.refuses_longterm_file_writes = true,
-		.large_reuse = hf_reuse_owned_folio,
-		.pageout_splits = hf_pageout_unshared,
-		.split_drops_zeros = true,
-		.wp_splits_pmds = true,
-		.huge_zero_write_allocates = true,
-		.swap_in_folios = true,
-		.gup_read = hf_gup_unshare_longterm,
-		.users = USERS_DIRECT_PIN,
+		LINUX_6_18,
 	},
 	{
 		.name = "holdfast",
 		.summary =
 			"option 2, complete and exact: every pin is of an exclusive page (default)",
-		MARK_AND_EXACT_PINS,
-		.unpin_check = true,
-		.take_as = hf_take_write_get_as_pin,
-		.fork_page = hf_fork_copy_pinned,
-		.gup_read = hf_gup_unshare_all,
+		HOLDFAST,
 	},
 	{
 		.name = "fail-pin",
 		.summary = "option 1: a read-only pin of a page without the mark fails",
-		MARK_AND_EXACT_PINS,
-		.unpin_check = true,
-		.take_as = hf_take_write_get_as_pin,
-		.fork_page = hf_fork_copy_pinned,
+		HOLDFAST,
 		.gup_read = hf_gup_fail_shared,
 	},
 	{
 		.name = "ro-pin-exempt",
 		.summary = "read-only pins may hold shared pages; no unpin check",
-		MARK_AND_EXACT_PINS,
+		HOLDFAST,
 		.pins_shared = true,
-		.take_as = hf_take_write_get_as_pin,
-		.fork_page = hf_fork_copy_pinned,
+		.unpin_check = false,
 		.gup_read = hf_gup_take,
 	},
 	{
 		.name = "two-counters",
 		.summary = "read-only and write pins counted apart instead of unsharing",
-		MARK_AND_EXACT_PINS,
+		HOLDFAST,
 		.pins_shared = true,
-		.take_as = hf_take_write_get_as_pin,
+		.unpin_check = false,
 		.pin_class = hf_class_write,
 		.fork_page = hf_fork_copy_class1,
 		.gup_read = hf_gup_take,
@@ -219,20 +158,14 @@ static const struct hf_policy policies[] = {
 	{
 		.name = "ro-short-get",
 		.summary = "short read-only pins are taken as FOLL_GET",
-		MARK_AND_EXACT_PINS,
-		.unpin_check = true,
+		HOLDFAST,
 		.take_as = hf_take_short_read_as_get,
-		.fork_page = hf_fork_copy_pinned,
-		.gup_read = hf_gup_unshare_all,
 	},
 	{
 		.name = "refuse-fork",
 		.summary = "as Zircon: no fork while anything is pinned",
-		MARK_AND_EXACT_PINS,
-		.unpin_check = true,
-		.take_as = hf_take_write_get_as_pin,
+		HOLDFAST,
 		.fork_page = hf_fork_refuse_pinned,
-		.gup_read = hf_gup_unshare_all,
 	},
 	{
 		.name = "wired-copy",
@@ -253,17 +186,16 @@ static const struct hf_policy policies[] = {
 	{
 		.name = "copy-referenced",
 		.summary = "as gVisor: any extra reference counts as a pin at fork",
-		MARK_AND_EXACT_PINS,
-		.unpin_check = true,
+		HOLDFAST,
+		.take_as = NULL,
 		.fork_page = hf_fork_copy_referenced,
-		.gup_read = hf_gup_unshare_all,
 	},
 	{
 		.name = "dont-fork",
 		.summary = "as MADV_DONTFORK users: pinned pages are absent from the child",
-		MARK_AND_EXACT_PINS,
+		HOLDFAST,
 		.pins_shared = true,
-		.take_as = hf_take_write_get_as_pin,
+		.unpin_check = false,
 		.fork_page = hf_fork_omit_pinned,
 		.gup_read = hf_gup_take,
 	},
@@ -276,19 +208,7 @@ static const struct hf_policy refinements[] = {
 		.name = "linux-6.19",
 		.summary = "as linux-6.18; swapped pages come back through the swap cache only; "
 			   "hugetlb refuses MADV_DOFORK",
-		LINUX_EXCLUSIVE_CACHED,
-		.hugetlb_refuses_dofork = true,
-		.registers_files = true,
-		.remap_spans = true,
-		.refuses_longterm_file_writes = true,
-		.large_reuse = hf_reuse_owned_folio,
-		.pageout_splits = hf_pageout_unshared,
-		.split_drops_zeros = true,
-		.wp_splits_pmds = true,
-		.huge_zero_write_allocates = true,
-		.swap_in_folios = true,
-		.gup_read = hf_gup_unshare_longterm,
-		.users = USERS_DIRECT_PIN,
+		LINUX_6_19,
 	},
 };
 
