@@ -269,20 +269,18 @@ mutant "held pages migrate" core/swap.c 'exact = hf_page_refs(old) == (slot ? 2 
 mutant "pinned pages migrate" core/migrate.c 'if (av && !hf_folio_pins(old) &&' 'if (av &&' \
 	core/mark.c 'if (!policy->pins_shared && hf_page_looks_pinned(sys, page))' 'if (0)' \
 	core/swap.c 'exact = hf_page_refs(old) == (slot ? 2 : 1);' 'exact = true;'
-mutant "children come before their parents in the reverse map" core/rmap.c \
-	'vma->av_next = NULL;
-	vma->av_prev = av->tail;
-	if (av->tail)
-		av->tail->av_next = vma;
+mutant "children come before their parents in the reverse map" core/vma.c \
+	'vma->link[which] = (struct hf_vma_link){ .prev = list->last };
+	if (list->last)
+		list->last->link[which].next = vma;
 	else
-		av->head = vma;
-	av->tail = vma;' 'vma->av_prev = NULL;
-	vma->av_next = av->head;
-	if (av->head)
-		av->head->av_prev = vma;
+		list->first = vma;
+	list->last = vma;' 'vma->link[which] = (struct hf_vma_link){ .next = list->first };
+	if (list->first)
+		list->first->link[which].prev = vma;
 	else
-		av->tail = vma;
-	av->head = vma;'
+		list->last = vma;
+	list->first = vma;'
 mutant "freed memory is dropped although it was stored to" core/reclaim.c '!= 2 || pte & HF_PTE_DIRTY ||' '!= 2 ||'
 mutant "freed memory is dropped although it is held" core/reclaim.c 'hf_page_refs(page) != 2' '0'
 mutant "held folios are split" core/folio.c 'if (!err && !hf_cas(&head->counts, &counts, 0, acquire))' \

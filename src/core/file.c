@@ -77,27 +77,12 @@ void hf_file_put(struct hf_file *file)
  * fork does not copy to the child, and what it copied the walk still finds. */
 void hf_file_link(struct hf_vma *vma)
 {
-	struct hf_file *file = vma->file;
-
-	vma->fm_next = NULL;
-	vma->fm_prev = file->last_mapping;
-	if (vma->fm_prev)
-		vma->fm_prev->fm_next = vma;
-	else
-		file->mappings = vma;
-	file->last_mapping = vma;
+	hf_vmas_add(&vma->file->mappings, vma, HF_LIST_FILE);
 }
 
 void hf_file_unlink(struct hf_vma *vma)
 {
-	if (vma->fm_prev)
-		vma->fm_prev->fm_next = vma->fm_next;
-	else
-		vma->file->mappings = vma->fm_next;
-	if (vma->fm_next)
-		vma->fm_next->fm_prev = vma->fm_prev;
-	else
-		vma->file->last_mapping = vma->fm_prev;
+	hf_vmas_remove(&vma->file->mappings, vma, HF_LIST_FILE);
 }
 
 /* The address of a page of the file in a mapping; 0: it is not in it. */
@@ -120,7 +105,8 @@ int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg)
 	sys = file->sys;
 	/* keeps the tables, too: a VMA leaves the file before they go */
 	hf_mutex_lock(sys, &file->lock);
-	for (struct hf_vma *vma = file->mappings; vma && !ret; vma = vma->fm_next) {
+	for (struct hf_vma *vma = file->mappings.first; vma && !ret;
+	     vma = vma->link[HF_LIST_FILE].next) {
 		uint64_t addr = address_in(vma, page->index);
 		struct hf_table *table;
 		uint32_t huge;
@@ -339,7 +325,8 @@ static void truncate(struct hf_file *file, size_t nr)
 	/* a fault that has its page already looks again under ptl: its table is there, then, and
 	 * its ptl is taken below */
 	hf_st(&file->nr, nr, relaxed);
-	for (struct hf_vma *vma = file->mappings; vma && nr < was; vma = vma->fm_next)
+	for (struct hf_vma *vma = file->mappings.first; vma && nr < was;
+	     vma = vma->link[HF_LIST_FILE].next)
 		zap_mapping(vma, nr * (page_size(file) / HF_PAGE_SIZE));
 	for (size_t i = nr; i < was && !file->hugetlb; i++) {
 		if (file->pages[i])

@@ -88,12 +88,21 @@ struct hf_page {
 
 /* ---- address spaces ---- */
 
+/* Lists of VMAs, in the order in which they came: those of a family, those of a file's mappings. */
+enum hf_vma_list { HF_LIST_FAMILY, HF_LIST_FILE, HF_NR_VMA_LISTS };
+struct hf_vmas {
+	struct hf_vma *first, *last;
+};
+struct hf_vma_link {
+	struct hf_vma *next, *prev;
+};
+
 /* Everything that descends by fork, split or move from one mapping.
  * The oldest, simplest reverse map. */
 struct hf_anon_vma {
 	struct hf_system *sys;
 	struct hf_lock lock; /* the list, and start, end, pgoff of every VMA in it */
-	struct hf_vma *head, *tail;
+	struct hf_vmas family;
 	_Atomic uint32_t refs; /* one a VMA, and walkers */
 	struct hf_rcu_head rcu;
 };
@@ -117,10 +126,9 @@ struct hf_vma {
 	unsigned prot;       /* HF_PROT_*; WRITE implies READ */
 	unsigned flags;      /* HF_VM_* */
 	struct hf_anon_vma *anon_vma;
-	struct hf_vma *av_next, *av_prev;
 	struct hf_file *file; /* NULL: anonymous memory only */
 	uint64_t file_delta;  /* the file's page number of a page, less its index */
-	struct hf_vma *fm_next, *fm_prev;
+	struct hf_vma_link link[HF_NR_VMA_LISTS];
 };
 
 struct hf_file {
@@ -133,7 +141,7 @@ struct hf_file {
 	size_t cap;
 	_Atomic size_t nr_backed; /* pages that were never cut off: what comes later is zeros */
 	struct hf_page **pages;
-	struct hf_vma *mappings, *last_mapping;
+	struct hf_vmas mappings;
 };
 
 /* One page-table page of any level. Upper entries: pointer | 1. Leaf entries: pte.h. */
@@ -677,6 +685,9 @@ struct hf_vma *hf_vma_find(const struct hf_mm *mm, uint64_t addr);
  * linked to the anon_vma and inserted. -ENOMEM. */
 int hf_vma_insert(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_vma *like,
 		  uint64_t pgoff);
+/* Puts a VMA at the end of a list, takes it off; the list's lock held. */
+void hf_vmas_add(struct hf_vmas *list, struct hf_vma *vma, enum hf_vma_list which);
+void hf_vmas_remove(struct hf_vmas *list, struct hf_vma *vma, enum hf_vma_list which);
 /* Makes addr a boundary between VMAs if it lies inside one. -ENOMEM. */
 int hf_vma_split(struct hf_mm *mm, uint64_t addr);
 void hf_vma_remove(struct hf_mm *mm, size_t index);

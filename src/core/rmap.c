@@ -15,7 +15,7 @@ struct hf_anon_vma *hf_anon_vma_new(struct hf_system *sys)
 	if (!av)
 		return NULL;
 	av->sys = sys;
-	av->head = av->tail = NULL;
+	av->family = (struct hf_vmas){ .first = NULL };
 	atomic_init(&av->refs, 1);
 	sys->pf->lock_init(sys->pf->ctx, &av->lock);
 	return av;
@@ -58,25 +58,12 @@ void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma)
 	 * an entry in at least one of them, and after it changed the parent's, fork copies what
 	 * is new.
 	 */
-	vma->av_next = NULL;
-	vma->av_prev = av->tail;
-	if (av->tail)
-		av->tail->av_next = vma;
-	else
-		av->head = vma;
-	av->tail = vma;
+	hf_vmas_add(&av->family, vma, HF_LIST_FAMILY);
 }
 
 void hf_anon_vma_unlink(struct hf_vma *vma)
 {
-	if (vma->av_prev)
-		vma->av_prev->av_next = vma->av_next;
-	else
-		vma->anon_vma->head = vma->av_next;
-	if (vma->av_next)
-		vma->av_next->av_prev = vma->av_prev;
-	else
-		vma->anon_vma->tail = vma->av_prev;
+	hf_vmas_remove(&vma->anon_vma->family, vma, HF_LIST_FAMILY);
 }
 
 void hf_page_add_new_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t addr)
@@ -149,7 +136,8 @@ int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, vo
 	/* keeps the tables, too: a VMA leaves the family
 	 * before they go, and collapse holds the lock */
 	hf_mutex_lock(sys, &av->lock);
-	for (struct hf_vma *vma = av->head; vma && !ret; vma = vma->av_next)
+	for (struct hf_vma *vma = av->family.first; vma && !ret;
+	     vma = vma->link[HF_LIST_FAMILY].next)
 		ret = walk_one(vma, index, fn, arg);
 	hf_mutex_unlock(sys, &av->lock);
 	return ret;

@@ -26,6 +26,33 @@ struct hf_vma *hf_vma_find(const struct hf_mm *mm, uint64_t addr)
 	return i < mm->nr_vmas && mm->vmas[i]->start <= addr ? mm->vmas[i] : NULL;
 }
 
+void hf_vmas_add(struct hf_vmas *list, struct hf_vma *vma, enum hf_vma_list which)
+{
+	hf_assert(!list->first == !list->last);
+	vma->link[which] = (struct hf_vma_link){ .prev = list->last };
+	if (list->last)
+		list->last->link[which].next = vma;
+	else
+		list->first = vma;
+	list->last = vma;
+}
+
+void hf_vmas_remove(struct hf_vmas *list, struct hf_vma *vma, enum hf_vma_list which)
+{
+	struct hf_vma_link *link = &vma->link[which];
+
+	hf_assert((link->prev ? link->prev->link[which].next : list->first) == vma);
+	hf_assert((link->next ? link->next->link[which].prev : list->last) == vma);
+	if (link->prev)
+		link->prev->link[which].next = link->next;
+	else
+		list->first = link->next;
+	if (link->next)
+		link->next->link[which].prev = link->prev;
+	else
+		list->last = link->prev;
+}
+
 void hf_bounds_lock(struct hf_vma *vma)
 {
 	if (vma->file)
