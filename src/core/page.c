@@ -138,14 +138,13 @@ static uint64_t page_pins_of(uint64_t delta)
 	return pins_of(delta, 0) | (uint64_t)pins_of(delta, 1) << 32;
 }
 
-static void forget(struct hf_page *page, uint32_t compound)
+static void forget(struct hf_page *page)
 {
 	hf_assert(hf_ld(&page->mapcount, relaxed) == 0);
 	hf_assert(hf_ld(&page->pins, relaxed) == 0);
 	hf_st(&page->flags, 0, relaxed);
 	hf_st(&page->anon_vma, NULL, relaxed);
 	hf_st(&page->file, NULL, relaxed);
-	hf_st(&page->compound, compound, relaxed);
 }
 
 /* The last reference went away: nothing maps the frames, nobody can find them but by number. */
@@ -159,18 +158,20 @@ static void folio_last_put(struct hf_system *sys, struct hf_page *head)
 	if (!order) {
 		if (hf_page_ksm(head))
 			hf_ksm_forget(sys, head);
-		forget(head, 0);
+		forget(head);
 		hf_page_free(sys, head);
 		return;
 	}
 	if (hf_page_hugetlb(head)) {
 		for (size_t i = 0; i < 1ul << order; i++)
-			forget(head + i, HF_COMPOUND(order, i));
+			forget(head + i);
 		hf_hugetlb_free(sys, head);
 		return;
 	}
-	for (size_t i = 0; i < 1ul << order; i++)
-		forget(head + i, 0);
+	for (size_t i = 0; i < 1ul << order; i++) {
+		forget(head + i);
+		hf_st(&head[i].compound, 0, relaxed);
+	}
 	hf_buddy_free(sys, head, order);
 }
 
