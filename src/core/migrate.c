@@ -69,40 +69,42 @@ int hf_migrate_folio(struct hf_system *sys, struct hf_page *old, struct hf_page 
 	return err;
 }
 
-/* 1: moved, 0: not, or -ENOMEM. *pages: how far the folio goes. */
-static int migrate_at(struct hf_mm *mm, uint64_t addr, size_t *pages)
+/* Moves the folio at addr, if it can be moved. 0 or -ENOMEM. *pages: how far the folio goes. */
+static int migrate_at(struct hf_mm *mm, uint64_t addr, size_t *pages, bool *moved)
 {
 	struct hf_page *old = hf_page_at(mm, addr), *head, *new;
-	int err;
 
 	*pages = 1;
+	*moved = false;
 	if (!old)
 		return 0;
 	head = hf_folio(old);
 	*pages = hf_folio_pages(head) - (size_t)(old - head);
 	new = hf_folio_order(head) ? hf_folio_alloc(mm->sys, hf_folio_order(head))
 				   : hf_page_alloc_reclaim(mm->sys);
-	err = new ? hf_migrate_folio(mm->sys, head, new) : -HF_ENOMEM;
-	hf_page_put(mm->sys, old);
-	if (new)
+	if (new) {
+		*moved = !hf_migrate_folio(mm->sys, head, new);
 		hf_page_put(mm->sys, new); /* frees it, if nothing was moved there */
-	return new ? !err : err;
+	}
+	hf_page_put(mm->sys, old);
+	return new ? 0 : -HF_ENOMEM;
 }
 
 int64_t hf_migrate_pages(struct hf_mm *mm, uint64_t addr, size_t len)
 {
-	int64_t moved = 0;
+	int64_t nr = 0;
 	size_t pages;
-	int ret = 0;
+	bool moved;
+	int err = 0;
 
 	len = hf_page_align(len);
 	if (!hf_range_ok(addr, len))
 		return -HF_EINVAL;
 	hf_mmap_read_lock(mm);
-	for (uint64_t at = addr; at < addr + len && ret >= 0; at += pages * HF_PAGE_SIZE) {
-		ret = migrate_at(mm, at, &pages);
-		moved += ret > 0;
+	for (uint64_t at = addr; at < addr + len && !err; at += pages * HF_PAGE_SIZE) {
+		err = migrate_at(mm, at, &pages, &moved);
+		nr += moved;
 	}
 	hf_mmap_read_unlock(mm);
-	return ret < 0 && !moved ? ret : moved;
+	return err && !nr ? err : nr;
 }
