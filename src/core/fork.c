@@ -228,13 +228,16 @@ static int fork_leaf(struct hf_mm *parent, struct hf_table *table, uint64_t star
 }
 
 /* A folio is shared whole, or page by page. */
-static bool shares_folio(struct fork *f, struct hf_page *head)
+static bool shares_by_pages(hf_pte pmd, void *arg)
 {
+	const struct fork *f = arg;
 	const struct hf_policy *policy = f->parent->sys->policy;
+	const struct hf_page *head = hf_pfn_page(f->parent->sys, hf_pte_pfn(pmd));
 
-	if (policy->fork_page(f->parent, head) != HF_FORK_SHARE)
+	if (hf_pte_special(pmd) || f->child_vma->flags & HF_VM_HUGETLB)
 		return false;
-	return policy->estimates_pins || !hf_folio_pins(head);
+	return policy->fork_page(f->parent, head) != HF_FORK_SHARE ||
+	       (!policy->estimates_pins && hf_folio_pins(head));
 }
 
 /* What the policy says of a folio that cannot be split. */
@@ -326,8 +329,6 @@ static int fork_huge(struct hf_mm *parent, struct hf_table *table, uint64_t addr
 	if (f->child_vma->flags & HF_VM_HUGETLB)
 		return fork_hugetlb(f, table, addr);
 	head = hf_pfn_page(parent->sys, hf_pte_pfn(pmd));
-	if (!hf_pte_special(pmd) && !shares_folio(f, head))
-		return HF_WALK_SPLIT;
 	to = hf_pmd_table_alloc(f->child, addr);
 	leaf = to ? hf_table_new(parent->sys) : NULL;
 	if (!leaf)
@@ -344,7 +345,9 @@ static int fork_huge(struct hf_mm *parent, struct hf_table *table, uint64_t addr
 	return 0;
 }
 
-static const struct hf_walk fork_walk = { .leaf = fork_leaf, .huge = fork_huge };
+static const struct hf_walk fork_walk = { .leaf = fork_leaf,
+					  .huge = fork_huge,
+					  .splits = shares_by_pages };
 
 static int fork_vma(struct fork *f, struct hf_vma *vma)
 {

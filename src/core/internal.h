@@ -527,19 +527,18 @@ static inline uint64_t hf_leaf_end(uint64_t addr, uint64_t end)
 	return next < end ? next : end;
 }
 
-#define HF_WALK_SPLIT 4096
 typedef int (*hf_leaf_fn)(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 			  void *arg);
 typedef int (*hf_huge_fn)(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg);
 struct hf_walk {
 	hf_leaf_fn leaf;
 	hf_huge_fn huge;
+	bool (*splits)(hf_pte pmd, void *arg); /* this one rather than to have huge called */
 };
 /*
  * Calls leaf for each leaf table that exists in [start, end), and huge for each huge PMD that lies
- * wholly inside, with its ptl held. Other huge PMDs, and all if huge is NULL, are split, except
- * hugetlb's, which are passed over. Stops at a non-zero return. huge may return HF_WALK_SPLIT: the
- * PMD is split, and leaf called.
+ * wholly inside, with its ptl held. Other huge PMDs, all if huge is NULL, and those that splits (may
+ * be NULL) asks for, are split, except hugetlb's, which are passed over. Stops at a non-zero return.
  */
 int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_walk *walk,
 		     void *arg);

@@ -199,22 +199,17 @@ static bool find_leaf(const struct hf_mm *mm, uint64_t *addr, uint64_t end, stru
 static bool visit_huge(struct hf_mm *mm, struct hf_table *pmds, uint64_t addr, uint64_t next,
 		       const struct hf_walk *walk, void *arg, int *ret)
 {
-	bool whole = next - addr == HF_PMD_SIZE && walk->huge, dealt = true;
+	bool huge = next - addr == HF_PMD_SIZE && walk->huge, dealt = true;
 	hf_pte pmd;
 
 	hf_mutex_lock(mm->sys, &pmds->ptl);
 	pmd = hf_ld(hf_pmd_entry(pmds, addr), relaxed);
 	if (!hf_pmd_huge(pmd)) {
 		dealt = false;
-	} else if (whole) {
+	} else if (huge && !(walk->splits && walk->splits(pmd, arg))) {
 		*ret = walk->huge(mm, pmds, addr, arg);
 	} else if (hf_pmd_splits(mm, pmd)) {
 		hf_split_huge_pmd(mm, pmds, addr);
-		dealt = false;
-	}
-	if (*ret == HF_WALK_SPLIT) {
-		hf_split_huge_pmd(mm, pmds, addr);
-		*ret = 0;
 		dealt = false;
 	}
 	hf_mutex_unlock(mm->sys, &pmds->ptl);
