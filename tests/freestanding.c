@@ -43,13 +43,6 @@ static void no_lock(void *ctx, struct hf_lock *lock)
 	(void)lock;
 }
 
-static bool always(void *ctx, struct hf_lock *lock)
-{
-	(void)ctx;
-	(void)lock;
-	return true;
-}
-
 static void no_rwlock(void *ctx, struct hf_rwlock *lock)
 {
 	(void)ctx;
@@ -113,7 +106,6 @@ static const struct hf_platform bare = {
 	.lock_init = no_lock,
 	.lock_destroy = no_lock,
 	.lock = no_lock,
-	.trylock = always,
 	.unlock = no_lock,
 	.rwlock_init = no_rwlock,
 	.rwlock_destroy = no_rwlock,

@@ -66,7 +66,6 @@ struct hf_platform {
 	void (*lock_init)(void *ctx, struct hf_lock *lock);
 	void (*lock_destroy)(void *ctx, struct hf_lock *lock);
 	void (*lock)(void *ctx, struct hf_lock *lock);
-	bool (*trylock)(void *ctx, struct hf_lock *lock);
 	void (*unlock)(void *ctx, struct hf_lock *lock);
 
 	void (*rwlock_init)(void *ctx, struct hf_rwlock *lock);
@@ -75,6 +74,11 @@ struct hf_platform {
 	void (*read_unlock)(void *ctx, struct hf_rwlock *lock);
 	void (*write_lock)(void *ctx, struct hf_rwlock *lock);
 	void (*write_unlock)(void *ctx, struct hf_rwlock *lock);
+
+	/* Whether the calling thread has the lock; `write`: for writing. Asked by assertions alone,
+	 * which are gone with NDEBUG. NULL: the platform does not know. */
+	bool (*held)(void *ctx, const struct hf_lock *lock);
+	bool (*rwlock_held)(void *ctx, const struct hf_rwlock *lock, bool write);
 
 	/* RCU. call_rcu() runs head->func(head) once every
 	 * read section that is open now has closed. */

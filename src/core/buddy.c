@@ -14,6 +14,7 @@
 
 static void list_add(struct hf_page **head, struct hf_page *page)
 {
+	hf_assert(!*head || !(*head)->prev);
 	page->prev = NULL;
 	page->next = *head;
 	if (*head)
@@ -23,6 +24,8 @@ static void list_add(struct hf_page **head, struct hf_page *page)
 
 static void list_del(struct hf_page **head, struct hf_page *page)
 {
+	hf_assert((page->prev ? page->prev->next : *head) == page);
+	hf_assert(!page->next || page->next->prev == page);
 	if (page->prev)
 		page->prev->next = page->next;
 	else
@@ -47,6 +50,8 @@ static enum hf_zone zone_of(const struct hf_system *sys, const struct hf_page *p
 
 static void block_add(struct hf_system *sys, struct hf_page *page, unsigned order)
 {
+	hf_assert_held(sys, &sys->buddy_lock);
+	hf_assert(order <= HF_MAX_ORDER && !(hf_page_pfn(sys, page) & ((1ul << order) - 1)));
 	page->order = order;
 	hf_or(&page->flags, HF_PG_BUDDY, relaxed);
 	list_add(&sys->free[zone_of(sys, page)][order], page);
@@ -54,6 +59,8 @@ static void block_add(struct hf_system *sys, struct hf_page *page, unsigned orde
 
 static void block_del(struct hf_system *sys, struct hf_page *page)
 {
+	hf_assert_held(sys, &sys->buddy_lock);
+	hf_assert(page->order <= HF_MAX_ORDER);
 	hf_and(&page->flags, ~HF_PG_BUDDY, relaxed);
 	list_del(&sys->free[zone_of(sys, page)][page->order], page);
 }
@@ -63,6 +70,7 @@ static struct hf_page *zone_alloc(struct hf_system *sys, enum hf_zone zone, unsi
 	unsigned found = order;
 	struct hf_page *page;
 
+	hf_assert_held(sys, &sys->buddy_lock);
 	while (found <= HF_MAX_ORDER && !sys->free[zone][found])
 		found++;
 	if (found > HF_MAX_ORDER)
@@ -89,6 +97,8 @@ static void block_free(struct hf_system *sys, struct hf_page *page, unsigned ord
 {
 	uint64_t pfn = hf_page_pfn(sys, page);
 
+	hf_assert_held(sys, &sys->buddy_lock);
+	hf_assert(!hf_peek_refs(page) && !(hf_peek(&page->flags) & HF_PG_BUDDY));
 	sys->nr_buddy_free += 1ul << order;
 	while (order < HF_MAX_ORDER) {
 		uint64_t buddy_pfn = pfn ^ (1ul << order);
@@ -154,6 +164,7 @@ static struct hf_pcp *pcp_lock(struct hf_system *sys)
 
 static void pcp_push(struct hf_pcp *pcp, struct hf_page *page)
 {
+	hf_assert(!hf_peek_order(page) && !(hf_peek(&page->flags) & HF_PG_BUDDY));
 	hf_or(&page->flags, HF_PG_CACHED, relaxed);
 	list_add(&pcp->list, page);
 	hf_add(&pcp->count, 1, relaxed);
@@ -174,6 +185,7 @@ static void pcp_refill(struct hf_system *sys, struct hf_pcp *pcp)
 {
 	struct hf_page *page;
 
+	hf_assert_held(sys, &pcp->lock);
 	hf_mutex_lock(sys, &sys->buddy_lock);
 	for (int i = 0; i < PCP_BATCH && (page = block_alloc(sys, 0)); i++)
 		pcp_push(pcp, page);
@@ -183,6 +195,7 @@ static void pcp_refill(struct hf_system *sys, struct hf_pcp *pcp)
 /* Gives frames back to the buddy until at most `keep` are left. */
 static void pcp_drain(struct hf_system *sys, struct hf_pcp *pcp, uint32_t keep)
 {
+	hf_assert_held(sys, &pcp->lock);
 	hf_mutex_lock(sys, &sys->buddy_lock);
 	while (hf_ld(&pcp->count, relaxed) > keep)
 		block_free(sys, pcp_pop(pcp), 0);

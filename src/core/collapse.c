@@ -30,6 +30,7 @@ static int bring_in(struct collapse *c)
 	bool any = false, writable = false;
 	int err = 0;
 
+	hf_assert_mmap_write_locked(c->mm);
 	for (unsigned i = 0; i < HF_PMD_PAGES && !err; i++) {
 		hf_pte pte = hf_ld(entry(c, i), relaxed);
 
@@ -83,6 +84,7 @@ static void copy_page(struct collapse *c, unsigned i)
 	struct hf_page *page = source(c, i);
 	unsigned char *to = hf_page_data(sys, c->head + i);
 
+	hf_assert_ptl_held(c->pmds);
 	if (!page) {
 		hf_fill(to, 0, HF_PAGE_SIZE);
 		hf_st(entry(c, i), 0, relaxed);
@@ -100,6 +102,8 @@ static void map_folio(struct collapse *c)
 			 (c->soft_dirty ? HF_PTE_SOFT_DIRTY : 0);
 	struct hf_system *sys = c->mm->sys;
 
+	hf_assert_ptl_held(c->pmds);
+	hf_assert(!hf_peek(hf_pmd_entry(c->pmds, c->addr)));
 	if (c->vma->prot & HF_PROT_WRITE && !hf_pte_tracks(flags, hf_wants_soft_dirty(c->vma)))
 		flags |= HF_PTE_WRITE;
 
@@ -115,6 +119,8 @@ static int collapse_locked(struct collapse *c, struct hf_table *deposit)
 {
 	_Atomic uint64_t *pmdp = hf_pmd_entry(c->pmds, c->addr);
 
+	hf_assert_held(c->mm->sys, &c->vma->anon_vma->lock);
+	hf_assert_ptl_held(c->pmds);
 	hf_st(pmdp, 0, seq_cst);
 	hf_tlb_flush(c->mm);
 	if (!exact(c)) {
@@ -158,6 +164,8 @@ static int collapse_at(struct hf_vma *vma, uint64_t addr)
 	struct collapse c = { .mm = vma->mm, .vma = vma, .addr = addr };
 	int err;
 
+	hf_assert_mmap_write_locked(c.mm);
+	hf_assert(!(addr & ~HF_PMD_MASK));
 	c.pmds = hf_pmd_table(c.mm, addr);
 	c.leaf = hf_leaf(c.mm, addr);
 	if (!c.leaf) /* nothing there, or a PMD maps it already */

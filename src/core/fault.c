@@ -45,6 +45,8 @@ static void install_own(struct fault *f, struct hf_page *page)
 {
 	struct hf_system *sys = f->mm->sys;
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(hf_pte_none(hf_peek(f->ptep)));
 	hf_page_add_new_rmap(page, f->vma, f->addr);
 	/* release: GUP-fast, which reads the entry first, then sees the mark and the contents */
 	hf_st(f->ptep, own_pte(f, hf_page_pfn(sys, page)), release);
@@ -99,6 +101,8 @@ static void install_folio(struct fault *f, struct hf_page *head)
 	unsigned order = hf_folio_order(head), nr = 1u << order;
 	uint64_t start = folio_start(f, order);
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(order && order < HF_PMD_ORDER && hf_peek_folio(head) == head);
 	hf_folio_set_anon(head, f->vma, start);
 	hf_ref_add(&head->counts, (nr - 1) * HF_COUNT_REF, relaxed);
 	for (unsigned i = 0; i < nr; i++) {
@@ -158,6 +162,9 @@ static void map_file_page(struct fault *f, struct hf_page *page)
 	uint64_t flags = HF_PTE_YOUNG | hf_prot_flags(f->vma->prot);
 	bool write = f->flags & HF_FAULT_FLAG_WRITE;
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(hf_pte_none(hf_peek(f->ptep)));
+	hf_assert(hf_peek(&page->file) == f->vma->file);
 	if (is_shared(f) && f->vma->prot & HF_PROT_WRITE && (write || !f->vma->file->backing))
 		flags |= HF_PTE_WRITE;
 	if (is_shared(f) && write) {
@@ -208,6 +215,8 @@ static int file_fault(struct fault *f)
 /* The first store since the page was written back: it is the file's, and dirty. */
 static void make_shared_writable(struct fault *f, struct hf_page *page)
 {
+	hf_assert_ptl_held(f->table);
+	hf_assert(is_shared(f) && hf_peek(&page->file));
 	hf_page_set_dirty(page);
 	hf_and(f->ptep, ~HF_PTE_UFFD_WP, relaxed);
 	hf_or(f->ptep, hf_written_flags(f->vma), release);
@@ -217,6 +226,7 @@ static void make_shared_writable(struct fault *f, struct hf_page *page)
 
 void hf_keep_page(const struct hf_vma *vma, unsigned fault_flags, _Atomic uint64_t *entry)
 {
+	hf_assert(hf_pte_present(hf_peek(entry)));
 	if (fault_flags & HF_FAULT_FLAG_WRITE) {
 		hf_and(entry, ~HF_PTE_UFFD_WP, relaxed);
 		hf_or(entry, hf_written_flags(vma), release);
@@ -233,6 +243,7 @@ static bool sleep_for_page(struct hf_reuse *r, struct hf_page *page)
 	hf_pte orig = r->pte;
 	bool same;
 
+	hf_assert_ptl_held(r->table);
 	hf_page_get(page);
 	hf_mutex_unlock(sys, &r->table->ptl);
 	hf_page_lock(sys, page);
@@ -250,6 +261,9 @@ enum hf_reuse_result hf_try_reuse(struct hf_reuse *r, struct hf_page *page)
 	struct hf_system *sys = r->vma->mm->sys;
 	bool slept = false, kept;
 
+	hf_assert_ptl_held(r->table);
+	hf_assert(hf_pte_present(r->pte) && !hf_pte_write(r->pte));
+	hf_assert(hf_peek_flags(page) & HF_PG_ANON);
 	/* The mark is all that counts: no look at references, pins or the lock. */
 	if (hf_page_marked(sys, page)) {
 		hf_keep_page(r->vma, r->fault_flags, r->entry);
@@ -296,6 +310,7 @@ static bool stays(struct fault *f, struct hf_page *page)
 	};
 	enum hf_reuse_result result;
 
+	hf_assert_ptl_held(f->table);
 	if (hf_page_ksm(page))
 		return false;
 	result = hf_try_reuse(&r, page);
@@ -307,6 +322,7 @@ static bool stays(struct fault *f, struct hf_page *page)
 /* Replaces f->pte, still mapped, by a mapping of `copy`. ptl held. */
 static void switch_to_copy(struct fault *f, struct hf_page *copy)
 {
+	hf_assert_ptl_held(f->table);
 	/* No CPU may still read the old page once somebody can write the new one. */
 	hf_xchg(f->ptep, 0, relaxed);
 	hf_tlb_flush(f->mm);
@@ -323,6 +339,7 @@ static int copy_page_fault(struct fault *f, struct hf_page *old)
 	hf_pte orig = f->pte;
 	bool switched = false;
 
+	hf_assert_ptl_held(f->table);
 	if (old)
 		/* keeps the source, and keeps sharers from reusing it, while ptl is dropped */
 		hf_page_get(old);
@@ -358,6 +375,8 @@ static int wp_fault(struct fault *f)
 {
 	struct hf_page *page;
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(hf_pte_present(f->pte) && !hf_pte_write(f->pte));
 	if (hf_pte_special(f->pte))
 		return copy_page_fault(f, NULL);
 	page = hf_pfn_page(f->mm->sys, hf_pte_pfn(f->pte));
@@ -409,6 +428,9 @@ static bool map_swapped(struct fault *f, struct hf_page *page, size_t slot, bool
 	bool write = f->flags & HF_FAULT_FLAG_WRITE, keep = f->pte & HF_PTE_SWP_EXCLUSIVE;
 	bool marked;
 
+	hf_assert_ptl_held(f->table);
+	hf_assert_page_locked(page);
+	hf_assert(hf_pte_swap(f->pte) && hf_pte_slot(f->pte) == slot);
 	hf_page_get(page);
 	hf_page_add_anon_rmap(page, f->vma, f->addr);
 	hf_slot_put(sys, slot); /* the entry's */
@@ -428,6 +450,7 @@ static bool out_in_a_row(const struct fault *f, unsigned order)
 	const _Atomic uint64_t *entry = &f->table->entry[hf_pte_index(start)];
 	hf_pte first = hf_ld(entry, relaxed);
 
+	hf_assert_ptl_held(f->table);
 	if (start < f->vma->start || end > f->vma->end || !hf_pte_swap(first))
 		return false;
 	for (uint64_t i = 1; i < 1u << order; i++)
@@ -442,6 +465,8 @@ static unsigned order_of_swapped(const struct fault *f)
 	struct hf_system *sys = f->mm->sys;
 	uint32_t orders = hf_ld(&sys->thp_orders, relaxed);
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(hf_pte_swap(f->pte));
 	if (f->small || !sys->policy->swap_in_folios || !may_have_folios(f))
 		return 0;
 	for (unsigned order = HF_PMD_ORDER - 1; order; order--)
@@ -477,6 +502,8 @@ static void map_folio_swapped(struct fault *f, struct hf_page *head, size_t slot
 	uint64_t start = folio_start(f, hf_folio_order(head));
 	bool keep = f->pte & HF_PTE_SWP_EXCLUSIVE || sys->policy->swap_in_owns_fresh;
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(hf_peek_folio(head) == head && hf_peek_order(head));
 	hf_folio_set_anon(head, f->vma, start);
 	hf_ref_add(&head->counts, (nr - 1) * HF_COUNT_REF, relaxed);
 	for (unsigned i = 0; i < nr; i++) {
@@ -501,6 +528,8 @@ static void swap_folio_fault(struct fault *f, unsigned order)
 	       slot = hf_pte_slot(orig) - ((f->addr - folio_start(f, order)) >> HF_PAGE_SHIFT);
 	struct hf_page *head;
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(hf_pte_swap(f->pte));
 	for (size_t i = 0; i < nr; i++)
 		hf_slot_get(sys, slot + i);
 	fault_unlock(f);
@@ -530,6 +559,8 @@ static int swap_fault(struct fault *f)
 	bool fresh, kept = false;
 	int err;
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(hf_pte_swap(f->pte));
 	hf_slot_get(sys, slot); /* it is not used for something else meanwhile */
 	fresh = hf_swap_is_fresh(sys, slot);
 	fault_unlock(f);
@@ -602,6 +633,8 @@ int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags)
 	struct fault f = { .mm = vma->mm, .vma = vma, .addr = addr & HF_PAGE_MASK, .flags = flags };
 	int err;
 
+	hf_assert_mmap_locked(vma->mm);
+	hf_assert(addr >= vma->start && addr < vma->end);
 	hf_count(f.mm->sys, HF_STAT_FAULTS, 1);
 	do {
 		f.again = false;

@@ -52,6 +52,7 @@ static size_t nr_cached(const struct hf_file *file)
 
 static void drop_page(struct hf_file *file, struct hf_page *page)
 {
+	hf_assert(hf_peek(&page->file) == file && hf_peek_refs(page));
 	hf_st(&page->file, NULL, relaxed);
 	hf_page_put(file->sys, page);
 }
@@ -77,11 +78,13 @@ void hf_file_put(struct hf_file *file)
  * fork does not copy to the child, and what it copied the walk still finds. */
 void hf_file_link(struct hf_vma *vma)
 {
+	hf_assert_held(vma->file->sys, &vma->file->lock);
 	hf_vmas_add(&vma->file->mappings, vma, HF_LIST_FILE);
 }
 
 void hf_file_unlink(struct hf_vma *vma)
 {
+	hf_assert_held(vma->file->sys, &vma->file->lock);
 	hf_vmas_remove(&vma->file->mappings, vma, HF_LIST_FILE);
 }
 
@@ -255,6 +258,8 @@ static int clean_entry(struct hf_mm *mm, uint64_t addr, void *arg)
 	_Atomic uint64_t *ptep = &hf_leaf(mm, addr)->entry[hf_pte_index(addr)];
 	hf_pte pte = hf_and(ptep, ~(HF_PTE_WRITE | HF_PTE_DIRTY), relaxed);
 
+	hf_assert_ptl_held(hf_leaf(mm, addr));
+	hf_assert_page_locked(arg);
 	hf_tlb_flush(mm);
 	if (pte & HF_PTE_DIRTY)
 		hf_page_set_dirty(arg);
@@ -309,6 +314,7 @@ static void zap_mapping(struct hf_vma *vma, uint64_t from)
 	uint64_t first = vma->pgoff + vma->file_delta; /* the file's page at `start` */
 	uint64_t skip = from > first ? from - first : 0;
 
+	hf_assert_held(vma->mm->sys, &vma->file->lock);
 	if (skip < pages)
 		hf_zap_range(vma->mm, vma->start + (skip << HF_PAGE_SHIFT), vma->end);
 }

@@ -15,6 +15,8 @@ static void account_owner(struct hf_page *head, struct hf_mm *mm, uint32_t entri
 	struct hf_owner *o = head->owner;
 	unsigned i = o[0].asid == mm->asid ? 0 : 1;
 
+	hf_assert_held(mm->sys, &mm->sys->owner_lock);
+	hf_assert(entries);
 	if (o[i].asid != mm->asid)
 		i = o[0].entries ? 1 : 0;
 	if (o[i].entries && o[i].asid != mm->asid)
@@ -27,6 +29,7 @@ static void account_owner(struct hf_page *head, struct hf_mm *mm, uint32_t entri
 static void unaccount_owner(struct hf_page *head, struct hf_mm *mm, uint32_t entries,
 			    uint32_t total)
 {
+	hf_assert_held(mm->sys, &mm->sys->owner_lock);
 	for (unsigned i = 0; i < 2; i++) {
 		struct hf_owner *o = &head->owner[i];
 
@@ -83,6 +86,8 @@ static int freeze_one(const struct hf_family_entry *e, void *arg)
 	hf_pte pte = hf_ld(e->ptep, relaxed);
 	bool exclusive;
 
+	hf_assert_ptl_held(e->table);
+	hf_assert_page_locked(page);
 	if (e->huge != HF_NOT_HUGE || !hf_pte_present(pte) ||
 	    hf_pte_pfn(pte) != hf_page_pfn(sys, page))
 		return 0;
@@ -100,6 +105,8 @@ static int thaw_one(const struct hf_family_entry *e, void *arg)
 	const struct move *m = arg;
 	hf_pte pte = hf_ld(e->ptep, relaxed);
 
+	hf_assert_ptl_held(e->table);
+	hf_assert_page_locked(m->now);
 	if (e->huge != HF_NOT_HUGE || !hf_pte_migration(pte) ||
 	    hf_pte_pfn(pte) != hf_page_pfn(sys, m->was))
 		return 0;
@@ -118,6 +125,7 @@ static int thaw_one(const struct hf_family_entry *e, void *arg)
 
 int hf_freeze_page(struct hf_anon_vma *av, struct hf_page *page)
 {
+	hf_assert_page_locked(page);
 	return hf_anon_vma_walk(av, hf_page_index(page), freeze_one, page);
 }
 
@@ -125,6 +133,7 @@ void hf_thaw_page(struct hf_anon_vma *av, uint64_t index, struct hf_page *was, s
 {
 	struct move m = { .was = was, .now = now };
 
+	hf_assert_page_locked(now);
 	hf_anon_vma_walk(av, index, thaw_one, &m);
 }
 
@@ -132,6 +141,7 @@ void hf_thaw_page(struct hf_anon_vma *av, uint64_t index, struct hf_page *was, s
 
 static int split_pmd(const struct hf_family_entry *e, void *arg)
 {
+	hf_assert_ptl_held(e->table);
 	if (e->huge == 0 && hf_pte_pfn(hf_ld(e->ptep, relaxed)) == hf_page_pfn(e->mm->sys, arg))
 		hf_split_huge_pmd(e->mm, e->table, e->addr);
 	return 0;
@@ -139,6 +149,8 @@ static int split_pmd(const struct hf_family_entry *e, void *arg)
 
 void hf_folio_split_pmds(struct hf_anon_vma *av, struct hf_page *head)
 {
+	hf_assert_page_locked(head);
+	hf_assert(hf_peek_folio(head) == head);
 	if (hf_ld(&head->entire_mapcount, relaxed))
 		hf_anon_vma_walk(av, head->index, split_pmd, head);
 }
@@ -151,6 +163,8 @@ static void take_apart(struct hf_page *head, size_t nr)
 	uint32_t flags = hf_ld(&head->flags, relaxed) &
 			 (HF_PG_LOCKED | HF_PG_ANON | HF_PG_DIRTY | HF_PG_LAZYFREE);
 
+	hf_assert_page_locked(head);
+	hf_assert(nr > 1 && !hf_peek(&head->counts) && !hf_peek(&head->large_mapcount));
 	for (size_t i = 1; i < nr; i++) {
 		struct hf_page *page = head + i;
 
@@ -183,6 +197,7 @@ static int split_locked(struct hf_system *sys, struct hf_page *page, struct hf_a
 	uint64_t counts = HF_COUNT_REF, index = head->index;
 	int err = 0;
 
+	hf_assert_page_locked(page);
 	hf_folio_split_pmds(av, head);
 	while (frozen < nr && !err)
 		err = hf_freeze_page(av, head + frozen++);
@@ -212,6 +227,8 @@ int hf_folio_split(struct hf_system *sys, struct hf_page *page, bool drop_zeros)
 	struct hf_anon_vma *av;
 	int err;
 
+	hf_assert_page_locked(page);
+	hf_assert(hf_peek_order(page));
 	/* a look before the work */
 	if (hf_folio_pins(head) || hf_page_refs(head) != hf_folio_mapcount(head) + 1)
 		return -HF_EBUSY;

@@ -26,6 +26,7 @@ static void fork_begin(struct hf_mm *parent)
 
 static void fork_end(struct hf_mm *parent)
 {
+	hf_assert(hf_peek(&parent->write_protect_seq) & 1);
 	hf_add(&parent->write_protect_seq, 1, release);
 	hf_mmap_write_unlock(parent);
 }
@@ -41,6 +42,8 @@ static void protect_entry(_Atomic uint64_t *ptep)
 static int protect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 			void *arg)
 {
+	hf_assert_mmap_write_locked(mm);
+	hf_assert_ptl_held(table);
 	(void)mm;
 	(void)arg;
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
@@ -50,6 +53,8 @@ static int protect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start
 
 static int protect_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
 {
+	hf_assert_mmap_write_locked(mm);
+	hf_assert_ptl_held(table);
 	(void)mm;
 	(void)arg;
 	protect_entry(hf_pmd_entry(table, addr));
@@ -71,6 +76,8 @@ static void unprotect_entry(struct hf_mm *mm, _Atomic uint64_t *ptep)
 static int unprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 			  void *arg)
 {
+	hf_assert_mmap_write_locked(mm);
+	hf_assert_ptl_held(table);
 	(void)arg;
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
 		unprotect_entry(mm, &table->entry[hf_pte_index(addr)]);
@@ -79,6 +86,8 @@ static int unprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t sta
 
 static int unprotect_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
 {
+	hf_assert_mmap_write_locked(mm);
+	hf_assert_ptl_held(table);
 	(void)arg;
 	unprotect_entry(mm, hf_pmd_entry(table, addr));
 	return 0;
@@ -107,6 +116,7 @@ static void for_each_copied(struct hf_mm *mm, const struct hf_walk *walk)
 
 static void share_entry(_Atomic uint64_t *src, _Atomic uint64_t *dst, hf_pte pte)
 {
+	hf_assert(hf_pte_present(pte) && !hf_peek(dst));
 	if (hf_pte_write(pte))
 		hf_and(src, ~HF_PTE_WRITE, relaxed);
 	if (pte & HF_PTE_FORK_WRITE)
@@ -132,6 +142,7 @@ static int copy_early(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 	struct hf_page *copy = hf_page_alloc(sys);
 	uint64_t flags = HF_PTE_DIRTY | HF_PTE_YOUNG | hf_prot_flags(f->child_vma->prot);
 
+	hf_assert(hf_mark_peek(page) || !sys->policy->has_mark);
 	if (!copy)
 		return -HF_ENOMEM;
 	sys->pf->copy(sys->pf->ctx, hf_page_data(sys, copy), hf_page_data(sys, page), HF_PAGE_SIZE);
@@ -165,6 +176,7 @@ static int fork_page(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *ds
 	struct hf_page *page = hf_pfn_page(sys, hf_pte_pfn(pte));
 	enum hf_fork_action action;
 
+	hf_assert(hf_peek(&f->parent->write_protect_seq) & 1);
 	if (!hf_page_is_anon(page))
 		return fork_file_page(f, src, dst, pte, page);
 	action = sys->policy->fork_page(f->parent, page);
@@ -188,6 +200,7 @@ static int fork_entry(struct fork *f, _Atomic uint64_t *src, _Atomic uint64_t *d
 {
 	hf_pte pte = hf_ld(src, relaxed);
 
+	hf_assert(hf_pte_none(hf_peek(dst)));
 	if (hf_pte_none(pte))
 		return 0;
 	if (hf_pte_swap(pte))
@@ -216,6 +229,8 @@ static int fork_leaf(struct hf_mm *parent, struct hf_table *table, uint64_t star
 	struct hf_table *to = hf_leaf_alloc(f->child, start);
 	int err = 0;
 
+	hf_assert_ptl_held(table);
+	hf_assert(f->parent == parent && f->child_vma->mm == f->child);
 	(void)parent;
 	if (!to)
 		return -HF_ENOMEM;
@@ -313,6 +328,8 @@ static int fork_hugetlb(struct fork *f, struct hf_table *table, uint64_t addr)
 {
 	struct hf_table *to = hf_pmd_table_alloc(f->child, addr);
 
+	hf_assert_ptl_held(table);
+	hf_assert(!(addr & ~HF_PMD_MASK));
 	if (!to)
 		return -HF_ENOMEM;
 	return fork_hugetlb_pmd(f, hf_pmd_entry(table, addr), hf_pmd_entry(to, addr), addr);
@@ -326,6 +343,8 @@ static int fork_huge(struct hf_mm *parent, struct hf_table *table, uint64_t addr
 	struct hf_page *head;
 	struct hf_table *to, *leaf;
 
+	hf_assert_ptl_held(table);
+	hf_assert(!(addr & ~HF_PMD_MASK));
 	if (f->child_vma->flags & HF_VM_HUGETLB)
 		return fork_hugetlb(f, table, addr);
 	head = hf_pfn_page(parent->sys, hf_pte_pfn(pmd));
@@ -353,6 +372,8 @@ static int fork_vma(struct fork *f, struct hf_vma *vma)
 {
 	int err;
 
+	hf_assert_mmap_write_locked(f->parent);
+	hf_assert_mmap_write_locked(f->child);
 	if (vma->flags & HF_VM_DONTCOPY)
 		return 0;
 	err = hf_vma_insert(f->child, vma->start, vma->end, vma, vma->pgoff);

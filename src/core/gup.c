@@ -18,6 +18,7 @@ uint64_t hf_gup_delta(const struct hf_system *sys, unsigned taken)
 {
 	unsigned pin_class = sys->policy->pin_class ? sys->policy->pin_class(taken) : 0;
 
+	hf_assert(!(taken & HF_FOLL_PIN) != !(taken & HF_FOLL_GET));
 	return taken & HF_FOLL_PIN ? HF_COUNT_REF + HF_COUNT_PIN(pin_class) : HF_COUNT_REF;
 }
 
@@ -201,6 +202,7 @@ static int gup_one(struct gup *g, uint64_t addr, struct hf_ref *ref)
 {
 	struct hf_vma *vma = hf_vma_find(g->mm, addr);
 
+	hf_assert_mmap_locked(g->mm);
 	if (!vma || !vma_allows(g->mm, vma, g->taken))
 		return -HF_EFAULT;
 	g->write_faulted = false;

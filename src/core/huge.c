@@ -11,6 +11,8 @@
 
 void hf_deposit(struct hf_table *table, struct hf_table *leaf)
 {
+	hf_assert_ptl_held(table);
+	hf_assert(leaf != table);
 	leaf->rcu.owner = table->deposit;
 	table->deposit = leaf;
 }
@@ -19,6 +21,7 @@ struct hf_table *hf_withdraw(struct hf_table *table)
 {
 	struct hf_table *leaf = table->deposit;
 
+	hf_assert_ptl_held(table);
 	hf_assert(leaf);
 	table->deposit = leaf->rcu.owner;
 	return leaf;
@@ -28,6 +31,7 @@ struct hf_table *hf_withdraw(struct hf_table *table)
 
 void hf_folio_add_pmd_rmap(struct hf_mm *mm, struct hf_page *head)
 {
+	hf_assert(hf_peek_folio(head) == head && hf_peek_order(head) == HF_PMD_ORDER);
 	hf_add(&head->entire_mapcount, 1, relaxed);
 	hf_owner_add(mm, head, 1);
 }
@@ -36,6 +40,7 @@ void hf_folio_remove_pmd_rmap(struct hf_mm *mm, struct hf_page *head)
 {
 	uint32_t old;
 
+	hf_assert(hf_peek_folio(head) == head && hf_peek_order(head) == HF_PMD_ORDER);
 	hf_owner_remove(mm, head, 1);
 	old = hf_sub(&head->entire_mapcount, 1, relaxed);
 	hf_assert(old > 0);
@@ -52,6 +57,7 @@ static struct hf_page *pmd_folio(const struct hf_mm *mm, hf_pte pmd)
 /* One PMD's share of the books becomes that of 512 PTEs. */
 static void fan_out(struct hf_mm *mm, struct hf_page *head)
 {
+	hf_assert(hf_peek_order(head) == HF_PMD_ORDER);
 	hf_mark_fan_out(mm->sys, head);
 	hf_ref_add(&head->counts, (HF_PMD_PAGES - 1) * HF_COUNT_REF, relaxed);
 	hf_owner_add(mm, head, HF_PMD_PAGES - 1);
@@ -73,6 +79,8 @@ void hf_split_huge_pmd(struct hf_mm *mm, struct hf_table *table, uint64_t addr)
 	struct hf_table *leaf = hf_withdraw(table);
 	hf_pte pmd = hf_ld(pmdp, relaxed);
 
+	hf_assert_ptl_held(table);
+	hf_assert(hf_pmd_huge(hf_peek(pmdp)) && hf_pte_present(hf_peek(pmdp)));
 	if (!hf_pte_special(pmd))
 		fan_out(mm, pmd_folio(mm, pmd));
 	/* a CPU may set YOUNG and DIRTY meanwhile */
@@ -139,6 +147,8 @@ static void map_new_folio(struct huge_fault *f, struct hf_page *head)
 	struct hf_system *sys = f->mm->sys;
 	hf_pte pmd;
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(!hf_pte_present(hf_peek(f->pmdp)));
 	if (hf_wants_own_page(f->flags)) {
 		hf_mark_new(sys, head);
 		hf_folio_set_anon(head, f->vma, f->addr);
@@ -217,6 +227,7 @@ static bool stays(struct huge_fault *f, hf_pte pmd)
 		.sleeps = true,
 	};
 
+	hf_assert_ptl_held(f->table);
 	return hf_try_reuse(&r, pmd_folio(f->mm, pmd)) != HF_REUSE_COPY;
 }
 
@@ -267,6 +278,7 @@ int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 	};
 	uint64_t pmd;
 
+	hf_assert_mmap_locked(vma->mm);
 	if (vma->flags & HF_VM_HUGETLB)
 		return hf_hugetlb_fault(vma, addr, flags);
 	f.table = fits(&f) ? hf_pmd_table_alloc(f.mm, addr) : hf_pmd_table(f.mm, addr);

@@ -11,6 +11,8 @@
 
 static void pool_push(struct hf_system *sys, struct hf_page *head)
 {
+	hf_assert_held(sys, &sys->hugetlb.lock);
+	hf_assert(!hf_peek(&head->counts) && hf_peek_order(head) == HF_PMD_ORDER);
 	head->next = sys->hugetlb.free;
 	sys->hugetlb.free = head;
 	sys->hugetlb.nr_free++;
@@ -20,6 +22,8 @@ static struct hf_page *pool_pop(struct hf_system *sys)
 {
 	struct hf_page *head = sys->hugetlb.free;
 
+	hf_assert_held(sys, &sys->hugetlb.lock);
+	hf_assert(!head == !sys->hugetlb.nr_free);
 	if (head) {
 		sys->hugetlb.free = head->next;
 		sys->hugetlb.nr_free--;
@@ -75,6 +79,8 @@ void hf_hugetlb_unreserve(struct hf_system *sys, size_t nr)
 /* Back to the buddy allocator; nobody uses it. */
 static void give_up(struct hf_system *sys, struct hf_page *head)
 {
+	hf_assert_held(sys, &sys->hugetlb.lock);
+	hf_assert(!hf_peek(&head->counts));
 	hf_st(&head->flags, 0, relaxed);
 	for (size_t i = 0; i < HF_PMD_PAGES; i++)
 		hf_st(&head[i].compound, 0, relaxed);
@@ -108,6 +114,8 @@ int hf_hugetlb_map(struct hf_vma *vma)
 	struct hf_mm *mm = vma->mm;
 	int err = reserve(mm->sys, nr);
 
+	hf_assert_mmap_write_locked(mm);
+	hf_assert(!((vma->start | vma->end) & ~HF_PMD_MASK));
 	if (err)
 		return err;
 	for (uint64_t addr = vma->start; addr < vma->end; addr += HF_PMD_SIZE)
@@ -151,6 +159,8 @@ static void install(struct hugetlb_fault *f, struct hf_page *head)
 {
 	struct hf_mm *mm = f->vma->mm;
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(!hf_pte_present(hf_peek(f->pmdp)));
 	hf_mark_new(mm->sys, head);
 	hf_folio_set_anon(head, f->vma, f->addr);
 	hf_folio_add_pmd_rmap(mm, head);
@@ -208,6 +218,7 @@ static int copy_folio(struct hugetlb_fault *f, struct hf_page *old)
 	struct hf_mm *mm = f->vma->mm;
 	struct hf_page *copy = hf_hugetlb_copy(mm->sys, old);
 
+	hf_assert_ptl_held(f->table);
 	if (!copy)
 		return -HF_ENOMEM;
 	hf_st(f->pmdp, HF_PMD_RESERVED, relaxed); /* walks pass over what is empty */
@@ -232,6 +243,9 @@ static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 	struct hf_page *head;
 	int err = 0;
 
+	hf_assert_ptl_held(f->table);
+	hf_assert(!hf_wants_own_page(f->flags) ||
+		  hf_is_held(mm->sys, &mm->sys->hugetlb.fault_lock));
 	f->pmd = hf_ld(f->pmdp, relaxed);
 	if (!hf_pte_present(f->pmd))
 		return HF_HUGE_AGAIN;
@@ -273,6 +287,8 @@ int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 {
 	struct hugetlb_fault f = { .vma = vma, .addr = addr & HF_PMD_MASK, .flags = flags };
 
+	hf_assert_mmap_locked(vma->mm);
+	hf_assert(vma->flags & HF_VM_HUGETLB);
 	f.table = hf_pmd_table_alloc(vma->mm, addr);
 	if (!f.table)
 		return -HF_ENOMEM;

@@ -10,20 +10,21 @@
 #include "err.h"
 #include "pte.h"
 
-/* Our own mistakes only. Gone with NDEBUG. */
+/* Our own mistakes only. Gone with NDEBUG. What a condition reads of atomics it reads by hf_peek():
+ * any other look is one more step that the explorer goes through in every order. */
 #ifdef NDEBUG
 #define hf_assert(cond) ((void)sizeof(cond))
 #else
 #define hf_assert(cond) ((cond) ? (void)0 : __builtin_trap())
 #endif
-/* The same, for conditions that look at atomics on their own account. Not in the checked core,
- * where each look is one more step to go through in every order, and the validator looks at the
- * end. */
-#ifdef HF_CHECKED
-#define hf_assert_look(cond) ((void)0)
-#else
-#define hf_assert_look(cond) hf_assert(cond)
-#endif
+/* What a function counts on, at its head: this thread has the lock. */
+#define hf_assert_held(sys, lock) hf_assert(hf_is_held(sys, lock))
+#define hf_assert_ptl_held(table) hf_assert_held((table)->sys, &(table)->ptl)
+/* Or nobody is left to take it. */
+#define hf_assert_mmap_locked(mm) hf_assert(hf_mmap_is_locked(mm, false))
+#define hf_assert_mmap_write_locked(mm) hf_assert(hf_mmap_is_locked(mm, true))
+/* Somebody has the page lock: who, it does not say. */
+#define hf_assert_page_locked(page) hf_assert(hf_peek_flags(page) & HF_PG_LOCKED)
 
 #define hf_container_of(ptr, type, member) ((type *)(((char *)(ptr)) - offsetof(type, member)))
 
@@ -302,6 +303,19 @@ static inline void hf_mmap_write_unlock(struct hf_mm *mm)
 	mm->sys->pf->write_unlock(mm->sys->pf->ctx, &mm->mmap_lock);
 }
 
+static inline bool hf_is_held(const struct hf_system *sys, const struct hf_lock *lock)
+{
+	return !sys->pf->held || sys->pf->held(sys->pf->ctx, lock);
+}
+
+static inline bool hf_mmap_is_locked(const struct hf_mm *mm, bool write)
+{
+	const struct hf_platform *pf = mm->sys->pf;
+
+	return !pf->rwlock_held || !hf_peek(&mm->users) ||
+	       pf->rwlock_held(pf->ctx, &mm->mmap_lock, write);
+}
+
 static inline void hf_rcu_read_lock(struct hf_system *sys)
 {
 	sys->pf->rcu_read_lock(sys->pf->ctx);
@@ -374,6 +388,32 @@ static inline bool hf_page_is_anon(const struct hf_page *page)
 	return hf_ld(&hf_folio(page)->flags, relaxed) & HF_PG_ANON;
 }
 
+/* The same for assertions, and the folio's flags. */
+static inline struct hf_page *hf_peek_folio(const struct hf_page *page)
+{
+	return (struct hf_page *)(uintptr_t)(page - (hf_peek(&page->compound) & 0xffff));
+}
+
+static inline unsigned hf_peek_order(const struct hf_page *page)
+{
+	return hf_peek(&page->compound) >> 16;
+}
+
+static inline uint32_t hf_peek_flags(const struct hf_page *page)
+{
+	return hf_peek(&hf_peek_folio(page)->flags);
+}
+
+static inline uint32_t hf_peek_refs(const struct hf_page *page)
+{
+	return hf_peek(&hf_peek_folio(page)->counts) & HF_REFS_MAX;
+}
+
+static inline uint32_t hf_peek_mapcount(const struct hf_page *page)
+{
+	return hf_peek(&hf_peek_folio(page)->entire_mapcount) + hf_peek(&page->mapcount);
+}
+
 static inline void hf_page_set_dirty(struct hf_page *page)
 {
 	/* whoever takes the mark away to write the page out must see what made it dirty */
@@ -410,6 +450,8 @@ bool hf_page_looks_pinned(const struct hf_system *sys, const struct hf_page *pag
 
 /* hf_page_exclusive(); where the policy has no marks, false without a look. */
 bool hf_page_marked(const struct hf_system *sys, const struct hf_page *page);
+/* hf_page_exclusive() for assertions. */
+bool hf_mark_peek(const struct hf_page *page);
 /* The invariants, of a page: may a writable entry map it (I1)? So many entries (I2)? May it be
  * pinned as it is (I3)? */
 bool hf_mark_allows_write(const struct hf_system *sys, const struct hf_page *page);

@@ -54,6 +54,7 @@ static void stable_add(struct hf_system *sys, struct hf_page *page, uint64_t sum
 {
 	struct hf_page **bucket = &sys->ksm.stable[sum % BUCKETS];
 
+	hf_assert(hf_peek_flags(page) & HF_PG_KSM && !hf_peek_order(page));
 	hf_mutex_lock(sys, &sys->ksm.lock);
 	page->index = sum;
 	page->prev = NULL;
@@ -104,6 +105,7 @@ static bool write_protect(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_pa
 	hf_pte pte = hf_ld(ptep, relaxed);
 	bool exclusive = hf_page_marked(mm->sys, page);
 
+	hf_assert_page_locked(page);
 	if (!(pte & (HF_PTE_WRITE | HF_PTE_DIRTY)) && !exclusive)
 		return exact(page);
 	pte = hf_xchg(ptep, 0, seq_cst);
@@ -124,6 +126,8 @@ static void replace(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_page *pa
 	struct hf_system *sys = mm->sys;
 	uint64_t flags = hf_ld(ptep, relaxed) & (HF_PTE_PROTNONE | HF_PTE_TRACK);
 
+	hf_assert_page_locked(page);
+	hf_assert(page != stable && !hf_peek_order(page));
 	hf_xchg(ptep, 0, relaxed);
 	hf_tlb_flush(mm);
 	if (stable == sys->zeropage) {
@@ -151,6 +155,8 @@ static bool merge_locked(struct hf_mm *mm, uint64_t addr, struct hf_page *page,
 	bool merged = false;
 	hf_pte pte;
 
+	hf_assert_mmap_locked(mm);
+	hf_assert_page_locked(page);
 	if (!ptep)
 		return false;
 	pte = hf_ld(ptep, relaxed);
@@ -354,6 +360,8 @@ int hf_unmerge_range(struct hf_vma *vma, uint64_t start, uint64_t end)
 {
 	int err = 0;
 
+	hf_assert_mmap_locked(vma->mm);
+	hf_assert(vma->start <= start && end <= vma->end);
 	for (uint64_t addr = start; addr < end && !err; addr += HF_PAGE_SIZE)
 		if (maps_ksm(vma->mm, addr))
 			err = hf_unshare_fault(vma, addr);

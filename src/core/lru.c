@@ -10,6 +10,7 @@ static unsigned take(struct hf_pcp *pcp, struct hf_page **pages)
 {
 	unsigned nr = pcp->nr_batch;
 
+	hf_assert(nr <= HF_LRU_BATCH);
 	for (unsigned i = 0; i < nr; i++)
 		pages[i] = pcp->batch[i];
 	pcp->nr_batch = 0;

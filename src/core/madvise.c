@@ -19,6 +19,7 @@ static int set_flags(struct hf_mm *mm, uint64_t start, uint64_t end, const struc
 	struct hf_vma *vma = hf_vma_find(mm, start);
 	int err;
 
+	hf_assert_mmap_write_locked(mm);
 	/* nothing to do: a part that cannot be parted is none, and neighbours that have become
 	 * alike stay two */
 	if (((vma->flags & ~a->clear) | a->set) == vma->flags)
@@ -43,6 +44,7 @@ static int for_each_mapping(struct hf_mm *mm, uint64_t start, uint64_t end, cons
 	bool hole = false;
 	int err = 0;
 
+	hf_assert_mmap_locked(mm);
 	while (addr < end && !err) {
 		size_t i = hf_vma_index(mm, addr);
 		const struct hf_vma *vma = i < mm->nr_vmas ? mm->vmas[i] : NULL;

@@ -66,6 +66,15 @@ bool hf_page_exclusive(const struct hf_page *page)
 	return by_pmd && hf_ld(&head->flags, relaxed) & HF_PG_EXCLUSIVE;
 }
 
+/* The first page's counts only where it is the page's own, or a PMD maps all. */
+bool hf_mark_peek(const struct hf_page *page)
+{
+	const struct hf_page *head = hf_peek_folio(page);
+	bool by_pmd = hf_peek(&head->entire_mapcount) && !hf_peek(&page->mapcount);
+
+	return (hf_peek(&page->flags) | (by_pmd ? hf_peek(&head->flags) : 0)) & HF_PG_EXCLUSIVE;
+}
+
 bool hf_page_marked(const struct hf_system *sys, const struct hf_page *page)
 {
 	return sys->policy->has_mark && hf_page_exclusive(page);
@@ -119,16 +128,16 @@ static bool set(const struct hf_system *sys, struct hf_page *page)
 {
 	if (!sys->policy->has_mark)
 		return false;
-	hf_assert_look(!(hf_ld(&page->flags, relaxed) & (HF_PG_KSM | HF_PG_RESERVED)));
-	hf_assert_look(!hf_ld(&hf_folio(page)->file, relaxed));
-	hf_assert_look(hf_page_mapcount(page) <= 1); /* I2 */
+	hf_assert(!(hf_peek(&page->flags) & (HF_PG_KSM | HF_PG_RESERVED | HF_PG_BUDDY)));
+	hf_assert(!hf_peek(&hf_peek_folio(page)->file));
+	hf_assert(hf_peek_mapcount(page) <= 1); /* I2 */
 	hf_or(&page->flags, HF_PG_EXCLUSIVE, relaxed);
 	return true;
 }
 
 void hf_mark_new(const struct hf_system *sys, struct hf_page *page)
 {
-	hf_assert_look(hf_page_refs(page) && !hf_page_mapcount(page));
+	hf_assert(hf_peek_refs(page) && !hf_peek_mapcount(page));
 	set(sys, page);
 }
 
@@ -139,7 +148,9 @@ void hf_mark_new(const struct hf_system *sys, struct hf_page *page)
  */
 bool hf_mark_prove(const struct hf_mm *mm, struct hf_page *page, hf_reuse_fn rule)
 {
-	hf_assert_look(hf_page_is_anon(page));
+	hf_assert(hf_peek_flags(page) & HF_PG_ANON);
+	hf_assert(!hf_mark_peek(page) || !mm->sys->policy->has_mark);
+	hf_assert_mmap_locked(mm);
 	if (!rule(mm, page))
 		return false;
 	set(mm->sys, page);
@@ -148,7 +159,7 @@ bool hf_mark_prove(const struct hf_mm *mm, struct hf_page *page, hf_reuse_fn rul
 
 bool hf_mark_restore(const struct hf_system *sys, struct hf_page *page)
 {
-	hf_assert_look(hf_page_is_anon(page));
+	hf_assert(hf_peek_flags(page) & HF_PG_ANON);
 	return set(sys, page);
 }
 
@@ -161,7 +172,7 @@ void hf_mark_fan_out(const struct hf_system *sys, struct hf_page *head)
 {
 	bool exclusive = hf_page_exclusive(head);
 
-	hf_assert_look(hf_folio(head) == head && hf_ld(&head->entire_mapcount, relaxed));
+	hf_assert(hf_peek_folio(head) == head && hf_peek(&head->entire_mapcount));
 	for (unsigned i = 0; i < HF_PMD_PAGES; i++) {
 		if (exclusive)
 			set(sys, head + i);
@@ -186,14 +197,16 @@ static void clear(struct hf_page *page)
 void hf_mark_share(const struct hf_mm *parent, struct hf_page *page)
 {
 	(void)parent;
-	hf_assert_look(hf_ld(&parent->write_protect_seq, relaxed) & 1);
-	hf_assert_look(hf_page_is_anon(page));
+	hf_assert_mmap_write_locked(parent);
+	hf_assert(hf_peek(&parent->write_protect_seq) & 1);
+	hf_assert(hf_peek_flags(page) & HF_PG_ANON);
 	clear(page);
 }
 
 /* The parent's entry changes, too: where the page is away, the entry is all that has the mark. */
 hf_pte hf_mark_share_away(hf_pte pte)
 {
+	hf_assert(!hf_pte_present(pte) && !hf_pte_none(pte));
 	if (hf_pte_swap(pte))
 		return pte & ~HF_PTE_SWP_EXCLUSIVE;
 	if (hf_pte_migration(pte))
@@ -223,7 +236,7 @@ int hf_page_try_share(const struct hf_system *sys, struct hf_page *page)
 {
 	const struct hf_policy *policy = sys->policy;
 
-	hf_assert_look(hf_page_marked(sys, page));
+	hf_assert(policy->has_mark && hf_mark_peek(page));
 	if (!policy->pins_shared && hf_page_looks_pinned(sys, page))
 		return -HF_EBUSY;
 	clear(page);
@@ -233,6 +246,7 @@ int hf_page_try_share(const struct hf_system *sys, struct hf_page *page)
 int hf_ptep_clear_try_share(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_page *page,
 			    hf_pte *pte, bool *exclusive)
 {
+	hf_assert_page_locked(page);
 	*exclusive = hf_page_marked(mm->sys, page);
 	*pte = hf_xchg(ptep, 0, seq_cst);
 	hf_tlb_flush(mm);
@@ -246,6 +260,6 @@ int hf_ptep_clear_try_share(struct hf_mm *mm, _Atomic uint64_t *ptep, struct hf_
 
 void hf_mark_drop(struct hf_page *head)
 {
-	hf_assert_look(!hf_page_refs(head) && !hf_folio_mapcount(head));
+	hf_assert(!hf_peek_refs(head) && !hf_peek(&head->large_mapcount));
 	clear(head);
 }

@@ -18,6 +18,8 @@ static void move_contents(struct migration *m)
 	struct hf_system *sys = m->sys;
 	size_t nr = hf_folio_pages(m->old);
 
+	hf_assert_page_locked(m->old);
+	hf_assert_page_locked(m->new);
 	m->new->index = m->old->index;
 	hf_st(&m->new->anon_vma, hf_ld(&m->old->anon_vma, relaxed), relaxed);
 	hf_or(&m->new->flags,
@@ -33,6 +35,8 @@ static int migrate_locked(struct migration *m, struct hf_anon_vma *av)
 	size_t nr = hf_folio_pages(m->old), frozen = 0;
 	int err = 0;
 
+	hf_assert_page_locked(m->old);
+	hf_assert_page_locked(m->new);
 	hf_folio_split_pmds(av, m->old);
 	while (frozen < nr && !err)
 		err = hf_freeze_page(av, m->old + frozen++);
@@ -52,6 +56,7 @@ int hf_migrate_folio(struct hf_system *sys, struct hf_page *old, struct hf_page 
 	struct hf_anon_vma *av;
 	int err = -HF_EBUSY;
 
+	hf_assert(old != new &&hf_peek_folio(old) == old &&hf_peek_folio(new) == new);
 	hf_lru_drain_all(sys);
 	if (!hf_page_trylock(old))
 		return -HF_EBUSY;
@@ -74,6 +79,7 @@ static int migrate_at(struct hf_mm *mm, uint64_t addr, size_t *pages, bool *move
 {
 	struct hf_page *old = hf_page_at(mm, addr), *head, *new;
 
+	hf_assert_mmap_locked(mm);
 	*pages = 1;
 	*moved = false;
 	if (!old)

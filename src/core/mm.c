@@ -87,6 +87,7 @@ static void mm_teardown(struct hf_mm *mm)
 {
 	struct hf_system *sys = mm->sys;
 
+	hf_assert(!hf_peek(&mm->users));
 	hf_zap_range(mm, 0, HF_TASK_SIZE);
 	while (mm->nr_vmas)
 		hf_vma_remove(mm, mm->nr_vmas - 1);
@@ -127,6 +128,7 @@ struct hf_page *hf_page_at(struct hf_mm *mm, uint64_t addr)
 	struct hf_page *page = NULL;
 	hf_pte pte;
 
+	hf_assert_mmap_locked(mm);
 	if (!ptep)
 		return NULL;
 	pte = hf_ld(ptep, relaxed);

@@ -31,6 +31,7 @@ static void gather_flush(struct hf_mm *mm, struct gather *g)
 
 static void gather_page(struct hf_mm *mm, struct gather *g, struct hf_page *page)
 {
+	hf_assert(g->nr <= sizeof(g->pages) / sizeof(g->pages[0]));
 	if (g->nr == sizeof(g->pages) / sizeof(g->pages[0]))
 		gather_flush(mm, g);
 	g->pages[g->nr++] = page;
@@ -42,6 +43,7 @@ static int zap_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, ui
 {
 	struct gather *g = arg;
 
+	hf_assert_ptl_held(table);
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
 		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
 		struct hf_page *page;
@@ -70,6 +72,7 @@ static int zap_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, voi
 	hf_pte pmd = hf_xchg(hf_pmd_entry(table, addr), 0, relaxed);
 	struct hf_page *head;
 
+	hf_assert_ptl_held(table);
 	if (!hf_pte_present(pmd)) {
 		if (pmd == HF_PMD_RESERVED)
 			hf_hugetlb_unreserve(mm->sys, 1);
@@ -102,6 +105,8 @@ int hf_munmap_locked(struct hf_mm *mm, uint64_t start, uint64_t end)
 	size_t i;
 	int err;
 
+	hf_assert_mmap_write_locked(mm);
+	hf_assert(start < end && !((start | end) & ~HF_PAGE_MASK));
 	/* both splits first: they are all that can fail */
 	err = hf_vma_split(mm, start);
 	if (!err)
@@ -140,6 +145,7 @@ int hf_populate_locked(struct hf_mm *mm, uint64_t start, uint64_t end, bool writ
 {
 	unsigned flags = write ? HF_FAULT_FLAG_WRITE : 0;
 
+	hf_assert_mmap_locked(mm);
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
 		struct hf_vma *vma = hf_vma_find(mm, addr);
 		int err;
@@ -162,6 +168,7 @@ static int place(struct hf_mm *mm, uint64_t *addr, size_t len, unsigned flags)
 	uint64_t hint = *addr & ~(align - 1);
 	size_t i;
 
+	hf_assert_mmap_write_locked(mm);
 	if (flags & (HF_MAP_FIXED | HF_MAP_FIXED_NOREPLACE)) {
 		if (!hf_range_ok(*addr, len) || *addr & (align - 1))
 			return -HF_EINVAL;

@@ -84,6 +84,8 @@ static size_t move_some(const struct move *m, size_t off, size_t len)
 	struct hf_table *deposit;
 	hf_pte pmd = 0;
 
+	hf_assert_held(m->mm->sys, &m->vma->anon_vma->lock);
+	hf_assert(off < len);
 	if (moves_whole(m, off, len) && hf_pmd_table(m->mm, old))
 		pmd = take_pmd(m->mm, old, &deposit);
 	if (pmd) {
@@ -99,6 +101,7 @@ static size_t move_some(const struct move *m, size_t off, size_t len)
 /* The tables of the destination exist, and its VMA. */
 static void move_entries(const struct move *m, size_t len)
 {
+	hf_assert_mmap_write_locked(m->mm);
 	/* a reverse-map walk must not look at the new place before, and at the old one after */
 	hf_bounds_lock(m->vma);
 	for (size_t off = 0; off < len; off += move_some(m, off, len))
@@ -125,6 +128,7 @@ static int move_mapping(struct move *m)
 	size_t moved = m->old_len < m->new_len ? m->old_len : m->new_len;
 	int err;
 
+	hf_assert_mmap_write_locked(mm);
 	err = hf_vma_split(mm, m->old);
 	if (!err)
 		err = hf_vma_split(mm, m->old + m->old_len);

@@ -124,6 +124,7 @@ static int grab_head(struct hf_page *head, uint64_t delta)
 {
 	uint64_t counts = hf_ref_ld(&head->counts, (int64_t)refs_of(delta));
 
+	hf_assert(refs_of(delta));
 	do {
 		if (!refs_of(counts))
 			return -HF_EAGAIN;
@@ -179,6 +180,7 @@ static int drop_counts(struct hf_system *sys, struct hf_page *head, uint64_t del
 {
 	uint64_t counts = hf_ref_ld(&head->counts, -(int64_t)refs_of(delta));
 
+	hf_assert(refs_of(delta));
 	do {
 		if (would_underflow(counts, delta))
 			return -HF_EINVAL;

@@ -52,6 +52,7 @@ static void change_entry(struct hf_mm *mm, _Atomic uint64_t *ptep, struct change
 static int change_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 		       void *arg)
 {
+	hf_assert_ptl_held(table);
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
 		change_entry(mm, &table->entry[hf_pte_index(addr)], arg);
 	return 0;
@@ -59,6 +60,7 @@ static int change_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start,
 
 static int change_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
 {
+	hf_assert_ptl_held(table);
 	change_entry(mm, hf_pmd_entry(table, addr), arg);
 	return 0;
 }
@@ -71,6 +73,8 @@ static int protect_part(struct hf_mm *mm, uint64_t start, uint64_t end, struct c
 	struct hf_vma *vma = hf_vma_find(mm, start);
 	int err;
 
+	hf_assert_mmap_write_locked(mm);
+	hf_assert(start < end);
 	if (vma->prot == c->prot)
 		return 0;
 	err = hf_vma_split(mm, start);
@@ -134,6 +138,7 @@ static void wrprotect_entry(_Atomic uint64_t *ptep, bool *flush)
 static int wrprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 			  void *arg)
 {
+	hf_assert_ptl_held(table);
 	(void)mm;
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
 		wrprotect_entry(&table->entry[hf_pte_index(addr)], arg);
@@ -142,6 +147,7 @@ static int wrprotect_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t sta
 
 static int wrprotect_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
 {
+	hf_assert_ptl_held(table);
 	(void)mm;
 	wrprotect_entry(hf_pmd_entry(table, addr), arg);
 	return 0;
@@ -189,6 +195,7 @@ static void clear_soft_dirty(struct hf_mm *mm, _Atomic uint64_t *ptep)
 static int clear_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 		      void *arg)
 {
+	hf_assert_ptl_held(table);
 	(void)arg;
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
 		clear_soft_dirty(mm, &table->entry[hf_pte_index(addr)]);
@@ -197,6 +204,7 @@ static int clear_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, 
 
 static int clear_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
 {
+	hf_assert_ptl_held(table);
 	(void)arg;
 	clear_soft_dirty(mm, hf_pmd_entry(table, addr));
 	return 0;
@@ -234,6 +242,7 @@ static void uffd_wp_entry(_Atomic uint64_t *ptep, bool protect)
 static int uffd_wp_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 			void *arg)
 {
+	hf_assert_ptl_held(table);
 	(void)mm;
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
 		uffd_wp_entry(&table->entry[hf_pte_index(addr)], *(const bool *)arg);
@@ -242,6 +251,7 @@ static int uffd_wp_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start
 
 static int uffd_wp_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
 {
+	hf_assert_ptl_held(table);
 	(void)mm;
 	uffd_wp_entry(hf_pmd_entry(table, addr), *(const bool *)arg);
 	return 0;
@@ -264,6 +274,7 @@ void hf_uffd_wp_range(struct hf_mm *mm, uint64_t start, uint64_t end, bool prote
 {
 	static const struct hf_walk walk = { .leaf = uffd_wp_leaf, .huge = uffd_wp_huge };
 
+	hf_assert_mmap_locked(mm);
 	hf_for_each_leaf(mm, start, end, &walk, &protect);
 }
 

@@ -20,6 +20,8 @@ static int unmap_one(struct hf_mm *mm, uint64_t addr, void *arg)
 	bool exclusive;
 	hf_pte pte;
 
+	hf_assert_ptl_held(hf_leaf(mm, addr));
+	hf_assert_page_locked(u->page);
 	if (u->spare_young && hf_and(ptep, ~HF_PTE_YOUNG, relaxed) & HF_PTE_YOUNG)
 		return -HF_EAGAIN;
 	if (hf_ptep_clear_try_share(mm, ptep, u->page, &pte, &exclusive))
@@ -36,6 +38,7 @@ static int unmap_one(struct hf_mm *mm, uint64_t addr, void *arg)
 /* Nothing maps the page. Whoever holds it still may write to it: then it stays in the cache. */
 static int write_and_drop(struct hf_system *sys, struct hf_page *page, size_t slot)
 {
+	hf_assert_page_locked(page);
 	if (hf_and(&page->flags, ~HF_PG_DIRTY, acquire) & HF_PG_DIRTY) {
 		if (sys->swap->write(sys->swap->ctx, slot, hf_page_data(sys, page))) {
 			hf_or(&page->flags, HF_PG_DIRTY, relaxed);
@@ -53,6 +56,7 @@ static int discard_one(struct hf_mm *mm, uint64_t addr, void *arg)
 	_Atomic uint64_t *ptep = &hf_leaf(mm, addr)->entry[hf_pte_index(addr)];
 	hf_pte pte = hf_xchg(ptep, 0, seq_cst);
 
+	hf_assert_page_locked(page);
 	hf_tlb_flush(mm);
 	/* references first: whoever held the page made it dirty before he let go of it */
 	if (hf_page_refs(page) != 2 || pte & HF_PTE_DIRTY ||
@@ -85,6 +89,7 @@ static int swap_out_locked(struct hf_system *sys, struct hf_page *page, bool spa
 	struct unmap u = { .page = page, .spare_young = spare_young };
 	int err;
 
+	hf_assert_page_locked(page);
 	if (hf_folio_order(page)) {
 		err = hf_folio_split(sys, page, false);
 		if (err)
@@ -177,6 +182,7 @@ struct hf_page *hf_page_alloc_reclaim(struct hf_system *sys)
 static int cold_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 		     void *arg)
 {
+	hf_assert_ptl_held(table);
 	(void)mm;
 	(void)arg;
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE)
@@ -187,6 +193,7 @@ static int cold_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, u
 
 static int cold_huge(struct hf_mm *mm, struct hf_table *table, uint64_t addr, void *arg)
 {
+	hf_assert_ptl_held(table);
 	(void)mm;
 	(void)arg;
 	if (hf_pte_present(hf_ld(hf_pmd_entry(table, addr), relaxed)))
@@ -198,6 +205,7 @@ void hf_cold_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
 	static const struct hf_walk cold = { .leaf = cold_leaf, .huge = cold_huge };
 
+	hf_assert_mmap_locked(mm);
 	hf_for_each_leaf(mm, start, end, &cold, NULL);
 }
 
@@ -215,6 +223,7 @@ static bool may_free(const struct hf_policy *policy, const struct hf_page *page)
 static int free_leaf(struct hf_mm *mm, struct hf_table *table, uint64_t start, uint64_t end,
 		     void *arg)
 {
+	hf_assert_ptl_held(table);
 	(void)arg;
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
 		_Atomic uint64_t *ptep = &table->entry[hf_pte_index(addr)];
@@ -242,6 +251,7 @@ void hf_free_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
 	static const struct hf_walk free_walk = { .leaf = free_leaf };
 
+	hf_assert_mmap_locked(mm);
 	hf_for_each_leaf(mm, start, end, &free_walk, NULL);
 	hf_tlb_flush(mm);
 }
@@ -285,6 +295,7 @@ static int look_for_use(const struct hf_family_entry *e, void *arg)
 	struct use *use = arg;
 	hf_pte pte = hf_ld(e->ptep, relaxed);
 
+	hf_assert_ptl_held(e->table);
 	if (e->mm != use->but && e->huge == HF_NOT_HUGE && hf_pte_present(pte) &&
 	    hf_pte_pfn(pte) == use->pfn)
 		use->found |= (hf_and(e->ptep, ~HF_PTE_YOUNG, relaxed) & HF_PTE_YOUNG) != 0;
@@ -321,6 +332,7 @@ static unsigned order_going_whole(struct hf_mm *mm, uint64_t addr, uint64_t end,
 {
 	unsigned order = hf_folio_order(page);
 
+	hf_assert(addr < end);
 	if (!mm->sys->policy->swap_in_folios || hf_folio(page) != page ||
 	    end - addr < HF_PAGE_SIZE << order)
 		return 0;
@@ -345,6 +357,7 @@ void hf_pageout_range(struct hf_mm *mm, uint64_t start, uint64_t end)
 	uint64_t whole_until = start;
 	unsigned order = 0;
 
+	hf_assert_mmap_locked(mm);
 	for (uint64_t addr = start; addr < end; addr += HF_PAGE_SIZE) {
 		struct hf_page *page = hf_page_at(mm, addr);
 

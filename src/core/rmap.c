@@ -51,6 +51,8 @@ static bool anon_vma_tryget(struct hf_anon_vma *av)
 
 void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma)
 {
+	hf_assert_held(av->sys, &av->lock);
+	hf_assert(!av->head == !av->tail && (!av->tail || !av->tail->av_next));
 	hf_ref_add(&av->refs, 1, relaxed);
 	vma->anon_vma = av;
 	/*
@@ -63,6 +65,7 @@ void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma)
 
 void hf_anon_vma_unlink(struct hf_vma *vma)
 {
+	hf_assert_held(vma->mm->sys, &vma->anon_vma->lock);
 	hf_vmas_remove(&vma->anon_vma->family, vma, HF_LIST_FAMILY);
 }
 
@@ -86,6 +89,7 @@ void hf_page_add_anon_rmap(struct hf_page *page, struct hf_vma *vma, uint64_t ad
 {
 	struct hf_page *head = hf_folio(page);
 
+	hf_assert(addr >= vma->start && addr < vma->end);
 	hf_folio_set_anon(head, vma, addr - (uint64_t)(page - head) * HF_PAGE_SIZE);
 	hf_page_add_rmap(vma->mm, page);
 }
@@ -117,6 +121,8 @@ static int walk_one(struct hf_vma *vma, uint64_t index, hf_family_fn fn, void *a
 	struct hf_table *table;
 	int ret;
 
+	hf_assert_held(vma->mm->sys, &vma->anon_vma->lock);
+	hf_assert(vma->start < vma->end);
 	if (index - vma->pgoff >= pages)
 		return 0;
 	e.ptep = hf_pte_lock(vma->mm, addr, &table, &e.huge);
@@ -133,6 +139,7 @@ int hf_anon_vma_walk(struct hf_anon_vma *av, uint64_t index, hf_family_fn fn, vo
 	struct hf_system *sys = av->sys;
 	int ret = 0;
 
+	hf_assert(hf_peek(&av->refs)); /* the caller's */
 	/* keeps the tables, too: a VMA leaves the family
 	 * before they go, and collapse holds the lock */
 	hf_mutex_lock(sys, &av->lock);

@@ -12,6 +12,9 @@ static void set_page(struct hf_system *sys, size_t slot, struct hf_page *page)
 {
 	struct hf_swap_slot *s = &sys->slots[slot];
 
+	hf_assert_held(sys, &sys->swap_lock);
+	hf_assert(slot < sys->nr_slots && (!page || !hf_peek(&page->slot)));
+	hf_assert(!s->page || hf_peek(&s->page->slot) == slot + 1);
 	if (s->page) {
 		hf_st(&s->page->slot, 0, relaxed);
 		hf_st(&s->page->swap_users, 0, relaxed);
@@ -27,6 +30,8 @@ static void set_count(struct hf_system *sys, size_t slot, uint32_t count)
 {
 	struct hf_swap_slot *s = &sys->slots[slot];
 
+	hf_assert_held(sys, &sys->swap_lock);
+	hf_assert(slot < sys->nr_slots);
 	s->count = count;
 	if (s->page)
 		hf_st(&s->page->swap_users, count, relaxed);
@@ -34,6 +39,7 @@ static void set_count(struct hf_system *sys, size_t slot, uint32_t count)
 
 static bool find_free(struct hf_system *sys, size_t *slot)
 {
+	hf_assert_held(sys, &sys->swap_lock);
 	for (size_t i = 0; i < sys->nr_slots; i++) {
 		size_t at = (sys->slot_hint + i) % sys->nr_slots;
 
@@ -51,6 +57,8 @@ int hf_slot_hold(struct hf_system *sys, struct hf_page *page, size_t *slot)
 	uint32_t has;
 	int err = 0;
 
+	hf_assert_page_locked(page);
+	hf_assert(!hf_peek_order(page) && hf_peek_flags(page) & HF_PG_ANON);
 	hf_mutex_lock(sys, &sys->swap_lock);
 	has = hf_ld(&page->slot, relaxed);
 	if (has) {
@@ -122,6 +130,7 @@ bool hf_swap_is_fresh(struct hf_system *sys, size_t slot)
 /* ptl of the one entry that has the slot is held, as it is by whoever asks. */
 void hf_slot_note_order(struct hf_system *sys, size_t slot, unsigned order)
 {
+	hf_assert(slot < sys->nr_slots && order < HF_PMD_ORDER + 1);
 	sys->slots[slot].order = (uint8_t)order;
 }
 
@@ -129,6 +138,7 @@ bool hf_swap_is_out_whole(struct hf_system *sys, size_t slot, unsigned order)
 {
 	bool whole = true;
 
+	hf_assert(slot + (1u << order) <= sys->nr_slots);
 	hf_mutex_lock(sys, &sys->swap_lock);
 	for (size_t i = slot; i < slot + (1u << order); i++)
 		whole &= !sys->slots[i].page && sys->slots[i].order >= order;
@@ -141,6 +151,7 @@ static bool cache_add(struct hf_system *sys, size_t slot, struct hf_page *page)
 {
 	bool first;
 
+	hf_assert_page_locked(page);
 	hf_mutex_lock(sys, &sys->swap_lock);
 	first = !sys->slots[slot].page;
 	if (first) {
@@ -153,6 +164,7 @@ static bool cache_add(struct hf_system *sys, size_t slot, struct hf_page *page)
 
 static void cache_remove(struct hf_system *sys, size_t slot, struct hf_page *page)
 {
+	hf_assert_page_locked(page);
 	hf_mutex_lock(sys, &sys->swap_lock);
 	set_page(sys, slot, NULL);
 	hf_mutex_unlock(sys, &sys->swap_lock);
@@ -163,6 +175,7 @@ bool hf_swap_cache_drop(struct hf_system *sys, size_t slot, struct hf_page *page
 {
 	bool drop;
 
+	hf_assert_page_locked(page);
 	/* nobody finds the page any more while the lock is held:
 	 * two references are the cache's and the caller's */
 	hf_mutex_lock(sys, &sys->swap_lock);
@@ -180,6 +193,8 @@ bool hf_swap_cache_replace(struct hf_system *sys, struct hf_page *old, struct hf
 	uint32_t slot;
 	bool exact;
 
+	hf_assert_page_locked(old);
+	hf_assert_page_locked(new);
 	hf_mutex_lock(sys, &sys->swap_lock);
 	slot = hf_ld(&old->slot, relaxed);
 	exact = hf_page_refs(old) == (slot ? 2 : 1);
@@ -323,6 +338,7 @@ static int bring_back(struct hf_mm *mm)
 
 static bool in_use(struct hf_system *sys)
 {
+	hf_assert_held(sys, &sys->swap_lock);
 	for (size_t i = 0; i < sys->nr_slots; i++)
 		if (sys->slots[i].count)
 			return true;

@@ -31,6 +31,7 @@ void hf_table_free(struct hf_table *table)
 {
 	struct hf_system *sys = table->sys;
 
+	hf_assert(!table->deposit);
 	sys->pf->lock_destroy(sys->pf->ctx, &table->ptl);
 	hf_free(sys, table, sizeof(*table));
 }
@@ -120,6 +121,7 @@ struct hf_table *hf_pmd_table_alloc(struct hf_mm *mm, uint64_t addr)
 {
 	struct hf_table *table = mm->pgd;
 
+	hf_assert_mmap_locked(mm);
 	for (unsigned level = 3; level > 1 && table; level--)
 		table = table_below(table, index_at(addr, level));
 	return table;
@@ -129,6 +131,7 @@ struct hf_table *hf_leaf_alloc(struct hf_mm *mm, uint64_t addr)
 {
 	struct hf_table *pmds = hf_pmd_table_alloc(mm, addr), *table;
 
+	hf_assert_mmap_locked(mm);
 	if (!pmds)
 		return NULL;
 	/* a huge PMD may come and go meanwhile */
@@ -223,6 +226,7 @@ int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, const struc
 	uint64_t addr = start, next;
 	int ret = 0;
 
+	hf_assert(start <= end && !((start | end) & ~HF_PAGE_MASK));
 	for (; !ret && find_leaf(mm, &addr, end, &leaf, &pmds); addr = next) {
 		next = hf_leaf_end(addr, end);
 		if (!leaf) {
@@ -268,6 +272,8 @@ void hf_tables_prune(struct hf_mm *mm, uint64_t floor, uint64_t ceiling)
 {
 	struct hf_table *unlinked = NULL, *next;
 
+	hf_assert_mmap_write_locked(mm);
+	hf_assert(floor <= ceiling);
 	prune(mm->pgd, 3, 0, floor, ceiling, &unlinked);
 	if (!unlinked)
 		return;

@@ -40,6 +40,8 @@ static int move_page(const struct move *m, _Atomic uint64_t *from, _Atomic uint6
 	struct hf_system *sys = m->mm->sys;
 	hf_pte pte;
 
+	hf_assert_page_locked(page);
+	hf_assert(m->src != m->dst);
 	if (!movable(sys, page) || hf_ld(&page->slot, relaxed))
 		return -HF_EBUSY;
 	pte = hf_xchg(from, 0, seq_cst);
@@ -64,6 +66,8 @@ static int move_entry(const struct move *m, struct hf_page *page)
 	_Atomic uint64_t *to = &m->to_table->entry[hf_pte_index(m->dst)];
 	hf_pte pte = hf_ld(from, relaxed);
 
+	hf_assert_ptl_held(m->from_table);
+	hf_assert_ptl_held(m->to_table);
 	if (!hf_pte_none(hf_ld(to, relaxed)))
 		return -HF_EEXIST;
 	if (hf_pte_none(pte))
@@ -80,6 +84,7 @@ static int move_one(struct move *m)
 	struct hf_page *page = hf_page_at(m->mm, m->src);
 	int err = -HF_EAGAIN;
 
+	hf_assert_mmap_locked(m->mm);
 	m->to_table = hf_leaf_alloc(m->mm, m->dst);
 	m->from_table = page && hf_folio_order(page) ? NULL : hf_leaf_alloc(m->mm, m->src);
 	if (page && hf_folio_order(page))

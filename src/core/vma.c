@@ -69,6 +69,7 @@ void hf_bounds_unlock(struct hf_vma *vma)
 
 static void link_vma(struct hf_anon_vma *av, struct hf_vma *vma)
 {
+	hf_assert(!vma->file || hf_is_held(vma->mm->sys, &vma->file->lock));
 	hf_anon_vma_link(av, vma);
 	if (vma->file)
 		hf_file_link(vma);
@@ -86,6 +87,8 @@ static int reserve_slot(struct hf_mm *mm)
 	size_t cap = mm->cap_vmas ? mm->cap_vmas * 2 : 16;
 	struct hf_vma **vmas;
 
+	hf_assert_mmap_write_locked(mm);
+	hf_assert(mm->nr_vmas <= mm->cap_vmas);
 	if (mm->nr_vmas >= HF_MAX_MAP_COUNT)
 		return -HF_ENOMEM;
 	if (mm->nr_vmas < mm->cap_vmas)
@@ -107,6 +110,10 @@ static void array_insert(struct hf_mm *mm, struct hf_vma *vma)
 {
 	size_t i = hf_vma_index(mm, vma->start);
 
+	hf_assert_mmap_write_locked(mm);
+	hf_assert(mm->nr_vmas < mm->cap_vmas);
+	hf_assert(!i || mm->vmas[i - 1]->end <= vma->start);
+	hf_assert(i == mm->nr_vmas || vma->end <= mm->vmas[i]->start);
 	__builtin_memmove(&mm->vmas[i + 1], &mm->vmas[i], (mm->nr_vmas - i) * sizeof(*mm->vmas));
 	mm->vmas[i] = vma;
 	mm->nr_vmas++;
@@ -118,6 +125,7 @@ static struct hf_vma *vma_new(struct hf_mm *mm, uint64_t start, uint64_t end,
 {
 	struct hf_vma *vma;
 
+	hf_assert(start < end && !((start | end) & ~HF_PAGE_MASK));
 	if (reserve_slot(mm))
 		return NULL;
 	vma = hf_alloc(mm->sys, sizeof(*vma));
@@ -154,6 +162,8 @@ int hf_vma_insert(struct hf_mm *mm, uint64_t start, uint64_t end, const struct h
 
 void hf_vma_set_end(struct hf_vma *vma, uint64_t end)
 {
+	hf_assert_mmap_write_locked(vma->mm);
+	hf_assert(vma->start < end && !(end & ~HF_PAGE_MASK));
 	hf_bounds_lock(vma);
 	vma->end = end;
 	hf_bounds_unlock(vma);
@@ -163,6 +173,8 @@ int hf_vma_split(struct hf_mm *mm, uint64_t addr)
 {
 	struct hf_vma *vma = hf_vma_find(mm, addr), *upper;
 
+	hf_assert_mmap_write_locked(mm);
+	hf_assert(!(addr & ~HF_PAGE_MASK));
 	if (!vma || vma->start == addr)
 		return 0;
 	if (vma->flags & HF_VM_HUGETLB && addr & ~HF_PMD_MASK)
@@ -184,6 +196,8 @@ int hf_vma_split(struct hf_mm *mm, uint64_t addr)
 
 static void array_remove(struct hf_mm *mm, size_t index)
 {
+	hf_assert_mmap_write_locked(mm);
+	hf_assert(index < mm->nr_vmas);
 	mm->nr_vmas--;
 	__builtin_memmove(&mm->vmas[index], &mm->vmas[index + 1],
 			  (mm->nr_vmas - index) * sizeof(*mm->vmas));
@@ -221,6 +235,7 @@ static void merge_with_next(struct hf_mm *mm, size_t index)
 {
 	struct hf_vma *vma = mm->vmas[index], *upper = mm->vmas[index + 1];
 
+	hf_assert(index + 1 < mm->nr_vmas);
 	array_remove(mm, index + 1);
 	hf_bounds_lock(vma);
 	vma->end = upper->end;
@@ -233,6 +248,7 @@ void hf_vma_merge(struct hf_mm *mm, uint64_t start, uint64_t end)
 {
 	size_t i = hf_vma_index(mm, start);
 
+	hf_assert_mmap_write_locked(mm);
 	i = i ? i - 1 : 0;
 	while (i + 1 < mm->nr_vmas && mm->vmas[i]->start <= end) {
 		if (mergeable(mm->vmas[i], mm->vmas[i + 1]))

@@ -163,6 +163,8 @@ int hf_arm(void);
 _Noreturn void hf_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Runs fn; false when hf_fail() was called or the core trapped: hf_m.failure says why. */
 bool hf_machine_guard(void (*fn)(void *arg), void *arg);
+/* Whether it has that lock; `alone`: not for reading with others. */
+bool hf_arm_holds(uintptr_t lock, bool alone);
 /* What a thread would do next, for the strategy. */
 const struct hf_op *hf_pending(unsigned thread);
 /* What an operation that counts will count by. */

@@ -178,13 +178,6 @@ static void checked_lock(void *ctx, struct hf_lock *lock)
 	operate(HF_OP_LOCK, (uintptr_t)lock, 0);
 }
 
-/* The core does not call it. */
-static bool checked_trylock(void *ctx, struct hf_lock *lock)
-{
-	checked_lock(ctx, lock);
-	return true;
-}
-
 static void checked_unlock(void *ctx, struct hf_lock *lock)
 {
 	(void)ctx;
@@ -213,6 +206,19 @@ static void checked_write_unlock(void *ctx, struct hf_rwlock *lock)
 {
 	(void)ctx;
 	operate(HF_OP_WRITE_UNLOCK, (uintptr_t)lock, 0);
+}
+
+/* Where no arms run, nothing was ever locked. */
+static bool checked_held(void *ctx, const struct hf_lock *lock)
+{
+	(void)ctx;
+	return !hf_m.running || hf_arm_holds((uintptr_t)lock, true);
+}
+
+static bool checked_rwlock_held(void *ctx, const struct hf_rwlock *lock, bool write)
+{
+	(void)ctx;
+	return !hf_m.running || hf_arm_holds((uintptr_t)lock, write);
 }
 
 /* ---- RCU ---- */
@@ -425,7 +431,6 @@ static const struct hf_platform checked = {
 	.lock_init = no_lock,
 	.lock_destroy = no_lock,
 	.lock = checked_lock,
-	.trylock = checked_trylock,
 	.unlock = checked_unlock,
 	.rwlock_init = no_rwlock,
 	.rwlock_destroy = no_rwlock,
@@ -433,6 +438,8 @@ static const struct hf_platform checked = {
 	.read_unlock = checked_read_unlock,
 	.write_lock = checked_write_lock,
 	.write_unlock = checked_write_unlock,
+	.held = checked_held,
+	.rwlock_held = checked_rwlock_held,
 	.rcu_read_lock = checked_rcu_read_lock,
 	.rcu_read_unlock = checked_rcu_read_unlock,
 	.call_rcu = checked_call_rcu,

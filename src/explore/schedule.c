@@ -145,6 +145,16 @@ int hf_arm(void)
 	return s.now;
 }
 
+bool hf_arm_holds(uintptr_t lock, bool alone)
+{
+	const struct arm *a = &s.arm[s.now];
+	unsigned i = 0;
+
+	while (i < a->nr_held && a->held[i] != lock)
+		i++;
+	return i < a->nr_held && (!alone || hf_object(hf_object_of(lock))->owner == s.now);
+}
+
 const struct hf_op *hf_pending(unsigned thread)
 {
 	return thread < HF_ARMS ? s.arm[thread].op : hf_memory_oldest(thread - HF_ARMS);

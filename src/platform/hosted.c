@@ -8,6 +8,7 @@
  */
 #include <holdfast/hosted.h>
 
+#include <assert.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -53,6 +54,66 @@ static void hosted_free(void *ctx, void *ptr, size_t size)
 	free(ptr);
 }
 
+/* ---- who has which lock: for assertions ---- */
+
+#ifdef NDEBUG
+#define TAKEN(lock, write) ((void)0)
+#define DROPPED(lock) ((void)0)
+#define KNOWN(call) NULL
+#else
+#define MAX_HELD 16 /* of one thread at a time */
+#define TAKEN(lock, write) note_taken(lock, write)
+#define DROPPED(lock) note_dropped(lock)
+#define KNOWN(call) (call)
+
+static _Thread_local struct {
+	struct {
+		const void *lock;
+		bool write;
+	} of[MAX_HELD];
+	unsigned nr;
+} mine;
+
+/* Its place, or `nr`. */
+static unsigned place_of(const void *lock)
+{
+	unsigned i = 0;
+
+	while (i < mine.nr && mine.of[i].lock != lock)
+		i++;
+	return i;
+}
+
+static void note_taken(const void *lock, bool write)
+{
+	assert(mine.nr < MAX_HELD && place_of(lock) == mine.nr);
+	mine.of[mine.nr].lock = lock;
+	mine.of[mine.nr++].write = write;
+}
+
+static void note_dropped(const void *lock)
+{
+	unsigned i = place_of(lock);
+
+	assert(i < mine.nr);
+	mine.of[i] = mine.of[--mine.nr];
+}
+
+static bool lock_held(void *ctx, const struct hf_lock *lock)
+{
+	(void)ctx;
+	return place_of(lock) < mine.nr;
+}
+
+static bool rwlock_held(void *ctx, const struct hf_rwlock *lock, bool write)
+{
+	unsigned i = place_of(lock);
+
+	(void)ctx;
+	return i < mine.nr && (mine.of[i].write || !write);
+}
+#endif
+
 /* ---- locks ---- */
 
 static void lock_init(void *ctx, struct hf_lock *lock)
@@ -71,17 +132,13 @@ static void lock_lock(void *ctx, struct hf_lock *lock)
 {
 	(void)ctx;
 	pthread_mutex_lock((pthread_mutex_t *)lock);
-}
-
-static bool lock_trylock(void *ctx, struct hf_lock *lock)
-{
-	(void)ctx;
-	return !pthread_mutex_trylock((pthread_mutex_t *)lock);
+	TAKEN(lock, true);
 }
 
 static void lock_unlock(void *ctx, struct hf_lock *lock)
 {
 	(void)ctx;
+	DROPPED(lock);
 	pthread_mutex_unlock((pthread_mutex_t *)lock);
 }
 
@@ -107,17 +164,20 @@ static void rw_read_lock(void *ctx, struct hf_rwlock *lock)
 {
 	(void)ctx;
 	pthread_rwlock_rdlock((pthread_rwlock_t *)lock);
+	TAKEN(lock, false);
 }
 
 static void rw_write_lock(void *ctx, struct hf_rwlock *lock)
 {
 	(void)ctx;
 	pthread_rwlock_wrlock((pthread_rwlock_t *)lock);
+	TAKEN(lock, true);
 }
 
 static void rw_unlock(void *ctx, struct hf_rwlock *lock)
 {
 	(void)ctx;
+	DROPPED(lock);
 	pthread_rwlock_unlock((pthread_rwlock_t *)lock);
 }
 
@@ -375,7 +435,6 @@ static const struct hf_platform hosted = {
 	.lock_init = lock_init,
 	.lock_destroy = lock_destroy,
 	.lock = lock_lock,
-	.trylock = lock_trylock,
 	.unlock = lock_unlock,
 	.rwlock_init = rwlock_init,
 	.rwlock_destroy = rwlock_destroy,
@@ -383,6 +442,8 @@ static const struct hf_platform hosted = {
 	.read_unlock = rw_unlock,
 	.write_lock = rw_write_lock,
 	.write_unlock = rw_unlock,
+	.held = KNOWN(lock_held),
+	.rwlock_held = KNOWN(rwlock_held),
 	.rcu_read_lock = hosted_rcu_read_lock,
 	.rcu_read_unlock = hosted_rcu_read_unlock,
 	.call_rcu = hosted_call_rcu,
