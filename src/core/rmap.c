@@ -52,7 +52,6 @@ static bool anon_vma_tryget(struct hf_anon_vma *av)
 void hf_anon_vma_link(struct hf_anon_vma *av, struct hf_vma *vma)
 {
 	hf_assert_held(av->sys, &av->lock);
-	hf_assert(!av->head == !av->tail && (!av->tail || !av->tail->av_next));
 	hf_ref_add(&av->refs, 1, relaxed);
 	vma->anon_vma = av;
 	/*

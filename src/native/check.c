@@ -64,6 +64,7 @@ uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask)
 	bool tells = can_tell(space->tree);
 	uint64_t bits = 0;
 
+	hf_assert(mask && word < space->tree->nr_words);
 	/* of a child what is there, at least:
 	 * to copy what is missing is a fault that waits for us */
 	if ((!tells && !space->base) || find(space, tells ? HF_PAGES_PROTECTED : HF_PAGES_POPULATED,
@@ -80,6 +81,7 @@ static void lose(struct hf_native *space, size_t word, uint64_t units)
 	struct hf_native_snapshot *newest =
 		atomic_load_explicit(&space->newest, memory_order_relaxed);
 
+	hf_assert_closed(&space->tree->gate);
 	atomic_fetch_or_explicit(&space->exclusive[word], units, memory_order_relaxed);
 	for (units &= newest ? newest->populated[word] : 0; units; units &= units - 1) {
 		_Atomic uint32_t *frame =
@@ -104,6 +106,7 @@ int hf_find_unprotected(struct hf_native *space)
 	size_t nr_words = space->tree->nr_words;
 	int err;
 
+	hf_assert_closed(&space->tree->gate);
 	if (!can_tell(space->tree) || !is_worth_a_look(space) ||
 	    !atomic_load_explicit(&space->newest, memory_order_relaxed))
 		return 0;

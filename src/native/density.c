@@ -40,6 +40,7 @@ static bool written(const struct hf_native *space, size_t region)
 /* Where the sample was not written to and others were, it is not dense any more. */
 void hf_density_observe(struct hf_native *space)
 {
+	hf_assert_closed(&space->tree->gate);
 	for (size_t word = SAMPLE; word < space->tree->nr_words; word += REGION_WORDS) {
 		unsigned char *density = &space->density[word / REGION_WORDS];
 		uint64_t exclusive =
@@ -79,6 +80,7 @@ uint64_t hf_density_around(const struct hf_native *space, size_t unit, bool in_o
 	uint64_t part = part_of(unit);
 	bool many;
 
+	hf_assert_word(space, word);
 	if (part == SAMPLE_UNITS)
 		many = __builtin_popcountll(now & part) >= DENSE_FROM;
 	else if (density == SPARSE)

@@ -65,6 +65,7 @@ static bool nothing_unseen(const struct hf_native_snapshot *older,
 {
 	struct hf_native *space = newer->space;
 
+	hf_assert_inside(&space->tree->gate);
 	for (size_t word = 0; word < space->tree->nr_words; word++) {
 		uint64_t live = 0, lost;
 
@@ -94,6 +95,7 @@ static bool next_units(const struct hf_native_snapshot *older,
 {
 	size_t nr = newer->space->tree->nr_units;
 
+	hf_assert_inside(&newer->space->tree->gate);
 	while (*unit < nr && !may_differ(older, newer, *unit))
 		++*unit;
 	*end = *unit;
@@ -176,6 +178,7 @@ static int compare(struct compared *c, size_t nr)
 {
 	struct hf_native *space = c->newer->space;
 
+	hf_assert(nr && nr <= COMPARED);
 	c->done = c->differ = 0;
 	if (c->older && hf_pagemap_is_readable(&space->tree->files, space->window + c->offset,
 					       nr * HF_PAGE_SIZE)) {

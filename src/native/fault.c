@@ -15,15 +15,19 @@ _Static_assert(HF_WORD_LOCKS % THP_WORDS == 0, "the words of a THP have locks of
 
 static size_t lowest(uint64_t bits)
 {
+	hf_assert(bits);
 	return (size_t)__builtin_ctzll(bits);
 }
 
 /* Those that the newest snapshot has to have a frame for, and has none. */
-static uint64_t unpreserved(const struct hf_native_snapshot *newest, size_t word, uint64_t mask)
+static uint64_t unpreserved(const struct hf_native *space, size_t word, uint64_t mask)
 {
+	const struct hf_native_snapshot *newest =
+		atomic_load_explicit(&space->newest, memory_order_relaxed);
 	uint64_t left = 0;
 
-	mask &= newest->populated[word];
+	hf_assert(word < space->tree->nr_words);
+	mask &= newest ? newest->populated[word] : 0;
 	for (uint64_t m = mask; m; m &= m - 1) {
 		size_t unit = word * HF_WORD_UNITS + lowest(m);
 
@@ -87,6 +91,8 @@ static void keep(struct hf_native *space, struct hf_native_snapshot *newest, siz
 	struct hf_tree *tree = space->tree;
 	uint64_t framed = 0, good;
 
+	hf_assert_word(space, word);
+	hf_assert(nr <= (size_t)__builtin_popcountll(units));
 	for (size_t i = 0; i < nr; i++)
 		framed |= (units & ~framed) & -(units & ~framed);
 	good = copy_units(space, word, framed, numbers, known);
@@ -114,9 +120,11 @@ void hf_preserve(struct hf_native *space, size_t word, uint64_t mask, enum hf_kn
 {
 	struct hf_native_snapshot *newest =
 		atomic_load_explicit(&space->newest, memory_order_relaxed);
-	uint64_t left = newest ? unpreserved(newest, word, mask) : 0;
+	uint64_t left = unpreserved(space, word, mask);
 	uint32_t numbers[HF_WORD_UNITS];
 
+	hf_assert_inside(&space->tree->gate);
+	hf_assert_word(space, word);
 	if (left)
 		keep(space, newest, word, left, numbers,
 		     hf_frames_get(&space->tree->frames, numbers,
@@ -129,10 +137,12 @@ static bool preserve_all(struct hf_native *space, size_t word, uint64_t mask, bo
 {
 	struct hf_native_snapshot *newest =
 		atomic_load_explicit(&space->newest, memory_order_relaxed);
-	uint64_t left = newest ? unpreserved(newest, word, mask) : 0;
+	uint64_t left = unpreserved(space, word, mask);
 	size_t nr = (size_t)__builtin_popcountll(left);
 	uint32_t numbers[HF_WORD_UNITS];
 
+	hf_assert_inside(&space->tree->gate);
+	hf_assert_word(space, word);
 	if (!left)
 		return true;
 	if (!hf_frames_get_all(&space->tree->frames, numbers, nr, spare))
@@ -157,6 +167,7 @@ static int unprotect(struct hf_native *space, size_t word, size_t first, size_t 
 	int err = hf_userfault_unprotect(&tree->files, hf_unit_addr(space, unit),
 					 (end - unit) << tree->unit_shift);
 
+	hf_assert(nr && unit < tree->nr_units);
 	if (err)
 		atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
 	return err;
@@ -193,7 +204,10 @@ static int make_exclusive(struct hf_native *space, size_t word, size_t first, si
 	uint64_t shared =
 		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
+	hf_assert_word(space, word);
+	hf_assert(mask);
 	hf_preserve(space, word, shared, known);
+	hf_assert(!unpreserved(space, word, shared)); /* N1 */
 	atomic_fetch_or_explicit(&space->exclusive[word], mask, memory_order_relaxed);
 	return unprotect(space, word, first, nr);
 }
@@ -205,6 +219,8 @@ int hf_make_exclusive(struct hf_native *space, size_t first, size_t nr)
 	uint64_t mask = hf_units_mask(first % HF_WORD_UNITS, nr);
 	int err = 0;
 
+	hf_assert_inside(&space->tree->gate);
+	hf_assert(first % HF_WORD_UNITS + nr <= HF_WORD_UNITS);
 	hf_futex_lock(lock);
 	if (mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed) ||
 	    atomic_load_explicit(&space->doubt, memory_order_relaxed))
@@ -247,6 +263,7 @@ static bool resolve_around(struct hf_native *space, size_t unit)
 	uint64_t shared =
 		mask & ~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 
+	hf_assert_word(space, word);
 	if (!mask || !preserve_all(space, word, shared, true) ||
 	    make_exclusive(space, word, lowest(mask), (size_t)__builtin_popcountll(mask),
 			   HF_KNOWN_NOTHING))
@@ -258,6 +275,7 @@ static bool resolve_around(struct hf_native *space, size_t unit)
 
 static void lock_words(struct hf_native *space, size_t word, size_t end)
 {
+	hf_assert(word < end && end - word <= THP_WORDS && !(hf_has(hf_word_lock(space, word))));
 	for (; word < end; word++)
 		hf_futex_lock(hf_word_lock(space, word));
 }
@@ -293,10 +311,14 @@ static int make_words_exclusive(struct hf_native *space, size_t word, size_t end
 {
 	int err;
 
+	hf_assert_word(space, word);
+	hf_assert_word(space, end - 1);
 	if (!preserve_words(space, word, end))
 		return -EAGAIN;
-	for (size_t w = word; w < end; w++)
+	for (size_t w = word; w < end; w++) {
+		hf_assert(!unpreserved(space, w, ~0ULL)); /* N1 */
 		atomic_store_explicit(&space->exclusive[w], ~0ULL, memory_order_relaxed);
+	}
 	err = unprotect(space, word, 0, (end - word) * HF_WORD_UNITS);
 	for (size_t w = word; w < end && !err; w++)
 		make_writable(space, w);
@@ -309,6 +331,7 @@ static bool resolve_words(struct hf_native *space, size_t word, size_t end, bool
 {
 	int err;
 
+	hf_assert_inside(&space->tree->gate);
 	if (end * HF_WORD_UNITS > space->tree->nr_units || !is_untouched(space, word, end) ||
 	    !hf_density_promises_all(space, word, end, in_order))
 		return false;
@@ -335,6 +358,7 @@ static bool is_done(const struct hf_native *space, size_t unit)
 	uint64_t exclusive =
 		atomic_load_explicit(&space->exclusive[unit / HF_WORD_UNITS], memory_order_relaxed);
 
+	hf_assert_word(space, unit / HF_WORD_UNITS);
 	return exclusive >> unit % HF_WORD_UNITS & 1 &&
 	       !atomic_load_explicit(&space->doubt, memory_order_relaxed);
 }
@@ -356,6 +380,7 @@ static enum hf_known known_by_fault(const struct hf_native *space)
 /* The word's lock is held. The program has given back what was there: it is zeros, as elsewhere. */
 static void bring_zeros(struct hf_native *space, size_t unit)
 {
+	hf_assert_word(space, unit / HF_WORD_UNITS);
 	hf_userfault_zero(&space->tree->files, hf_unit_addr(space, unit),
 			  1UL << space->tree->unit_shift);
 }
@@ -368,6 +393,7 @@ static int resolve_protected(struct hf_native *space, size_t unit, bool *whole)
 	bool done;
 	int err = 0;
 
+	hf_assert_inside(&space->tree->gate);
 	*whole = resolve_thp(space, word);
 	if (*whole)
 		return 0;
@@ -414,6 +440,7 @@ bool hf_resolve_ahead(struct hf_native *space, struct hf_ahead *ahead)
 	size_t unit = (size_t)(ahead->addr - space->window) >> space->tree->unit_shift;
 	size_t word = unit / HF_WORD_UNITS, done;
 
+	hf_assert(ahead->words && word < space->tree->nr_words);
 	hf_gate_enter(&space->tree->gate);
 	done = resolve_some(space, word, ahead->words);
 	hf_gate_leave(&space->tree->gate);
@@ -433,6 +460,7 @@ static int take_away(struct hf_native *space, size_t unit)
 		atomic_load_explicit(&space->begun[unit / HF_WORD_UNITS], memory_order_relaxed);
 	int err = tree->signal ? 0 : hf_userfault_poison(&tree->files, addr, size);
 
+	hf_assert_word(space, unit / HF_WORD_UNITS);
 	if (err || begun >> unit % HF_WORD_UNITS & 1)
 		err = mprotect(addr, size, PROT_NONE) ? -errno : 0;
 	return err ? err : -ENODATA;
@@ -446,6 +474,8 @@ static int fill(struct hf_native *space, size_t unit, const struct hf_source *so
 	size_t size = 1UL << tree->unit_shift;
 	int err;
 
+	hf_assert_word(space, unit / HF_WORD_UNITS);
+	hf_assert(source->kind == HF_SOURCE_LOST || source->addr);
 	if (source->kind == HF_SOURCE_LOST)
 		return take_away(space, unit);
 	if (source->kind == HF_SOURCE_ZERO)
@@ -461,6 +491,8 @@ static int fill_from_base(struct hf_native *space, size_t unit)
 	struct hf_futex *lock;
 	int err;
 
+	hf_assert_word(space, unit / HF_WORD_UNITS);
+	hf_assert(space->base);
 	if (source.kind != HF_SOURCE_LIVE)
 		return fill(space, unit, &source);
 	lock = hf_word_lock(source.space, unit / HF_WORD_UNITS);
@@ -475,6 +507,7 @@ static int fill_from_base(struct hf_native *space, size_t unit)
 
 static void mark_populated(struct hf_native *space, size_t word, uint64_t bit)
 {
+	hf_assert_word(space, word);
 	atomic_fetch_or_explicit(&space->populated[word], bit, memory_order_relaxed);
 	atomic_fetch_or_explicit(&space->exclusive[word], bit, memory_order_relaxed);
 }
@@ -484,6 +517,7 @@ static int populate(struct hf_native *space, size_t word, uint64_t mask)
 {
 	int first_err = 0;
 
+	hf_assert_word(space, word);
 	mask &= ~atomic_load_explicit(&space->populated[word], memory_order_relaxed) &
 		hf_word_mask(space->tree, word);
 	for (; mask; mask &= mask - 1) {
@@ -506,6 +540,7 @@ int hf_populate(struct hf_native *space, size_t word, uint64_t mask)
 	struct hf_futex *lock = hf_word_lock(space, word);
 	int err;
 
+	hf_assert_inside(&space->tree->gate);
 	hf_futex_lock(lock);
 	err = populate(space, word, mask);
 	hf_futex_unlock(lock);
@@ -516,6 +551,7 @@ int hf_finish_populating(struct hf_native *space)
 {
 	int err = 0;
 
+	hf_assert_closed(&space->tree->gate);
 	for (size_t word = 0; word < space->tree->nr_words && !err; word++) {
 		uint64_t begun = atomic_load_explicit(&space->begun[word], memory_order_relaxed);
 
@@ -534,6 +570,8 @@ static int resolve_missing(struct hf_native *space, size_t unit)
 	uint64_t own = 1ULL << unit % HF_WORD_UNITS, mask = own, here;
 	int err;
 
+	hf_assert_inside(&space->tree->gate);
+	hf_assert(space->base);
 	hf_futex_lock(lock);
 	here = atomic_load_explicit(&space->populated[word], memory_order_relaxed);
 	if (space->tree->unit_shift == 12 &&
@@ -561,6 +599,7 @@ int hf_resolve_fault(struct hf_native *space, const char *addr, struct hf_ahead 
 	bool whole = false;
 	int err;
 
+	hf_assert(addr >= space->window && unit < space->tree->nr_units);
 	atomic_fetch_add_explicit(&space->tree->faults, 1, memory_order_relaxed);
 	hf_gate_enter(&space->tree->gate);
 	populated = atomic_load_explicit(&space->populated[word], memory_order_relaxed);

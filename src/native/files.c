@@ -246,6 +246,7 @@ long hf_files_call(struct hf_files *files, long (*call)(void *arg), void *arg)
 	if (!files->kept || has_own(files))
 		return call(arg);
 	hf_futex_lock(&files->lock);
+	hf_assert(atomic_load(&files->turn) == TURN_IDLE);
 	ask(files, call, arg);
 	while ((turn = atomic_load(&files->turn)) != TURN_ANSWERED)
 		hf_futex_wait(&files->turn, turn);
@@ -273,6 +274,7 @@ int hf_files_thread(struct hf_files *files, pthread_t *thread, void *(*run)(void
 	struct creation creation = { &files->threads[files->nr_threads], run, arg };
 	int err = (int)hf_files_call(files, create_called, &creation);
 
+	hf_assert(files->nr_threads < files->room);
 	if (!err)
 		*thread = files->threads[files->nr_threads++];
 	return err;

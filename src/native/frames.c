@@ -81,6 +81,8 @@ static bool grow(struct hf_frames *frames)
 	size_t n = per_segment(frames), segment = frames->nr / n;
 	char *p;
 
+	hf_assert_held(&frames->lock);
+	hf_assert(!frames->nr_free && frames->nr % n == 0);
 	if (segment == HF_SEGMENTS || !make_room(frames, frames->nr + n))
 		return false;
 	p = hf_map_aligned(1UL << HF_SEGMENT_SHIFT, PROT_READ | PROT_WRITE);
@@ -99,6 +101,8 @@ static size_t take(struct hf_frames *frames, uint32_t *numbers, size_t nr, size_
 {
 	size_t got = 0;
 
+	hf_assert_held(&frames->lock);
+	hf_assert(frames->nr_free <= frames->nr);
 	while (got < nr) {
 		size_t used = frames->nr - frames->nr_free;
 
@@ -114,6 +118,8 @@ static size_t take(struct hf_frames *frames, uint32_t *numbers, size_t nr, size_
 /* The frames' lock is held. */
 static void give(struct hf_frames *frames, const uint32_t *numbers, size_t nr)
 {
+	hf_assert_held(&frames->lock);
+	hf_assert(frames->nr_free + nr <= frames->nr);
 	for (size_t i = nr; i-- > 0;)
 		frames->stack[frames->nr_free++] = numbers[i];
 }
@@ -152,6 +158,7 @@ char *hf_frames_addr(const struct hf_frames *frames, uint32_t number)
 	unsigned shift = HF_SEGMENT_SHIFT - frames->unit_shift;
 	size_t within = number & ((1UL << shift) - 1);
 
+	hf_assert(number < frames->nr);
 	return frames->segments[number >> shift] + (within << frames->unit_shift);
 }
 
@@ -161,6 +168,8 @@ static size_t end_of_run(const struct hf_frames *frames, size_t i)
 {
 	size_t n = per_segment(frames), segment = frames->stack[i] / n;
 
+	hf_assert_held(&frames->lock);
+	hf_assert(i < frames->nr_free);
 	while (++i < frames->nr_free && frames->stack[i] == frames->stack[i - 1] - 1 &&
 	       frames->stack[i] / n == segment)
 		;

@@ -314,9 +314,21 @@ static inline struct hf_futex *hf_word_lock(struct hf_native *space, size_t word
 	return &space->locks[word % HF_WORD_LOCKS];
 }
 
+/* Its lock keeps a word, or the closed gate all of them. */
+static inline bool hf_has_word(const struct hf_native *space, size_t word)
+{
+	const struct hf_gate *gate = &space->tree->gate;
+
+	return hf_has(&space->locks[word % HF_WORD_LOCKS]) ||
+	       (hf_gate_is_closed(gate) && hf_has(gate));
+}
+
+#define hf_assert_word(space, word) hf_assert(hf_has_word(space, word))
+
 /* Bits [first, first + nr) of a word. */
 static inline uint64_t hf_units_mask(size_t first, size_t nr)
 {
+	hf_assert(nr && first + nr <= HF_WORD_UNITS);
 	return (nr == HF_WORD_UNITS ? ~0ULL : (1ULL << nr) - 1) << first;
 }
 
@@ -325,6 +337,7 @@ static inline uint64_t hf_word_mask(const struct hf_tree *tree, size_t word)
 {
 	size_t left = tree->nr_units - word * HF_WORD_UNITS;
 
+	hf_assert(word < tree->nr_words);
 	return left < HF_WORD_UNITS ? (1ULL << left) - 1 : ~0ULL;
 }
 
@@ -335,6 +348,7 @@ static inline char *hf_unit_addr(const struct hf_native *space, size_t unit)
 
 static inline bool hf_snapshot_had(const struct hf_native_snapshot *snapshot, size_t unit)
 {
+	hf_assert(unit < snapshot->tree->nr_units);
 	return snapshot->populated[unit / HF_WORD_UNITS] >> unit % HF_WORD_UNITS & 1;
 }
 

@@ -11,6 +11,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Our own mistakes only: never what the world does. Gone with NDEBUG. */
+#ifdef NDEBUG
+#define hf_assert(cond) ((void)sizeof(cond))
+#else
+#define hf_assert(cond) ((cond) ? (void)0 : __builtin_trap())
+#endif
+/* What a function counts on, at its head: this thread has the lock; is inside the gate, or has
+ * closed it; has closed it. */
+#define hf_assert_held(futex) hf_assert(hf_has(futex))
+#define hf_assert_inside(gate) hf_assert(hf_has(gate))
+#define hf_assert_closed(gate) hf_assert(hf_gate_is_closed(gate) && hf_has(gate))
+
+/* Has this thread the lock, or a part of the gate? For assertions: not there with NDEBUG. */
+bool hf_has(const void *lock);
+
 struct hf_futex {
 	_Atomic uint32_t state; /* 0 free, 1 held, 2 held and somebody may be waiting */
 };

@@ -169,6 +169,7 @@ int hf_pagemap_walk(struct hf_files *files, enum hf_pages which, char *addr, siz
 	uint64_t start = (uintptr_t)addr, end = start + len;
 	int err;
 
+	hf_assert(len && !((start | len) % PAGE));
 	if (!files->scan)
 		err = read_entries(files, which, start, end, &run);
 	else if (which == HF_PAGES_POPULATED)

@@ -74,6 +74,8 @@ static int count_up(struct hf_native *space, size_t unit, uint64_t one)
 {
 	uint64_t pins = atomic_load_explicit(&space->pins[unit], memory_order_relaxed);
 
+	hf_assert_word(space, unit / HF_WORD_UNITS);
+	hf_assert(unit < space->tree->nr_units);
 	if (count_of(pins, one) == HF_NATIVE_PIN_MAX)
 		return -EOVERFLOW;
 	atomic_store_explicit(&space->pins[unit], pins + one, memory_order_relaxed);
@@ -86,8 +88,11 @@ static int count_up(struct hf_native *space, size_t unit, uint64_t one)
 
 static void count_down(struct hf_native *space, size_t unit, uint64_t one)
 {
-	uint64_t pins = atomic_load_explicit(&space->pins[unit], memory_order_relaxed) - one;
+	uint64_t pins = atomic_load_explicit(&space->pins[unit], memory_order_relaxed);
 
+	hf_assert_word(space, unit / HF_WORD_UNITS);
+	hf_assert(count_of(pins, one) && atomic_load(&space->nr_pins));
+	pins -= one;
 	atomic_store_explicit(&space->pins[unit], pins, memory_order_relaxed);
 	if (pins < WRITE_PIN)
 		atomic_fetch_and_explicit(&space->held[unit / HF_WORD_UNITS],
@@ -100,11 +105,13 @@ static struct range in_one_word(struct range range)
 {
 	size_t end = (range.first / HF_WORD_UNITS + 1) * HF_WORD_UNITS;
 
+	hf_assert(range.first < range.end);
 	return (struct range){ range.first, end < range.end ? end : range.end };
 }
 
 static void unpin_units(struct hf_native *space, struct range range, uint64_t one)
 {
+	hf_assert_inside(&space->tree->gate);
 	while (range.first < range.end) {
 		struct range part = in_one_word(range);
 		struct hf_futex *lock = hf_word_lock(space, part.first / HF_WORD_UNITS);
@@ -126,6 +133,8 @@ static int pin_part(struct hf_native *space, struct range part, uint64_t one)
 	uint64_t mask = hf_units_mask(part.first % HF_WORD_UNITS, part.end - part.first);
 	int err = space->base ? hf_populate(space, word, mask) : 0;
 
+	hf_assert_inside(&space->tree->gate);
+	hf_assert(part.first / HF_WORD_UNITS == (part.end - 1) / HF_WORD_UNITS);
 	if (err)
 		return err;
 	hf_futex_lock(lock);
@@ -179,6 +188,7 @@ static int expose(struct hf_native *space, struct range range)
 {
 	int err = 0;
 
+	hf_assert_inside(&space->tree->gate);
 	while (range.first < range.end && !err) {
 		struct range part = in_one_word(range);
 
@@ -330,6 +340,7 @@ static int bring_in(struct hf_native *space, struct range range)
 {
 	int err = 0;
 
+	hf_assert_inside(&space->tree->gate);
 	for (size_t unit = range.first; space->base && unit < range.end && !err; unit++)
 		err = hf_populate(space, unit / HF_WORD_UNITS, 1ULL << unit % HF_WORD_UNITS);
 	return err;

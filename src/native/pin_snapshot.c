@@ -9,6 +9,7 @@
 static int unshared_source(struct hf_native_snapshot *snapshot, size_t unit,
 			   struct hf_source *source)
 {
+	hf_assert_inside(&snapshot->tree->gate);
 	*source = hf_source_of(snapshot, unit);
 	if (source->kind == HF_SOURCE_LIVE) {
 		struct hf_futex *lock = hf_word_lock(source->space, unit / HF_WORD_UNITS);
@@ -40,6 +41,8 @@ static int pin_pieces(struct hf_native_snapshot *snapshot, size_t offset, size_t
 	size_t unit_size = 1UL << tree->unit_shift;
 	int n = 0;
 
+	hf_assert_inside(&tree->gate);
+	hf_assert(len && offset + len <= tree->size);
 	while (len && n < nr_iov) {
 		size_t within = offset & (unit_size - 1);
 		size_t piece = len < unit_size - within ? len : unit_size - within;

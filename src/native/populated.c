@@ -23,6 +23,7 @@ static void mark(struct found *found, size_t word, uint64_t mask)
 	uint64_t fresh =
 		mask & ~atomic_load_explicit(&space->populated[word], memory_order_relaxed);
 
+	hf_assert_closed(&space->tree->gate);
 	if (!fresh)
 		return;
 	add(&space->populated[word], fresh);
@@ -38,6 +39,7 @@ static void mark_range(void *arg, char *addr, size_t len)
 	size_t unit = (size_t)(addr - found->space->window) >> shift;
 	size_t end = (((size_t)(addr - found->space->window) + len - 1) >> shift) + 1;
 
+	hf_assert(addr >= found->space->window && len);
 	while (unit < end) {
 		size_t bit = unit % HF_WORD_UNITS, nr = HF_WORD_UNITS - bit;
 		uint64_t mask = ~0ULL << bit;
@@ -64,6 +66,7 @@ int hf_find_populated(struct hf_native *space)
 	size_t word = 0, first;
 	bool all = true;
 
+	hf_assert_closed(&tree->gate);
 	while (word < tree->nr_words) {
 		if (complete(space, word)) {
 			word++;

@@ -36,6 +36,7 @@ static int protect_units(struct protection *p, size_t nr)
 {
 	struct hf_tree *tree = p->space->tree;
 
+	hf_assert(nr && p->run.first + nr <= tree->nr_units);
 	atomic_fetch_add_explicit(&tree->protect_calls, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&tree->protected_units, nr, memory_order_relaxed);
 	return hf_userfault_protect(&tree->files, hf_unit_addr(p->space, p->run.first),
@@ -93,6 +94,7 @@ static int extend(struct protection *p, size_t first, size_t nr)
 {
 	int err = 0;
 
+	hf_assert(nr && first >= p->run.end);
 	if (p->run.end == p->run.first || first - p->run.end > p->near ||
 	    !may_protect(p->space, p->run.end, first)) {
 		err = protect_run(p);
@@ -107,6 +109,8 @@ static int protect_words(struct hf_native *space, size_t word, size_t end)
 	struct protection p = { .space = space, .call_ns = UINT64_MAX };
 	int err = 0;
 
+	hf_assert(hf_gate_is_closed(&space->tree->gate)); /* a helper has not closed it */
+	hf_assert(end <= space->tree->nr_words);
 	for (; word < end && !err; word++) {
 		uint64_t todo = space->todo[word] & hf_word_mask(space->tree, word);
 
@@ -197,6 +201,7 @@ int hf_protect(struct hf_native *space)
 {
 	struct hf_helpers *helpers = &space->tree->helpers;
 
+	hf_assert_closed(&space->tree->gate);
 	if (helpers->nr && is_worth_help(space))
 		return protect_together(helpers, space);
 	return protect_words(space, 0, space->tree->nr_words);

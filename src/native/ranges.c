@@ -24,6 +24,7 @@ static size_t find(const struct hf_ranges *ranges, size_t start, size_t len, uns
 {
 	size_t i = home_of(ranges, start, len, kind);
 
+	hf_assert(len && ranges->nr < ranges->room && !(ranges->room & (ranges->room - 1)));
 	for (; ranges->slots[i].len; i = next_to(ranges, i)) {
 		const struct hf_range *r = &ranges->slots[i];
 
@@ -57,6 +58,7 @@ static int add(struct hf_ranges *ranges, size_t start, size_t len, unsigned kind
 	int err = 2 * ranges->nr >= ranges->room ? grow(ranges) : 0;
 	struct hf_range *r;
 
+	hf_assert_held(&ranges->lock);
 	if (err)
 		return err;
 	r = &ranges->slots[find(ranges, start, len, kind)];
@@ -84,6 +86,8 @@ static void free_slot(struct hf_ranges *ranges, size_t hole)
 {
 	size_t i = next_to(ranges, hole), mask = ranges->room - 1;
 
+	hf_assert_held(&ranges->lock);
+	hf_assert(ranges->nr && !ranges->slots[hole].times);
 	for (; ranges->slots[i].len; i = next_to(ranges, i)) {
 		const struct hf_range *r = &ranges->slots[i];
 		size_t home = home_of(ranges, r->start, r->len, r->kind);
@@ -101,6 +105,7 @@ static int take_away(struct hf_ranges *ranges, size_t start, size_t len, unsigne
 {
 	size_t i = ranges->slots ? find(ranges, start, len, kind) : 0;
 
+	hf_assert_held(&ranges->lock);
 	if (!ranges->slots || !ranges->slots[i].len)
 		return -EINVAL;
 	if (--ranges->slots[i].times == 0)

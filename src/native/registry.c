@@ -59,8 +59,9 @@ void hf_registry_remove(struct hf_native *space)
 
 	hf_futex_lock(&registry->writers);
 	hf_gate_close(&registry->gate);
-	while (registry->spaces[i] != space)
+	while (i < registry->nr && registry->spaces[i] != space)
 		i++;
+	hf_assert(i < registry->nr);
 	registry->spaces[i] = registry->spaces[--registry->nr];
 	hf_gate_open(&registry->gate);
 	hf_futex_unlock(&registry->writers);

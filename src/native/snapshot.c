@@ -35,6 +35,7 @@ static struct hf_native_snapshot *get_snapshot(struct hf_tree *tree)
 {
 	struct hf_native_snapshot *s = tree->free_snapshots;
 
+	hf_assert_held(&tree->lock);
 	if (!s)
 		return make_snapshot(tree);
 	tree->free_snapshots = s->next_free;
@@ -69,6 +70,7 @@ void hf_snapshot_free(struct hf_tree *tree, struct hf_native_snapshot *s)
 /* All that is not known to have memory: the kernel remembers it without. */
 static int protect_unseen(struct hf_native *space)
 {
+	hf_assert_closed(&space->tree->gate);
 	for (size_t word = 0; word < space->tree->nr_words; word++) {
 		uint64_t unseen =
 			hf_word_mask(space->tree, word) &
@@ -84,6 +86,7 @@ static int protect_unseen(struct hf_native *space)
 
 static void list_exclusive(struct hf_native *space)
 {
+	hf_assert_closed(&space->tree->gate);
 	for (size_t word = 0; word < space->tree->nr_words; word++) {
 		space->todo[word] =
 			atomic_load_explicit(&space->exclusive[word], memory_order_relaxed) &
@@ -115,6 +118,7 @@ static int copy_held(struct hf_native *space)
 {
 	int first_err = 0;
 
+	hf_assert_closed(&space->tree->gate);
 	for (size_t word = 0; word < space->tree->nr_words; word++) {
 		uint64_t held = atomic_load_explicit(&space->held[word], memory_order_relaxed) &
 				atomic_load_explicit(&space->populated[word], memory_order_relaxed);
@@ -137,6 +141,8 @@ static int share(struct hf_native *space, struct hf_native_snapshot *s)
 	uint64_t copied;
 	int err;
 
+	hf_assert_closed(&tree->gate);
+	hf_assert(s->tree == tree);
 	s->space = space;
 	s->older = atomic_load_explicit(&space->newest, memory_order_relaxed);
 	if (s->older) /* without, whole words were done, and filling is no interval */
@@ -178,6 +184,8 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 	uint64_t start;
 	int err;
 
+	hf_assert_held(&tree->lock);
+	hf_assert(space->refs);
 	if (!s)
 		return -ENOMEM;
 	hf_do_not_merge(space);
@@ -221,6 +229,7 @@ static void flush(struct returned *returned)
 
 static void give_back(struct returned *returned, uint32_t entry)
 {
+	hf_assert(returned->nr < 256);
 	if (entry < HF_FRAME)
 		return;
 	returned->numbers[returned->nr++] = entry - HF_FRAME;
@@ -234,6 +243,8 @@ static void move_frames(struct hf_native_snapshot *s, struct hf_native_snapshot 
 	struct hf_tree *tree = s->space->tree;
 	struct returned returned = { .frames = &tree->frames };
 
+	hf_assert_closed(&tree->gate);
+	hf_assert(!older || older->space == s->space);
 	for (size_t unit = 0; unit < tree->nr_units; unit++) {
 		uint32_t entry = atomic_load_explicit(&s->frames[unit], memory_order_relaxed);
 
@@ -256,6 +267,9 @@ void hf_snapshot_unlink(struct hf_native_snapshot *s)
 	struct hf_tree *tree = space->tree;
 	struct hf_native_snapshot *newer = atomic_load_explicit(&s->newer, memory_order_relaxed);
 
+	hf_assert_held(&tree->lock);
+	hf_assert_closed(&tree->gate);
+	hf_assert((newer ? newer->older : atomic_load(&space->newest)) == s);
 	atomic_fetch_add(&tree->generation, 1);
 	move_frames(s, s->older);
 	if (s->older)

@@ -62,6 +62,7 @@ static void copy_pages(const struct hf_copies *copies)
 
 void hf_copy_away(struct hf_copies *copies, char *to, const char *from, size_t len)
 {
+	hf_assert(copies->nr < HF_COPIES && len % HF_PAGE_SIZE == 0);
 	for (size_t at = 0; at < len; at += HF_PAGE_SIZE) {
 		copies->to[copies->nr] = to + at;
 		copies->from[copies->nr++] = from + at;

@@ -194,6 +194,8 @@ int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool 
 	struct hf_native *space = hf_zalloc(sizeof(*space));
 	int err;
 
+	hf_assert(!base || hf_has(&tree->lock));
+	hf_assert(base || (!view && !tree->spaces));
 	if (!space)
 		return -ENOMEM;
 	*space = (struct hf_native){
@@ -233,6 +235,7 @@ static struct hf_native_snapshot *remove_space(struct hf_native *space)
 	struct hf_native_snapshot *base = space->view ? NULL : space->base;
 	struct hf_native **link = &tree->spaces;
 
+	hf_assert_held(&tree->lock);
 	while (*link != space)
 		link = &(*link)->next;
 	*link = space->next;
@@ -251,6 +254,7 @@ void hf_space_put(struct hf_native *space)
 	bool last;
 
 	hf_futex_lock(&tree->lock);
+	hf_assert(space->refs);
 	while (space && --space->refs == 0) {
 		struct hf_native *parent = space->base && !space->view ? space->base->space : NULL;
 
@@ -308,6 +312,7 @@ static int fork_locked(struct hf_native *space, struct hf_native **child)
 	struct hf_native_snapshot *base;
 	int err = hf_snapshot_take(space, &base);
 
+	hf_assert_held(&space->tree->lock);
 	if (err)
 		return err;
 	err = hf_space_create(space->tree, base, false, false, child);
@@ -345,6 +350,8 @@ static int map_locked(struct hf_native_snapshot *snapshot)
 {
 	int err = 0;
 
+	hf_assert_held(&snapshot->tree->lock);
+	hf_assert(!snapshot->view_users == !snapshot->view);
 	if (!snapshot->view_users)
 		err = hf_space_create(snapshot->space->tree, snapshot, true, false,
 				      &snapshot->view);
@@ -386,10 +393,12 @@ int hf_native_unmap(struct hf_native_snapshot *handle)
 		return err;
 	hf_futex_lock(&tree->lock);
 	snapshot = hf_snapshot_of(handle);
-	if (!snapshot || !snapshot->view_users)
+	if (!snapshot || !snapshot->view_users) {
 		err = -EINVAL;
-	else if (--snapshot->view_users == 0)
+	} else if (--snapshot->view_users == 0) {
 		remove_space(snapshot->view);
+		snapshot->view = NULL;
+	}
 	hf_futex_unlock(&tree->lock);
 	hf_leave(&old);
 	return err;

@@ -136,6 +136,7 @@ void hf_tree_destroy(struct hf_tree *tree)
 {
 	struct hf_native_snapshot *s;
 
+	hf_assert(!tree->spaces && !hf_has(&tree->lock));
 	hf_handler_stop(tree);
 	hf_helpers_stop(&tree->helpers);
 	while ((s = tree->free_snapshots)) {

@@ -97,6 +97,7 @@ static int writeprotect(struct hf_files *files, void *addr, size_t len, uint64_t
 	};
 	int err;
 
+	hf_assert(len && !(((uintptr_t)addr | len) % PAGE));
 	do /* again where a mapping changes elsewhere */
 		err = call(files, UFFDIO_WRITEPROTECT, &wp);
 	while (err == -EAGAIN);
