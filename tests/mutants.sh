@@ -88,6 +88,42 @@ mutant() { # NAME (FILE OLD NEW)...
 	check "noticed: $name" noticed
 }
 
+# A lock that is not taken, of an engine whose assertions say where they failed.
+died_at() { # FUNCTION
+	for t in $quick; do
+		link quick "$dir/tests/test_$t.o" || return 1
+		timeout 20 "$dir/quick" 2>&1 | grep -aq "^asserted in $1: " && return 0
+	done
+	echo "no test died there"
+	return 1
+}
+
+unlocked() { # NAME FUNCTION (FILE OLD NEW)...
+	made=$((made + 1))
+	name=$1
+	at=$2
+	shift 2
+	copy_sources
+	if [ $((made % ${EVERY:-1})) -ne 0 ]; then
+		check "can be made: $name" replace_all "$@"
+		return
+	fi
+	speak core/internal.h
+	if [ ! -d "$dir/speaking" ]; then
+		compile_engine "$dir/speaking"
+	fi
+	rm -rf "$dir/objects"
+	cp -r "$dir/speaking" "$dir/objects"
+	while [ $# -gt 0 ]; do
+		mutate "$1" "$2" "$3" || {
+			check "$name: the mutant can be made" false
+			return
+		}
+		shift 3
+	done
+	check "$at() notices: $name" died_at "$at"
+}
+
 check "the engine and its tests compile" prepare
 
 # The search goes on from one of the states that look alike: what its fingerprints do not see, it does not find.
@@ -113,6 +149,36 @@ blind() {
 	link blind $(ls "$dir"/command/*/*.o | grep -v /fingerprint.o) || return 1
 	search "$dir/blind"
 }
+
+# ---- locks ----
+
+unlocked "a fault does not take ptl" install_own core/fault.c \
+	'hf_mutex_lock(f->mm->sys, &f->table->ptl);' ';' core/fault.c 'hf_mutex_unlock(f->mm->sys, &f->table->ptl);' ';'
+unlocked "reclaim does not lock the page" swap_out_locked core/reclaim.c 'if (!hf_page_trylock(page))
+		return -HF_EBUSY;
+	err = swap_out_locked' 'err = swap_out_locked'
+unlocked "KSM does not lock the page" merge_locked core/ksm.c 'if (page && hf_page_trylock(page)) {' 'if (page) {'
+unlocked "migration does not lock the new page" migrate_locked core/migrate.c 'hf_page_lock(sys, new);' ';'
+unlocked "a new VMA does not lock the bounds" hf_anon_vma_link core/vma.c 'hf_bounds_lock(vma);
+	link_vma(like->anon_vma, vma);
+	hf_bounds_unlock(vma);' 'link_vma(like->anon_vma, vma);'
+unlocked "the bounds of a file's mapping are the family's alone" link_vma core/vma.c 'if (vma->file)
+		hf_mutex_lock(vma->mm->sys, &vma->file->lock);' ';'
+unlocked "mremap does not lock the bounds" move_some core/mremap.c 'hf_bounds_lock(m->vma);' ';'
+unlocked "munmap takes mmap_lock for reading" hf_munmap_locked core/mmap.c 'hf_mmap_write_lock(mm);
+	err = hf_munmap_locked(mm, addr, addr + len);' 'hf_mmap_read_lock(mm);
+	err = hf_munmap_locked(mm, addr, addr + len);'
+unlocked "fork leaves the child's mmap_lock" fork_vma core/fork.c 'hf_mmap_write_lock(f.child);' ';'
+unlocked "who maps a folio is booked without a lock" account_owner core/folio.c \
+	'hf_mutex_lock(mm->sys, &mm->sys->owner_lock);
+	total = hf_add' 'total = hf_add'
+unlocked "a slot gets a user without swap_lock" set_count core/swap.c 'hf_mutex_lock(sys, &sys->swap_lock);
+	hf_assert(sys->slots[slot].count);
+	set_count(sys, slot, sys->slots[slot].count + 1);' 'set_count(sys, slot, sys->slots[slot].count + 1);'
+unlocked "frames are given back without the buddy's lock" block_free core/buddy.c 'hf_mutex_lock(sys, &sys->buddy_lock);
+	block_free(sys, page, order);' 'block_free(sys, page, order);'
+unlocked "hugetlb's faults come two at a time" present_locked core/hugetlb.c 'if (hf_wants_own_page(f->flags))
+		hf_mutex_lock(sys, &sys->hugetlb.fault_lock);' ';'
 
 # ---- the traps ----
 

@@ -26,6 +26,12 @@ replace_all() { # (FILE OLD NEW)...
 	done
 }
 
+# In the copy: an assertion that fails says where. What takes a lock away must die at the one that names it.
+speak() { # FILE-WITH-hf_assert
+	replace "$1" '((cond) ? (void)0 : __builtin_trap())' \
+		'((cond) ? (void)0 : (dprintf(2, "asserted in %s: %s\n", __func__, #cond), __builtin_trap()))'
+}
+
 # Every C file of a folder of the copy, to objects. $flags are the compiler's.
 compile_folder() { # FOLDER OBJECTS
 	mkdir -p "$2"

@@ -70,8 +70,47 @@ mutant() { # NAME FILE OLD NEW [CHECK]
 	cp "src/native/$2" "$dir/src/native/$2"
 }
 
+# A lock that is not taken, of spaces whose assertions say where they failed.
+died_at() { # FUNCTION
+	for t in test_native_calls test_native; do
+		gcc "$dir/tests/$t.o" "$dir"/objects/*.o -lcmocka -luring -lpthread -o "$dir/test" || return 1
+		timeout -s KILL 60 "$dir/test" 2>&1 | grep -aq "^asserted in $1: " && return 0
+	done
+	echo "no test died there"
+	return 1
+}
+
+unlocked() { # NAME FUNCTION FILE OLD NEW
+	rm -rf "$dir/objects" && copy_sources && speak native/lock.h
+	if [ ! -d "$dir/speaking" ]; then
+		compile_folder native "$dir/speaking"
+	fi
+	cp -r "$dir/speaking" "$dir/objects"
+	if mutate "$3" "$4" "$5"; then
+		check "$2() notices: $1" died_at "$2"
+	else
+		check "$1: the mutant can be made" false
+	fi
+	copy_sources
+}
+
 check "native spaces and their tests compile" prepare
 check "without a mutant there is nothing to notice" nothing_to_notice
+
+unlocked "a word is done without its lock" make_exclusive fault.c 'hf_futex_lock(lock);
+	if (mask & ~atomic' 'if (mask & ~atomic'
+unlocked "a unit is brought in without its word's lock" populate fault.c 'hf_futex_lock(lock);
+	err = populate' 'err = populate'
+unlocked "a pin is taken outside of the gate" pin_units pin.c 'hf_gate_enter(&space->tree->gate);
+	err = pin_units' 'err = pin_units'
+unlocked "a drop leaves the gate open" hf_snapshot_unlink snapshot.c 'hf_gate_close(&tree->gate);
+		hf_snapshot_unlink(snapshot);' 'hf_snapshot_unlink(snapshot);'
+unlocked "an instant beside another" hf_snapshot_take snapshot.c 'hf_futex_lock(&tree->lock);
+	err = space->owned' 'err = space->owned'
+unlocked "ranges are added without their lock" add ranges.c 'hf_futex_lock(&ranges->lock);
+	err = add' 'err = add'
+unlocked "frames go back without their lock" give frames.c 'hf_futex_lock(&frames->lock);
+	give' 'give'
 
 mutant "pinned units are not copied at once" snapshot.c \
 	'if (!atomic_load_explicit(&space->nr_pins, memory_order_relaxed))' 'if (1)'
@@ -81,7 +120,7 @@ mutant "new memory is looked for once" snapshot.c 'if (!err && round && !found)'
 mutant "frames of a dropped snapshot do not move (N2)" snapshot.c 'if (older && hf_snapshot_had' 'if (0 && hf_snapshot_had'
 mutant "the gate is open" lock.c 'if (state & HF_GATE_CLOSED)' 'if (0)'
 mutant "what is prepared is protected" pin.c 'prepared |= held & -held;' ';'
-mutant "old bytes are not kept (N1)" fault.c 'hf_preserve(space, word, shared);' ';'
+mutant "old bytes are not kept (N1)" fault.c 'hf_preserve(space, word, shared, known);' ';'
 mutant "a snapshot protects nothing" snapshot.c 'space->todo[word] =
 			atomic_load_explicit(&space->exclusive' 'space->todo[word] = 0 &
 			atomic_load_explicit(&space->exclusive'
@@ -146,7 +185,7 @@ strange "any descriptor is ours" files.c 'return fcntl(fd, F_GETOWN_EX, &owner) 
 strange "what a filter denies is not tried elsewhere" files.c 'return is_denied(got) ?' 'return 0 && is_denied(got) ?' 'ioctl() to the thread'
 strange "what denies for ever is tried for ever" fault.c 'return is_final(err) ? err : 0;' 'return 0;' 'ioctl() to all'
 strange "protection is taken for granted" check.c 'return mask & bits;' 'return mask;' 'MADV_DONTNEED of'
-strange "what was lost once stays lost" check.c 'err = find_protected(space, 0, space->tree->nr_units, space->todo);' 'return 0;' 'MADV_DONTNEED of'
+strange "what was lost once stays lost" check.c 'err = find(space, HF_PAGES_PROTECTED, 0, space->tree->nr_units, space->todo);' 'return 0;' 'MADV_DONTNEED of'
 strange "what nobody saw does not differ" diff.c '!nothing_unseen(older, newer)' '0' 'MADV_DONTNEED of'
 strange "what cannot be read is read" pagemap.c 'return false;
 		if (q.end' 'return true;

@@ -154,6 +154,7 @@ static int pin_units(struct hf_native *space, struct range range, uint64_t one)
 	struct range rest = range;
 	int err = 0;
 
+	hf_assert_inside(&space->tree->gate);
 	while (rest.first < rest.end && !err) {
 		struct range part = in_one_word(rest);
 

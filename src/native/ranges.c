@@ -24,7 +24,7 @@ static size_t find(const struct hf_ranges *ranges, size_t start, size_t len, uns
 {
 	size_t i = home_of(ranges, start, len, kind);
 
-	hf_assert(len && ranges->nr < ranges->room && !(ranges->room & (ranges->room - 1)));
+	hf_assert(ranges->nr < ranges->room && !(ranges->room & (ranges->room - 1)));
 	for (; ranges->slots[i].len; i = next_to(ranges, i)) {
 		const struct hf_range *r = &ranges->slots[i];
 
@@ -59,6 +59,7 @@ static int add(struct hf_ranges *ranges, size_t start, size_t len, unsigned kind
 	struct hf_range *r;
 
 	hf_assert_held(&ranges->lock);
+	hf_assert(len);
 	if (err)
 		return err;
 	r = &ranges->slots[find(ranges, start, len, kind)];
