@@ -631,17 +631,20 @@ static int leaf_fault(struct fault *f)
 int hf_fault_locked(struct hf_vma *vma, uint64_t addr, unsigned flags)
 {
 	struct fault f = { .mm = vma->mm, .vma = vma, .addr = addr & HF_PAGE_MASK, .flags = flags };
-	int err;
+	int err = 0;
 
 	hf_assert_mmap_locked(vma->mm);
 	hf_assert(addr >= vma->start && addr < vma->end);
 	hf_count(f.mm->sys, HF_STAT_FAULTS, 1);
+	if (vma->flags & HF_VM_HUGETLB)
+		return hf_hugetlb_fault(vma, addr, flags);
 	do {
-		f.again = false;
-		err = hf_huge_fault(vma, addr, flags);
-		if (err == HF_HUGE_LEAF)
+		enum hf_huge_result huge = hf_huge_fault(vma, addr, flags);
+
+		f.again = huge == HF_HUGE_AGAIN;
+		if (huge == HF_HUGE_LEAF)
 			err = leaf_fault(&f);
-	} while (err == HF_HUGE_AGAIN || (!err && f.again));
+	} while (!err && f.again);
 	return err;
 }
 

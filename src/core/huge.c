@@ -162,7 +162,7 @@ static void map_new_folio(struct huge_fault *f, struct hf_page *head)
 }
 
 /* No PMD yet. */
-static int huge_anonymous_fault(struct huge_fault *f)
+static enum hf_huge_result huge_anonymous_fault(struct huge_fault *f)
 {
 	struct hf_system *sys = f->mm->sys;
 	struct hf_table *leaf = hf_table_new(sys);
@@ -186,7 +186,7 @@ static int huge_anonymous_fault(struct huge_fault *f)
 		hf_page_put(sys, head);
 	if (!mapped && leaf)
 		hf_table_free(leaf);
-	return mapped ? 0 : head ? HF_HUGE_AGAIN : HF_HUGE_LEAF;
+	return mapped ? HF_HUGE_DONE : head ? HF_HUGE_AGAIN : HF_HUGE_LEAF;
 }
 
 /* A PMD maps the huge zeropage, and somebody wants a page of his own.
@@ -239,10 +239,10 @@ static bool store_splits(const struct huge_fault *f, hf_pte pmd)
 }
 
 /* A PMD that maps pages is there, or was a moment ago. */
-static int huge_present_fault(struct huge_fault *f)
+static enum hf_huge_result huge_present_fault(struct huge_fault *f)
 {
+	enum hf_huge_result ret = HF_HUGE_DONE;
 	struct hf_system *sys = f->mm->sys;
-	int ret = 0;
 	hf_pte pmd;
 
 	hf_mutex_lock(sys, &f->table->ptl);
@@ -271,7 +271,7 @@ static bool fits(const struct huge_fault *f)
 	       f->addr >= f->vma->start && f->addr + HF_PMD_SIZE <= f->vma->end;
 }
 
-int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
+enum hf_huge_result hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 {
 	struct huge_fault f = {
 		.mm = vma->mm, .vma = vma, .addr = addr & HF_PMD_MASK, .flags = flags
@@ -279,8 +279,6 @@ int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 	uint64_t pmd;
 
 	hf_assert_mmap_locked(vma->mm);
-	if (vma->flags & HF_VM_HUGETLB)
-		return hf_hugetlb_fault(vma, addr, flags);
 	f.table = fits(&f) ? hf_pmd_table_alloc(f.mm, addr) : hf_pmd_table(f.mm, addr);
 	if (!f.table)
 		return HF_HUGE_LEAF;

@@ -139,6 +139,7 @@ struct hugetlb_fault {
 	struct hf_table *table;
 	_Atomic uint64_t *pmdp;
 	hf_pte pmd; /* as first read */
+	bool again; /* somebody was quicker: look again */
 };
 
 /* Whatever the mapping says. */
@@ -171,19 +172,19 @@ static void install(struct hugetlb_fault *f, struct hf_page *head)
 static int first_touch(struct hugetlb_fault *f)
 {
 	struct hf_system *sys = f->vma->mm->sys;
-	bool reserved = f->pmd == HF_PMD_RESERVED, mapped;
+	bool reserved = f->pmd == HF_PMD_RESERVED;
 	struct hf_page *head;
 
 	hf_mutex_lock(sys, &f->table->ptl);
-	mapped = hf_ld(f->pmdp, relaxed) != f->pmd;
+	f->again = hf_ld(f->pmdp, relaxed) != f->pmd;
 	/* the pool's lock is a leaf lock, and zeroing here keeps the reservation and its use one */
-	head = mapped ? NULL : pool_alloc(sys, reserved);
+	head = f->again ? NULL : pool_alloc(sys, reserved);
 	if (head) {
 		hf_fill(hf_page_data(sys, head), 0, HF_PMD_SIZE);
 		install(f, head);
 	}
 	hf_mutex_unlock(sys, &f->table->ptl);
-	return mapped ? HF_HUGE_AGAIN : head ? 0 : -HF_ENOMEM;
+	return f->again || head ? 0 : -HF_ENOMEM;
 }
 
 /* In a private mapping of a file: the file has no pages of its own, for nobody can write to it by
@@ -247,8 +248,9 @@ static int present_locked(struct hugetlb_fault *f, struct hf_page **old)
 	hf_assert(!hf_wants_own_page(f->flags) ||
 		  hf_is_held(mm->sys, &mm->sys->hugetlb.fault_lock));
 	f->pmd = hf_ld(f->pmdp, relaxed);
-	if (!hf_pte_present(f->pmd))
-		return HF_HUGE_AGAIN;
+	f->again = !hf_pte_present(f->pmd);
+	if (f->again)
+		return 0;
 	head = hf_pfn_page(mm->sys, hf_pte_pfn(f->pmd));
 	if (hf_pte_write(f->pmd) || !hf_wants_own_page(f->flags) || hf_page_marked(mm->sys, head) ||
 	    hf_mark_prove(mm, head, mm->sys->policy->hugetlb_reuse)) {
@@ -283,9 +285,20 @@ static int present_fault(struct hugetlb_fault *f)
 	return ret;
 }
 
+static int fault_once(struct hugetlb_fault *f)
+{
+	f->pmd = hf_ld(f->pmdp, relaxed); /* looked at again under ptl */
+	if (f->pmd == HF_PMD_ABSENT)
+		return -HF_EFAULT;
+	if (hf_pte_present(f->pmd))
+		return present_fault(f);
+	return f->vma->file ? first_touch_of_file(f) : first_touch(f);
+}
+
 int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 {
 	struct hugetlb_fault f = { .vma = vma, .addr = addr & HF_PMD_MASK, .flags = flags };
+	int err;
 
 	hf_assert_mmap_locked(vma->mm);
 	hf_assert(vma->flags & HF_VM_HUGETLB);
@@ -293,10 +306,9 @@ int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags)
 	if (!f.table)
 		return -HF_ENOMEM;
 	f.pmdp = hf_pmd_entry(f.table, addr);
-	f.pmd = hf_ld(f.pmdp, relaxed); /* looked at again under ptl */
-	if (f.pmd == HF_PMD_ABSENT)
-		return -HF_EFAULT;
-	if (hf_pte_present(f.pmd))
-		return present_fault(&f);
-	return vma->file ? first_touch_of_file(&f) : first_touch(&f);
+	do {
+		f.again = false;
+		err = fault_once(&f);
+	} while (!err && f.again);
+	return err;
 }

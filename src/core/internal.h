@@ -579,8 +579,9 @@ struct hf_walk {
 };
 /*
  * Calls leaf for each leaf table that exists in [start, end), and huge for each huge PMD that lies
- * wholly inside, with its ptl held. Other huge PMDs, all if huge is NULL, and those that splits (may
- * be NULL) asks for, are split, except hugetlb's, which are passed over. Stops at a non-zero return.
+ * wholly inside, with its ptl held. Other huge PMDs, all if huge is NULL, and those that splits
+ * (may be NULL) asks for, are split, except hugetlb's, which are passed over. Stops at a non-zero
+ * return.
  */
 int hf_for_each_leaf(struct hf_mm *mm, uint64_t start, uint64_t end, const struct hf_walk *walk,
 		     void *arg);
@@ -664,7 +665,7 @@ int hf_file_rmap_walk(struct hf_page *page, hf_rmap_fn fn, void *arg);
 /* A new mapping: reserves its pages. -ENOMEM. mmap_lock (write). */
 int hf_hugetlb_map(struct hf_vma *vma);
 void hf_hugetlb_unreserve(struct hf_system *sys, size_t nr);
-/* As hf_huge_fault(); never HF_HUGE_LEAF. -ENOMEM: the pool is empty. -EFAULT. */
+/* The fault in such a mapping. -ENOMEM: the pool is empty. -EFAULT. */
 int hf_hugetlb_fault(struct hf_vma *vma, uint64_t addr, unsigned flags);
 /* NULL: the pool is empty. */
 struct hf_page *hf_hugetlb_copy(struct hf_system *sys, struct hf_page *head);
@@ -708,10 +709,13 @@ struct hf_table *hf_withdraw(struct hf_table *table);
 /* Maps a folio by a PMD, once more or for the first time. */
 void hf_folio_add_pmd_rmap(struct hf_mm *mm, struct hf_page *head);
 void hf_folio_remove_pmd_rmap(struct hf_mm *mm, struct hf_page *head);
-#define HF_HUGE_LEAF 1  /* go on with the leaf table */
-#define HF_HUGE_AGAIN 2 /* somebody was quicker: look again */
-/* The fault at a huge PMD or where one could be. 0: dealt with. No ptl held. */
-int hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags);
+enum hf_huge_result {
+	HF_HUGE_DONE,
+	HF_HUGE_LEAF,  /* go on with the leaf table */
+	HF_HUGE_AGAIN, /* somebody was quicker: look again */
+};
+/* The fault at a huge PMD or where one could be, but of hugetlb. No ptl held. */
+enum hf_huge_result hf_huge_fault(struct hf_vma *vma, uint64_t addr, unsigned flags);
 
 /* ---- vma.c: mmap_lock held, for write where the array or a VMA changes ---- */
 
