@@ -56,7 +56,9 @@ int hf_migrate_folio(struct hf_system *sys, struct hf_page *old, struct hf_page 
 	struct hf_anon_vma *av;
 	int err = -HF_EBUSY;
 
-	hf_assert(new != old && hf_peek_folio(old) == old &&hf_peek_folio(new) == new);
+	hf_assert(new != old);
+	hf_assert(hf_peek_folio(old) == old);
+	hf_assert(hf_peek_folio(new) == new);
 	hf_lru_drain_all(sys);
 	if (!hf_page_trylock(old))
 		return -HF_EBUSY;
