@@ -197,8 +197,11 @@ static int file_fault(struct fault *f)
 	}
 	fault_lock(f);
 	f->again = !err && !hf_pte_none(f->pte);
-	if (!err && !f->again && index >= hf_file_pages(f->vma->file))
+	/* acquire: where the file is longer again, the page is seen to be its no more */
+	if (!err && !f->again && index >= hf_ld(&f->vma->file->nr, acquire))
 		err = -HF_EFAULT; /* cut off meanwhile */
+	if (!err && !f->again && hf_ld(&page->file, relaxed) != f->vma->file)
+		f->again = true; /* cut off, and longer again */
 	if (!err && !f->again && own) {
 		install_own(f, copy);
 		copy = NULL;

@@ -330,7 +330,7 @@ static void truncate(struct hf_file *file, size_t nr)
 		hf_st(&file->nr_backed, nr, relaxed);
 	/* a fault that has its page already looks again under ptl: its table is there, then, and
 	 * its ptl is taken below */
-	hf_st(&file->nr, nr, relaxed);
+	hf_st(&file->nr, nr, release);
 	for (struct hf_vma *vma = file->mappings.first; vma && nr < was;
 	     vma = vma->link[HF_LIST_FILE].next)
 		zap_mapping(vma, nr * (page_size(file) / HF_PAGE_SIZE));
