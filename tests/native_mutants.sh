@@ -105,7 +105,7 @@ unlocked "a pin is taken outside of the gate" pin_units pin.c 'hf_gate_enter(&sp
 	err = pin_units' 'err = pin_units'
 unlocked "a drop leaves the gate open" hf_snapshot_unlink snapshot.c 'hf_gate_close(&tree->gate);
 		hf_snapshot_unlink(snapshot);' 'hf_snapshot_unlink(snapshot);'
-unlocked "an instant beside another" hf_snapshot_take snapshot.c 'hf_futex_lock(&tree->lock);
+unlocked "an instant beside another" get_snapshot snapshot.c 'hf_futex_lock(&tree->lock);
 	err = space->owned' 'err = space->owned'
 unlocked "ranges are added without their lock" add ranges.c 'hf_futex_lock(&ranges->lock);
 	err = add' 'err = add'

@@ -2,6 +2,7 @@
 /* Files, mapped privately and shared: one promise a test. */
 #include "machine.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -438,6 +439,79 @@ static void what_was_cut_off_comes_back_as_zeros(void **state)
 	hf_file_put(file);
 }
 
+/* A lock before which another thread cuts the file off, and makes it as long again. */
+static struct {
+	struct hf_file *file;
+	unsigned before; /* so many locks from now, of those that are taken alone; 0: none */
+	unsigned held;
+} cut;
+
+static void *cut_and_grow(void *arg)
+{
+	assert_int_equal(hf_file_truncate(arg, 0), 0);
+	assert_int_equal(hf_file_truncate(arg, 2 * P), 0);
+	return NULL;
+}
+
+static void cutting_lock(void *ctx, struct hf_lock *lock)
+{
+	pthread_t thread;
+
+	if (!cut.held && cut.before && --cut.before == 0) {
+		assert_int_equal(pthread_create(&thread, NULL, cut_and_grow, cut.file), 0);
+		pthread_join(thread, NULL);
+	}
+	hf_platform_hosted()->lock(ctx, lock);
+	cut.held++;
+}
+
+static void cutting_unlock(void *ctx, struct hf_lock *lock)
+{
+	cut.held--;
+	hf_platform_hosted()->unlock(ctx, lock);
+}
+
+static void cut_off_during_a_fault(unsigned before, unsigned flags)
+{
+	struct hf_file *file = new_file(2, NULL);
+	uint8_t was = file_byte(file, 0), now;
+
+	put_byte(file, 0, 7);
+	map_file(mm, A, 2, flags, file, 0);
+	load(mm, A + P); /* the tables are there */
+	cut.file = file;
+	cut.before = before;
+	if (flags & HF_MAP_SHARED)
+		load(mm, A);
+	else
+		store(mm, A + 1, 1); /* a copy */
+	if (cut.before)              /* there were not so many */
+		cut_and_grow(file);
+	cut.before = 0;
+	now = load(mm, A);
+	assert_int_equal(now, was);
+	assert_int_equal(now, file_byte(file, 0));
+	assert_int_equal(hf_munmap(mm, A, 2 * P), 0);
+	hf_file_put(file);
+}
+
+static void a_fault_does_not_map_what_was_cut_off_meanwhile(void **state)
+{
+	static struct hf_platform platform;
+
+	(void)state;
+	finish();
+	platform = *hf_platform_hosted();
+	platform.lock = cutting_lock;
+	platform.unlock = cutting_unlock;
+	machine_on(&platform, "holdfast", 256);
+	for (unsigned before = 1; before < 16; before++) {
+		cut_off_during_a_fault(before, HF_MAP_SHARED);
+		cut_off_during_a_fault(before, 0);
+	}
+	restart("holdfast", 256);
+}
+
 static void hugetlb_files_have_no_pages_of_their_own(void **state)
 {
 	uint64_t at = H, longer = H + 4 * M;
@@ -651,6 +725,7 @@ int main(void)
 		f(errors_lose_nothing),
 		f(truncation_takes_pages_from_everybody),
 		f(what_was_cut_off_comes_back_as_zeros),
+		f(a_fault_does_not_map_what_was_cut_off_meanwhile),
 		f(long_term_pins_of_private_mappings_are_windows),
 		f(long_term_writes_are_refused_where_stores_are_tracked),
 		f(mappings_are_cut_and_moved_like_others),
