@@ -285,7 +285,7 @@ mutant "trap 25: a long-term pin stays in the movable zone" core/gup.c \
 mutant "fork shares pinned pages" policy/fork.c \
 	'return hf_page_exclusive(page) && hf_page_pins(page) ? HF_FORK_COPY : HF_FORK_SHARE;' 'return HF_FORK_SHARE;'
 mutant "fork shares a folio with a pinned page" core/fork.c \
-	'return policy->estimates_pins || !hf_folio_pins(head);' 'return true;'
+	'(!policy->estimates_pins && hf_folio_pins(head))' 'false'
 mutant "fork leaves the parent's entry writable" core/fork.c 'hf_and(src, ~HF_PTE_WRITE, relaxed);' ';'
 mutant "fork does not stop the writers" policy/table.c '.fork_one_instant = true,' '.fork_one_instant = false,'
 mutant "fork does not flush what it protects" core/fork.c '&protect);

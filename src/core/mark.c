@@ -149,7 +149,7 @@ void hf_mark_new(const struct hf_system *sys, struct hf_page *page)
 bool hf_mark_prove(const struct hf_mm *mm, struct hf_page *page, hf_reuse_fn rule)
 {
 	hf_assert(hf_peek_flags(page) & HF_PG_ANON);
-	hf_assert(!hf_mark_peek(page) || !mm->sys->policy->has_mark);
+	hf_assert(!hf_mark_peek(page));
 	hf_assert_mmap_locked(mm);
 	if (!rule(mm, page))
 		return false;
@@ -236,7 +236,7 @@ int hf_page_try_share(const struct hf_system *sys, struct hf_page *page)
 {
 	const struct hf_policy *policy = sys->policy;
 
-	hf_assert(policy->has_mark && hf_mark_peek(page));
+	hf_assert(hf_mark_peek(page));
 	if (!policy->pins_shared && hf_page_looks_pinned(sys, page))
 		return -HF_EBUSY;
 	clear(page);
