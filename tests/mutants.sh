@@ -65,27 +65,34 @@ mutate() { # FILE OLD NEW
 	esac
 }
 
-# `make check` has no time for all: of EVERY so many one is run, and of the others only the text is looked for.
+# Of the sources in the copy and the objects of them. True: the mutant is to be run. `make check` has no time for all: of EVERY
+# so many one is run, and of the others only the text is looked for.
 made=0
-mutant() { # NAME (FILE OLD NEW)...
+make_mutant() { # NAME OBJECTS (FILE OLD NEW)...
 	made=$((made + 1))
 	name=$1
-	shift
-	copy_sources
+	objects=$2
+	shift 2
 	if [ $((made % ${EVERY:-1})) -ne 0 ]; then
 		check "can be made: $name" replace_all "$@"
-		return
+		return 1
 	fi
 	rm -rf "$dir/objects"
-	cp -r "$dir/base" "$dir/objects"
+	cp -r "$dir/$objects" "$dir/objects"
 	while [ $# -gt 0 ]; do
 		mutate "$1" "$2" "$3" || {
 			check "$name: the mutant can be made" false
-			return
+			return 1
 		}
 		shift 3
 	done
-	check "noticed: $name" noticed
+}
+
+mutant() { # NAME (FILE OLD NEW)...
+	name=$1
+	shift
+	copy_sources
+	make_mutant "$name" base "$@" && check "noticed: $name" noticed
 }
 
 # A lock that is not taken, of an engine whose assertions say where they failed.
@@ -99,29 +106,13 @@ died_at() { # FUNCTION
 }
 
 unlocked() { # NAME FUNCTION (FILE OLD NEW)...
-	made=$((made + 1))
 	name=$1
 	at=$2
 	shift 2
 	copy_sources
-	if [ $((made % ${EVERY:-1})) -ne 0 ]; then
-		check "can be made: $name" replace_all "$@"
-		return
-	fi
 	speak core/internal.h
-	if [ ! -d "$dir/speaking" ]; then
-		compile_engine "$dir/speaking"
-	fi
-	rm -rf "$dir/objects"
-	cp -r "$dir/speaking" "$dir/objects"
-	while [ $# -gt 0 ]; do
-		mutate "$1" "$2" "$3" || {
-			check "$name: the mutant can be made" false
-			return
-		}
-		shift 3
-	done
-	check "$at() notices: $name" died_at "$at"
+	[ -d "$dir/speaking" ] || compile_engine "$dir/speaking"
+	make_mutant "$name" speaking "$@" && check "$at() notices: $name" died_at "$at"
 }
 
 check "the engine and its tests compile" prepare
