@@ -5,26 +5,16 @@
 
 #include <stdio.h>
 
-static long number(const char *folder, const char *name)
-{
-	char path[160];
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	return hf_read_number(path);
-}
-
 long hf_hugetlb_size(const char *folder)
 {
-	long all = number(folder, "nr_hugepages"), surplus = number(folder, "surplus_hugepages");
+	char path[160];
+	long all, surplus;
 
+	snprintf(path, sizeof(path), "%s/nr_hugepages", folder);
+	all = hf_read_number(path);
+	snprintf(path, sizeof(path), "%s/surplus_hugepages", folder);
+	surplus = hf_read_number(path);
 	return surplus > 0 && surplus <= all ? all - surplus : all;
-}
-
-long hf_hugetlb_with(const char *folder, size_t more)
-{
-	long all = number(folder, "nr_hugepages");
-
-	return all < 0 ? all : all + (long)more;
 }
 
 int hf_hugetlb_resize(const char *folder, long pages)

@@ -60,8 +60,11 @@ static bool fill_pool(char *why, size_t len)
 	int err = hf_machine_hold(reason, sizeof(reason));
 	long spare = spare_pages();
 
-	if (!err && spare < POOL_PAGES)
-		hf_machine_enlarge_pool((size_t)(POOL_PAGES - spare), reason, sizeof(reason));
+	/* surplus pages that somebody has reserved become the pool's own before it grows */
+	for (int tries = 0; !err && spare < POOL_PAGES && tries < 2; tries++) {
+		err = hf_machine_enlarge_pool((size_t)(POOL_PAGES - spare), reason, sizeof(reason));
+		spare = spare_pages();
+	}
 	if (err != -EINTR && err != -EBUSY && spare_pages() >= POOL_PAGES / 2)
 		return true;
 	snprintf(why, len,
