@@ -182,13 +182,15 @@ __attribute__((no_sanitize("address"))) long __wrap_syscall(long nr, ...)
 int __real_ioctl(int fd, unsigned long request, ...);
 int __wrap_ioctl(int fd, unsigned long request, ...);
 
-/* Half of it, as when the kernel is interrupted. */
+/* Half of it, as when the kernel is interrupted; but a page of the pool comes whole. */
 static int copy_half(int fd, struct uffdio_copy *copy)
 {
 	struct uffdio_copy half = *copy;
 
 	half.len = copy->len / 2 & ~(PAGE - 1);
 	if (__real_ioctl(fd, UFFDIO_COPY, &half)) {
+		if (errno == EINVAL)
+			return __real_ioctl(fd, UFFDIO_COPY, copy);
 		copy->copy = half.copy;
 		return -1;
 	}

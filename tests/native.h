@@ -73,6 +73,10 @@ static inline struct hf_native *make_with(const struct way *way, size_t units, u
 	if (wanted && !strstr(way->name, wanted) && way != &ways[1]) /* which some tests need */
 		return NULL;
 	assert_int_equal(hf_native_probe(&support), 0);
+	if (wanted && way->pages == HF_NATIVE_HUGETLB && support.write_protect_shared &&
+	    support.hugetlb_free < config.size)
+		fail_msg("%s: the pool has %zu bytes to spare of %zu", way->name,
+			 support.hugetlb_free, config.size);
 	if ((way->pages == HF_NATIVE_HUGETLB &&
 	     (support.hugetlb_free < config.size || !support.write_protect_shared)) ||
 	    (way_is_thp(way) && !support.unpopulated) ||

@@ -4,8 +4,8 @@
 
 need=72 # kv: 32, and a child's copies
 
-if [ -z "${HF_POOL_BEFORE-}" ]; then
-	"$BUILD"/tests/with-pool $need sh "$0"
+if [ "${1-}" != inside ]; then
+	"$BUILD"/tests/with-pool $need sh "$0" inside
 	status=$?
 	[ $status -eq 77 ] || exit $status
 	skip "huge pages of the pool" "only root may make it larger, or the kernel has not enough memory in one piece"

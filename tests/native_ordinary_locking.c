@@ -63,7 +63,9 @@ static int lock_a_page(struct scene *s)
 
 static int lock_the_range_on_fault(struct scene *s)
 {
-	MUST(!mlock2(block_at(s, FIRST), nr_pages(s) * PAGE, MLOCK_ONFAULT));
+	/* huge pages of the pool it brings in all the same, which a signal's handler could not */
+	MUST(!mlock2(block_at(s, FIRST), nr_pages(s) * PAGE, MLOCK_ONFAULT) ||
+	     s->way->pages == HF_NATIVE_HUGETLB);
 	return 0;
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * with-pool PAGES COMMAND...: runs a command while the machine's pool of 2 MiB pages has so many,
- * and puts it back however that ends. The command finds in HF_POOL_BEFORE what the pool had. 77:
- * it cannot have so many.
+ * with-pool PAGES COMMAND...: runs a command while the machine's pool of 2 MiB pages has so many that
+ * are nobody's, and puts it back however that ends. 77: it cannot have so many.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,15 +20,17 @@ static void say(const char *text)
 
 static bool enlarge(long pages)
 {
-	long size = hf_hugetlb_size(HF_HUGETLB);
 	char why[256];
+	int err = hf_machine_hold(why, sizeof(why));
+	long spare = hf_hugetlb_spare(HF_HUGETLB);
 
-	if (hf_machine_hold(why, sizeof(why)) ||
-	    (size < pages && hf_machine_enlarge_pool((size_t)(pages - size), why, sizeof(why)))) {
+	if (!err && spare < pages)
+		err = hf_machine_enlarge_pool((size_t)(pages - spare), why, sizeof(why));
+	if (err) {
 		say(why);
 		return false;
 	}
-	if (hf_hugetlb_size(HF_HUGETLB) >= pages)
+	if (hf_hugetlb_spare(HF_HUGETLB) >= pages)
 		return true;
 	say("the kernel has not enough memory in one piece");
 	return false;
@@ -52,15 +53,13 @@ static int run(char **argv)
 
 int main(int argc, char **argv)
 {
-	char before[24];
 	int status = 77;
 
 	if (argc < 3)
 		return 2;
+	hf_die_with(getppid());
 	hf_machine_user(say, NULL);
 	hf_machine_join();
-	snprintf(before, sizeof(before), "%ld", hf_hugetlb_size(HF_HUGETLB));
-	setenv("HF_POOL_BEFORE", before, 1);
 	if (enlarge(atol(argv[1])))
 		status = run(argv + 2);
 	hf_machine_leave();

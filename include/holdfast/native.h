@@ -75,7 +75,8 @@ enum hf_native_pages {
 	HF_NATIVE_AUTO,    /* THP where the kernel has it for madvise(), else 4 KiB */
 	HF_NATIVE_4K,      /* anonymous, 4 KiB */
 	HF_NATIVE_THP,     /* anonymous, 2 MiB: fastest, if up to 512 pages may be copied for one */
-	HF_NATIVE_HUGETLB, /* 2 MiB of the pool (vm.nr_hugepages), reserved at once */
+	HF_NATIVE_HUGETLB, /* 2 MiB of the pool (vm.nr_hugepages), reserved at once, and with
+			      HF_NATIVE_SIGNAL filled at once */
 	HF_NATIVE_THP_4K,  /* THPs, protected and copied by 4 KiB: the kernel splits one (and never
 			      moves it) where a store comes that no others are likely to follow */
 };

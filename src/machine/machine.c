@@ -345,7 +345,7 @@ static int write_pools_down(size_t pages)
 		long size = hf_hugetlb_size(folder);
 
 		snprintf(was, sizeof(was), "%ld", size);
-		snprintf(to, sizeof(to), "%ld", size + (long)pages);
+		snprintf(to, sizeof(to), "%ld", hf_hugetlb_with(folder, pages));
 		err = write_down(HF_CHANGE_POOL, folder, was, to);
 	}
 	if (nodes.gl_pathc)
@@ -356,13 +356,13 @@ static int write_pools_down(size_t pages)
 int hf_machine_enlarge_pool(size_t pages, char *why, size_t len)
 {
 	int err = hf_machine_hold(why, len);
-	long size = hf_hugetlb_size(HF_HUGETLB);
+	long size = hf_hugetlb_with(HF_HUGETLB, pages);
 
 	if (err)
 		return err;
 	err = size < 0 ? -ENOENT : write_pools_down(pages);
 	if (!err)
-		err = hf_hugetlb_resize(HF_HUGETLB, size + (long)pages);
+		err = hf_hugetlb_resize(HF_HUGETLB, size);
 	if (err)
 		snprintf(why, len, HF_HUGETLB "/nr_hugepages cannot be set: %s", strerror(-err));
 	return err;

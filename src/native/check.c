@@ -42,15 +42,45 @@ static bool can_tell(const struct hf_tree *tree)
 	return tree->files.tells && (tree->pages != HF_NATIVE_HUGETLB || tree->files.scan);
 }
 
+/* A huge page of the pool that the program gave back leaves its protection behind, as one does
+ * that is being moved. Where zeros can take its place it was given back. */
+static void fill_holes(void *arg, char *addr, size_t len)
+{
+	struct found *found = arg;
+	struct hf_tree *tree = found->space->tree;
+	size_t size = 1UL << tree->unit_shift;
+
+	for (char *end = addr + len; addr < end; addr += size) {
+		size_t unit = (size_t)(addr - found->space->window) / size;
+
+		if (hf_userfault_fill_hole(&tree->files, addr, tree->zeros, size) != -EEXIST)
+			found->bits[unit / HF_WORD_UNITS - found->word] &=
+				~(1ULL << unit % HF_WORD_UNITS);
+	}
+}
+
 /* Sets the bits, from the first unit's word on, of those of [first, first + nr) that are. */
 static int find(struct hf_native *space, enum hf_pages which, size_t first, size_t nr,
 		uint64_t *bits)
 {
 	struct hf_tree *tree = space->tree;
 	struct found found = { space, first / HF_WORD_UNITS, bits };
+	char *addr = hf_unit_addr(space, first);
+	size_t len = nr << tree->unit_shift;
+	int err = hf_pagemap_walk(&tree->files, which, addr, len, add_run, &found);
 
-	return hf_pagemap_walk(&tree->files, which, hf_unit_addr(space, first),
-			       nr << tree->unit_shift, add_run, &found);
+	if (err || which != HF_PAGES_PROTECTED || !hf_brings_zeros(space))
+		return err;
+	return hf_pagemap_walk(&tree->files, HF_PAGES_HOLES, addr, len, fill_holes, &found);
+}
+
+/* In space->todo, all of those. */
+static int list(struct hf_native *space, enum hf_pages which)
+{
+	hf_assert_closed(&space->tree->gate);
+	for (size_t word = 0; word < space->tree->nr_words; word++)
+		space->todo[word] = 0;
+	return find(space, which, 0, space->tree->nr_units, space->todo);
 }
 
 static void distrust(struct hf_native *space)
@@ -65,10 +95,11 @@ uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask)
 	uint64_t bits = 0;
 
 	hf_assert(mask && word < space->tree->nr_words);
-	/* of a child what is there, at least:
+	/* of what we bring what is there, at least:
 	 * to copy what is missing is a fault that waits for us */
-	if ((!tells && !space->base) || find(space, tells ? HF_PAGES_PROTECTED : HF_PAGES_POPULATED,
-					     word * HF_WORD_UNITS + low, nr, &bits))
+	if ((!tells && !space->brings) ||
+	    find(space, tells ? HF_PAGES_PROTECTED : HF_PAGES_POPULATED, word * HF_WORD_UNITS + low,
+		 nr, &bits))
 		return mask;
 	if (mask & ~bits)
 		distrust(space);
@@ -101,19 +132,11 @@ static bool is_worth_a_look(const struct hf_native *space)
 	       atomic_load_explicit(&space->distrusted, memory_order_relaxed);
 }
 
-int hf_find_unprotected(struct hf_native *space)
+static int find_unprotected(struct hf_native *space)
 {
-	size_t nr_words = space->tree->nr_words;
-	int err;
+	int err = list(space, HF_PAGES_PROTECTED);
 
-	hf_assert_closed(&space->tree->gate);
-	if (!can_tell(space->tree) || !is_worth_a_look(space) ||
-	    !atomic_load_explicit(&space->newest, memory_order_relaxed))
-		return 0;
-	for (size_t word = 0; word < nr_words; word++)
-		space->todo[word] = 0;
-	err = find(space, HF_PAGES_PROTECTED, 0, space->tree->nr_units, space->todo);
-	for (size_t word = 0; word < nr_words && !err; word++) {
+	for (size_t word = 0; word < space->tree->nr_words && !err; word++) {
 		uint64_t shared =
 			atomic_load_explicit(&space->populated[word], memory_order_relaxed) &
 			~atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
@@ -122,6 +145,46 @@ int hf_find_unprotected(struct hf_native *space)
 			lose(space, word, shared & ~space->todo[word]);
 	}
 	return err;
+}
+
+/* Of a space that brings zeros, memory that the program has given back; but not where somebody
+ * else has mapped something: to protect it fails there. */
+static void forget(struct hf_native *space, size_t word, uint64_t gone)
+{
+	struct hf_tree *tree = space->tree;
+
+	for (; gone; gone &= gone - 1) {
+		size_t unit = word * HF_WORD_UNITS + (size_t)__builtin_ctzll(gone);
+
+		if (!hf_userfault_protect(&tree->files, hf_unit_addr(space, unit),
+					  1UL << tree->unit_shift))
+			atomic_fetch_and_explicit(&space->populated[word], ~(gone & -gone),
+						  memory_order_relaxed);
+	}
+}
+
+static int find_given_back(struct hf_native *space)
+{
+	int err = list(space, HF_PAGES_POPULATED);
+
+	for (size_t word = 0; word < space->tree->nr_words && !err; word++)
+		forget(space, word,
+		       atomic_load_explicit(&space->populated[word], memory_order_relaxed) &
+			       atomic_load_explicit(&space->exclusive[word], memory_order_relaxed) &
+			       ~space->todo[word]);
+	return err;
+}
+
+int hf_find_unprotected(struct hf_native *space)
+{
+	int err = 0;
+
+	hf_assert_closed(&space->tree->gate);
+	if (!can_tell(space->tree))
+		return 0;
+	if (is_worth_a_look(space) && atomic_load_explicit(&space->newest, memory_order_relaxed))
+		err = find_unprotected(space);
+	return !err && hf_brings_zeros(space) ? find_given_back(space) : err;
 }
 
 bool hf_all_protected(struct hf_native *space, size_t first, size_t end)

@@ -377,12 +377,17 @@ static enum hf_known known_by_fault(const struct hf_native *space)
 	return space->base || space->tree->unit_shift != 12 ? HF_KNOWN_NOTHING : HF_KNOWN_STORED;
 }
 
-/* The word's lock is held. The program has given back what was there: it is zeros, as elsewhere. */
-static void bring_zeros(struct hf_native *space, size_t unit)
+/* The word's lock is held. UFFDIO_ZEROPAGE has no huge pages of the pool. */
+static int bring_zeros(struct hf_native *space, size_t unit)
 {
+	struct hf_tree *tree = space->tree;
+	char *addr = hf_unit_addr(space, unit);
+	size_t size = 1UL << tree->unit_shift;
+
 	hf_assert_word(space, unit / HF_WORD_UNITS);
-	hf_userfault_zero(&space->tree->files, hf_unit_addr(space, unit),
-			  1UL << space->tree->unit_shift);
+	if (hf_brings_zeros(space))
+		return hf_userfault_copy(&tree->files, addr, tree->zeros, size);
+	return hf_userfault_zero(&tree->files, addr, size);
 }
 
 /* *whole: there is nothing to do in its word any more. */
@@ -401,7 +406,7 @@ static int resolve_protected(struct hf_native *space, size_t unit, bool *whole)
 	done = is_done(space, unit);
 	if (!done && !resolve_around(space, unit))
 		err = make_exclusive(space, word, unit % HF_WORD_UNITS, 1, known_by_fault(space));
-	if (done && space->base)
+	if (done && space->brings) /* the program has given back what was there */
 		bring_zeros(space, unit);
 	*whole = full(space, space->exclusive, word);
 	hf_futex_unlock(lock);
@@ -479,7 +484,7 @@ static int fill(struct hf_native *space, size_t unit, const struct hf_source *so
 	if (source->kind == HF_SOURCE_LOST)
 		return take_away(space, unit);
 	if (source->kind == HF_SOURCE_ZERO)
-		return hf_userfault_zero(&tree->files, addr, size);
+		return bring_zeros(space, unit);
 	err = hf_userfault_copy(&tree->files, addr, source->addr, size);
 	return err == -EFAULT ? take_away(space, unit) : err; /* nobody can read it */
 }
@@ -487,12 +492,15 @@ static int fill(struct hf_native *space, size_t unit, const struct hf_source *so
 /* The live unit of an ancestor stays what it is under that word's lock. */
 static int fill_from_base(struct hf_native *space, size_t unit)
 {
-	struct hf_source source = hf_source_of(space->base, unit);
+	struct hf_source source;
 	struct hf_futex *lock;
 	int err;
 
 	hf_assert_word(space, unit / HF_WORD_UNITS);
-	hf_assert(space->base);
+	hf_assert(space->brings);
+	if (hf_brings_zeros(space))
+		return bring_zeros(space, unit);
+	source = hf_source_of(space->base, unit);
 	if (source.kind != HF_SOURCE_LIVE)
 		return fill(space, unit, &source);
 	lock = hf_word_lock(source.space, unit / HF_WORD_UNITS);
@@ -571,7 +579,7 @@ static int resolve_missing(struct hf_native *space, size_t unit)
 	int err;
 
 	hf_assert_inside(&space->tree->gate);
-	hf_assert(space->base);
+	hf_assert(space->brings);
 	hf_futex_lock(lock);
 	here = atomic_load_explicit(&space->populated[word], memory_order_relaxed);
 	if (space->tree->unit_shift == 12 &&
@@ -604,7 +612,7 @@ int hf_resolve_fault(struct hf_native *space, const char *addr, struct hf_ahead 
 	hf_gate_enter(&space->tree->gate);
 	populated = atomic_load_explicit(&space->populated[word], memory_order_relaxed);
 	ahead->words = 0;
-	if (space->base && !(populated >> unit % HF_WORD_UNITS & 1))
+	if (space->brings && !(populated >> unit % HF_WORD_UNITS & 1))
 		err = resolve_missing(space, unit);
 	else
 		err = resolve_protected(space, unit, &whole);

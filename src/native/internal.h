@@ -7,7 +7,8 @@
  * each bitmap. Of each unit of a space:
  *   populated   there is memory. A space that came from hf_native_create() gets memory from the
  *               kernel at the first touch, and notices at the next snapshot. A child's unit is
- *               missing, and gets its base's bytes, until its first fault.
+ *               missing until its first fault, and gets its base's bytes; so is one of the pool of
+ *               huge pages, which gets zeros.
  *   exclusive   it is not shared with the newest snapshot: nothing protects it.
  *   held        pinned for writing, or prepared: the snapshot copies it at once.
  *   begun       a child's 2 MiB of which some pages may be there, for bringing them in has failed.
@@ -64,6 +65,7 @@ struct hf_native {
 	unsigned refs;           /* the owner, snapshots; under tree->lock */
 	bool registered;         /* userfaultfd knows of the window */
 	bool owned, view;        /* not destroyed; the range of hf_native_map() */
+	bool brings;             /* what is missing comes through us: its first use is a fault */
 	bool all_populated;      /* nothing can come that is not known of */
 	_Atomic bool doubt;      /* a call has failed: what is exclusive may be protected */
 	_Atomic bool distrusted; /* protection was taken away once: see check.h */
@@ -270,7 +272,7 @@ enum hf_known {
 void hf_preserve(struct hf_native *space, size_t word, uint64_t mask, enum hf_known known);
 /* The same for one unit; -ENOMEM, and nothing is lost. */
 int hf_preserve_or_fail(struct hf_native *space, size_t unit);
-/* Brings in the units of `mask` of one word of a child or a view. -ENODATA, -ENOMEM. */
+/* Brings in the units of `mask` of one word of a space that brings them. -ENODATA, -ENOMEM. */
 int hf_populate(struct hf_native *space, size_t word, uint64_t mask);
 /* Brings in the rest of what is begun: the program may have stored to the first part. */
 int hf_finish_populating(struct hf_native *space);
@@ -307,6 +309,12 @@ void hf_handler_stop(struct hf_tree *tree);
 static inline bool hf_is_thp(const struct hf_tree *tree)
 {
 	return tree->pages == HF_NATIVE_THP || tree->pages == HF_NATIVE_THP_4K;
+}
+
+/* Its pages are of the pool: the others that bring something have a base. */
+static inline bool hf_brings_zeros(const struct hf_native *space)
+{
+	return space->brings && !space->base;
 }
 
 static inline struct hf_futex *hf_word_lock(struct hf_native *space, size_t word)

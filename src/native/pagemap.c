@@ -111,7 +111,9 @@ static int scan_populated(struct hf_files *files, uint64_t start, uint64_t end, 
 	return 0;
 }
 
-static int scan_protected(struct hf_files *files, uint64_t start, uint64_t end, struct run *run)
+/* Of any of the categories. */
+static int scan_protected(struct hf_files *files, uint64_t any, uint64_t start, uint64_t end,
+			  struct run *run)
 {
 	struct region regions[64];
 
@@ -120,7 +122,7 @@ static int scan_protected(struct hf_files *files, uint64_t start, uint64_t end, 
 		int n;
 
 		scan.category_inverted = scan.category_mask = scan.return_mask = IS_WRITTEN;
-		scan.category_anyof_mask = IS_PRESENT | IS_SWAPPED;
+		scan.category_anyof_mask = any;
 		n = (int)hf_files_ioctl(files, HF_FILE_PAGEMAP, SCAN, &scan);
 		if (n < 0)
 			return n;
@@ -170,12 +172,15 @@ int hf_pagemap_walk(struct hf_files *files, enum hf_pages which, char *addr, siz
 	int err;
 
 	hf_assert(len && !((start | len) % PAGE));
+	hf_assert(files->scan || which != HF_PAGES_HOLES);
 	if (!files->scan)
 		err = read_entries(files, which, start, end, &run);
 	else if (which == HF_PAGES_POPULATED)
 		err = scan_populated(files, start, end, &run);
+	else if (which == HF_PAGES_HOLES)
+		err = scan_protected(files, IS_SWAPPED, start, end, &run);
 	else
-		err = scan_protected(files, start, end, &run);
+		err = scan_protected(files, IS_PRESENT | IS_SWAPPED, start, end, &run);
 	end_run(&run);
 	return err;
 }

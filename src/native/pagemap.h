@@ -16,6 +16,7 @@ int hf_pagemap_probe(struct hf_files *files);
 enum hf_pages {
 	HF_PAGES_POPULATED, /* present, or swapped out */
 	HF_PAGES_PROTECTED, /* by userfaultfd; files->tells */
+	HF_PAGES_HOLES,     /* protected, and swapped out, moving, or given back; files->scan */
 };
 
 /* Calls found() for each run of such pages, as long as it is; neighbours make one run. */

@@ -43,7 +43,7 @@ static int map_hugetlb(struct hf_native *space, size_t size)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 21 << MAP_HUGE_SHIFT;
 
-	space->window = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	space->window = mmap(NULL, size, PROT_NONE, flags, -1, 0);
 	if (space->window == MAP_FAILED)
 		return no_map();
 	/* the kernel takes pages away from a child when the pool is empty; and before Linux 6.4 it
@@ -52,8 +52,7 @@ static int map_hugetlb(struct hf_native *space, size_t size)
 }
 
 /* What comes page by page from a base is made of small pages, and has no meaning in a process that
- * does not bring them. It must be missing when it is registered: where mlockall() brings in all
- * that is mapped, it brings no pages that nobody may use. */
+ * does not bring them. */
 static int map_anonymous(struct hf_native *space, size_t size)
 {
 	struct hf_tree *tree = space->tree;
@@ -76,12 +75,29 @@ static int map_anonymous(struct hf_native *space, size_t size)
 	return munlock(space->window, size) ? -errno : 0; /* else mprotect() would bring it in */
 }
 
-/* After it was registered: a child, or a view, can be used. */
-static int open_window(const struct hf_native *space)
+/* All of it: where faults are signals, a system call would find it missing. */
+static int fill_window(struct hf_native *space)
+{
+	int err = 0;
+
+	hf_gate_enter(&space->tree->gate);
+	for (size_t word = 0; word < space->tree->nr_words && !err; word++)
+		err = hf_populate(space, word, ~0ULL);
+	hf_gate_leave(&space->tree->gate);
+	return err;
+}
+
+/* What we bring must be missing when it is registered: where mlockall() brings in all that is
+ * mapped, it brings no pages that nobody may use. */
+static int open_window(struct hf_native *space)
 {
 	int prot = space->view ? PROT_READ : PROT_READ | PROT_WRITE;
 
-	return space->base && mprotect(space->window, space->tree->size, prot) ? -errno : 0;
+	if (!space->brings)
+		return 0;
+	if (mprotect(space->window, space->tree->size, prot))
+		return -errno;
+	return space->tree->signal && hf_brings_zeros(space) ? fill_window(space) : 0;
 }
 
 static int map_window(struct hf_native *space, bool shared)
@@ -199,7 +215,12 @@ int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool 
 	if (!space)
 		return -ENOMEM;
 	*space = (struct hf_native){
-		.tree = tree, .window = MAP_FAILED, .memfd = -1, .base = base, .view = view
+		.tree = tree,
+		.window = MAP_FAILED,
+		.memfd = -1,
+		.base = base,
+		.view = view,
+		.brings = base || tree->pages == HF_NATIVE_HUGETLB,
 	};
 	space->refs = 1;
 	space->owned = true;
@@ -207,14 +228,13 @@ int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool 
 	if (!err)
 		err = map_window(space, shared);
 	if (!err)
-		err = hf_userfault_register(&tree->files, space->window, tree->size, base);
+		err = hf_userfault_register(&tree->files, space->window, tree->size, space->brings);
 	space->registered = !err;
 	if (!err)
 		err = open_window(space);
-	if (!err && base)
-		space->all_populated = true; /* what comes, comes through us */
-	else if (!err && (shared || tree->pages == HF_NATIVE_HUGETLB ||
-			  tree->files.fd[HF_FILE_PAGEMAP] < 0))
+	if (!err && space->brings)
+		space->all_populated = true; /* nothing comes unknown */
+	else if (!err && (shared || tree->files.fd[HF_FILE_PAGEMAP] < 0))
 		take_as_populated(space);
 	if (!err)
 		err = hf_registry_add(space);

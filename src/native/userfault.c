@@ -141,6 +141,17 @@ int hf_userfault_copy(struct hf_files *files, void *addr, const void *src, size_
 	return 0;
 }
 
+int hf_userfault_fill_hole(struct hf_files *files, void *addr, const void *src, size_t len)
+{
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)addr,
+		.src = (uintptr_t)src,
+		.len = len,
+	};
+
+	return call(files, UFFDIO_COPY, &copy);
+}
+
 /* What UFFDIO_ZEROPAGE does, or a request of the same form. */
 static int fill_missing(struct hf_files *files, unsigned long request, void *addr, size_t len)
 {

@@ -33,6 +33,8 @@ int hf_userfault_register(struct hf_files *files, void *addr, size_t len, bool m
 int hf_userfault_protect(struct hf_files *files, void *addr, size_t len);
 /* Also wakes those that wait for it. */
 int hf_userfault_unprotect(struct hf_files *files, void *addr, size_t len);
+/* Fills it if nothing is there: else -EEXIST. */
+int hf_userfault_fill_hole(struct hf_files *files, void *addr, const void *src, size_t len);
 /* Fills pages that are missing, from `src` or with zeros. */
 int hf_userfault_copy(struct hf_files *files, void *addr, const void *src, size_t len);
 int hf_userfault_zero(struct hf_files *files, void *addr, size_t len);

@@ -3,6 +3,7 @@
 #include "settings.h"
 
 #include "../../machine/file.h"
+#include "../../machine/hugetlb.h"
 #include "../../machine/machine.h"
 
 #include <errno.h>
@@ -44,28 +45,16 @@ static bool allow_size(unsigned order, char *why, size_t len)
 	return !hf_machine_set(THP "enabled", "madvise", why, len);
 }
 
-/* While others give reservations back, the kernel may show less than none of them: 2^64 - 1. */
-static long spare_pages(void)
-{
-	long unused = hf_read_number(HF_HUGETLB "/free_hugepages");
-	long reserved = hf_read_number(HF_HUGETLB "/resv_hugepages");
-
-	return reserved < unused ? unused - reserved : 0;
-}
-
 /* A pool that another run makes larger is not one to rely on: theirs first. */
 static bool fill_pool(char *why, size_t len)
 {
 	char reason[128] = "the kernel has no memory in one piece for more";
 	int err = hf_machine_hold(reason, sizeof(reason));
-	long spare = spare_pages();
+	long spare = hf_hugetlb_spare(HF_HUGETLB);
 
-	/* surplus pages that somebody has reserved become the pool's own before it grows */
-	for (int tries = 0; !err && spare < POOL_PAGES && tries < 2; tries++) {
-		err = hf_machine_enlarge_pool((size_t)(POOL_PAGES - spare), reason, sizeof(reason));
-		spare = spare_pages();
-	}
-	if (err != -EINTR && err != -EBUSY && spare_pages() >= POOL_PAGES / 2)
+	if (!err && spare < POOL_PAGES)
+		hf_machine_enlarge_pool((size_t)(POOL_PAGES - spare), reason, sizeof(reason));
+	if (err != -EINTR && err != -EBUSY && hf_hugetlb_spare(HF_HUGETLB) >= POOL_PAGES / 2)
 		return true;
 	snprintf(why, len,
 		 "the hugetlb pool lacks pages of 2 MiB: %s, or set /proc/sys/vm/nr_hugepages",
