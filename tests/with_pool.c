@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * with-pool PAGES COMMAND...: runs a command while the machine's pool of 2 MiB pages has so many that
- * are nobody's, and puts it back however that ends. 77: it cannot have so many.
+ * with-pool PAGES COMMAND...: runs a command while the machine's pool of 2 MiB pages has so many
+ * that are nobody's, and puts it back however that ends. 77: it cannot have so many.
  */
 #include <stdbool.h>
 #include <stdio.h>
