@@ -366,9 +366,10 @@ static void random_history(struct equiv *e, uint64_t number, struct hf_history *
 	e->limits.refusals = below(&state, 2);
 	e->limits.procs = 2 + below(&state, HF_HIST_MAX_PROCS - 1);
 	/* hugetlb pages are not mapped in parts: it is refused */
-	e->limits.pages = 1 + below(&state, hf_kind_hugetlb(e->limits.kind) && !e->limits.refusals
-						    ? 1
-						    : HF_HIST_MAX_PAGES);
+	e->limits.pages =
+		1 + below(&state, hf_is_hugetlb(hf_kind_info(e->limits.kind)) && !e->limits.refusals
+					  ? 1
+					  : HF_HIST_MAX_PAGES);
 	e->limits.written = below(&state, 2) || e->always_written;
 	depth = 3 + below(&state, HF_HIST_MAX_DEPTH - 2);
 	*h = (struct hf_history){ .nr = 0 };
@@ -627,7 +628,8 @@ static void limit(struct equiv *e)
 	e->limits = (struct hf_hist_limits){ .kind = kind, .real = true, .looked_at = true };
 	e->limits.without =
 		e->o->without | NOT_REAL | (folios ? NOT_OF_FOLIOS : 0) |
-		(hf_kind_info(kind)->order && !hf_kind_hugetlb(kind) ? NOT_OF_ANY_FOLIOS : 0) |
+		(hf_kind_info(kind)->order && !hf_is_hugetlb(hf_kind_info(kind)) ? NOT_OF_ANY_FOLIOS
+										 : 0) |
 		(is_file(kind) ? 0 : HF_HIST_OP(HF_H_TRUNCATE));
 	e->always_written = folios;
 }

@@ -338,11 +338,9 @@ static int advise_atom(struct hf_state *s, const struct hf_step *st, size_t i)
  * mapping ends, too. */
 static size_t dropped_end(const struct hf_state *s, const struct hf_step *st, size_t end)
 {
-	enum hf_memory memory = s->atoms->kind->memory;
 	bool rest = false;
 
-	if (st->advice != HF_MADV_DONTNEED ||
-	    (memory != HF_MEM_HUGETLB && memory != HF_MEM_MEMFD_HUGETLB))
+	if (st->advice != HF_MADV_DONTNEED || !hf_is_hugetlb(s->atoms->kind))
 		return end;
 	for (size_t i = 0; i < s->atoms->nr; i++)
 		rest |= hf_atom_in(&s->atoms->atom[i], st->buf, end, SIZE_MAX) &&

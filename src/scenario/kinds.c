@@ -52,11 +52,6 @@ const char *hf_kind_name(enum hf_kind kind)
 	return kinds[kind].name;
 }
 
-bool hf_kind_hugetlb(enum hf_kind kind)
-{
-	return kinds[kind].memory == HF_MEM_HUGETLB || kinds[kind].memory == HF_MEM_MEMFD_HUGETLB;
-}
-
 /* ---- sets ---- */
 
 static bool is_anon(const struct hf_kind_info *k)

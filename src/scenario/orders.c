@@ -79,9 +79,11 @@ static bool is_discard(const struct hf_step *st)
 }
 
 /* MADV_DONTNEED and MADV_FREE go from page to page while stores come in between, and references are
- * taken page by page while they do. */
+ * taken page by page while they do. A buffer in the pool is one page. */
 static bool goes_by_pages(const struct orders *m, const struct hf_step *st)
 {
+	if (hf_is_hugetlb(m->o->atoms.kind))
+		return false;
 	if (is_discard(st))
 		return true;
 	if (!hf_step_makes_ref(st))

@@ -131,8 +131,13 @@ struct hf_kind_info {
 
 const struct hf_kind_info *hf_kind_info(enum hf_kind kind);
 const char *hf_kind_name(enum hf_kind kind);
+
 /* Pages of the hugetlb pool. */
-bool hf_kind_hugetlb(enum hf_kind kind);
+static inline bool hf_is_hugetlb(const struct hf_kind_info *kind)
+{
+	return kind->memory == HF_MEM_HUGETLB || kind->memory == HF_MEM_MEMFD_HUGETLB;
+}
+
 /* Kinds and then sets of kinds, by number; NULL past the end. `about` is NULL for single kinds. */
 const char *hf_kinds_name(size_t i);
 const char *hf_kinds_about(size_t i);

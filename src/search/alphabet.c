@@ -89,7 +89,7 @@ static void apply_to_pages(struct world *w, const struct hf_hist_limits *limits,
 	struct hf_hist_pages at = hf_hist_pages(s->page, limits->pages);
 
 	if (at.from || at.to < limits->pages) {
-		if (hf_kind_hugetlb(limits->kind))
+		if (hf_is_hugetlb(hf_kind_info(limits->kind)))
 			return; /* refused */
 		w->parted[s->proc] = true;
 	}
@@ -235,7 +235,7 @@ static bool knows_mapping(const struct world *w, const struct hf_hist_limits *li
 
 static bool behind_pmd(enum hf_kind kind)
 {
-	return hf_kind_info(kind)->order == 9 && !hf_kind_hugetlb(kind);
+	return hf_kind_info(kind)->order == 9 && !hf_is_hugetlb(hf_kind_info(kind));
 }
 
 /* Whatever the kernel may say to it, as long as it is known what the history is about. */
@@ -253,7 +253,8 @@ static bool possible_or_refused(const struct world *w, const struct hf_hist_limi
 	case HF_H_REMAP:
 		return place == 0 && knows_mapping(w, limits, proc);
 	case HF_H_WRPROTECT: /* more than one call */
-		return w->prot[proc][place] >= READ && !(part && hf_kind_hugetlb(limits->kind));
+		return w->prot[proc][place] >= READ &&
+		       !(part && hf_is_hugetlb(hf_kind_info(limits->kind)));
 	case HF_H_DONTNEED: /* tables that it leaves empty go, since Linux 6.14 */
 		return part || !behind_pmd(limits->kind);
 	case HF_H_COLLAPSE_PART:

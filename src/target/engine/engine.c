@@ -82,20 +82,6 @@ static int step_merge(struct hf_engine_run *r, struct hf_mm *mm, uint64_t addr, 
 	return err ? err : merged < 0 ? (int)merged : 0;
 }
 
-/* A flag that one page of each PMD has for a while. */
-static int step_split(const struct hf_engine_run *r, struct hf_mm *mm, uint64_t addr, size_t len)
-{
-	uint64_t end = addr + len;
-	int err = 0;
-
-	for (; addr < end && !err; addr = (addr + HF_PMD_SIZE) & HF_PMD_MASK) {
-		err = hf_madvise(mm, addr, HF_PAGE_SIZE, HF_MADV_NOHUGEPAGE);
-		if (!err && r->kind->order)
-			err = hf_madvise(mm, addr, HF_PAGE_SIZE, HF_MADV_HUGEPAGE);
-	}
-	return err;
-}
-
 /* Of folios, userfaultfd's way shows: it watches the range from then on. */
 static int step_wrprotect(const struct hf_engine_run *r, struct hf_mm *mm, uint64_t addr,
 			  size_t len)
@@ -393,7 +379,7 @@ static int do_step(struct hf_engine_run *r, const struct hf_step *st, struct hf_
 	case HF_V_MERGE:
 		return step_merge(r, mm, addr, reach);
 	case HF_V_SPLIT:
-		return step_split(r, mm, addr, reach);
+		return hf_engine_split(r, mm, addr, reach);
 	case HF_V_TRUNCATE:
 		return step_truncate(r, st, obs);
 	case HF_V_FORK:

@@ -49,6 +49,8 @@ void hf_engine_drop_file(struct hf_engine_run *r);
 /* How many bytes a step on [lo, hi) of a buffer acts on: a whole buffer is its whole mapping. */
 size_t hf_engine_reach(const struct hf_engine_run *r, const struct hf_step *st);
 int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st);
+/* Every PMD of the range becomes entries of 4 KiB. */
+int hf_engine_split(const struct hf_engine_run *r, struct hf_mm *mm, uint64_t addr, size_t len);
 int hf_engine_remap(struct hf_engine_run *r, const struct hf_step *st, struct hf_obs *obs);
 /* After a write: makes the memory what the kind says. */
 int hf_engine_shape(struct hf_engine_run *r, const struct hf_step *st, struct hf_obs *obs);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The engine's machine for a scenario, its mappings, and what a kind makes of them. */
+#include "../../core/internal.h"
 #include "engine.h"
 
 #include <errno.h>
@@ -34,11 +35,6 @@ static size_t enough_frames(const struct hf_engine_run *r)
 static bool is_zeropage(const struct hf_engine_run *r)
 {
 	return r->kind->memory == HF_MEM_ZEROPAGE;
-}
-
-static bool is_hugetlb(const struct hf_engine_run *r)
-{
-	return r->kind->memory == HF_MEM_HUGETLB || r->kind->memory == HF_MEM_MEMFD_HUGETLB;
 }
 
 static bool uses_swap(const struct hf_step *steps, size_t nr)
@@ -113,7 +109,7 @@ int hf_engine_set_up(struct hf_engine_run *r, const struct hf_policy *policy)
 	r->next_place = BUF_BASE + HF_SCN_MAX_BUFS * BUF_SPACING;
 	if (!err && r->kind->order)
 		err = hf_system_set_thp(r->sys, 1u << r->kind->order);
-	if (!err && is_hugetlb(r))
+	if (!err && hf_is_hugetlb(r->kind))
 		hf_system_set_hugepages(r->sys, enough_frames(r) / 512 - 1);
 	if (!err && has_file(r))
 		err = make_file(r);
@@ -182,7 +178,7 @@ int hf_engine_map(struct hf_engine_run *r, const struct hf_step *st)
 				      (r->kind->memory == HF_MEM_HUGETLB ? HF_MAP_HUGETLB : 0));
 	if (err)
 		return err;
-	if (!is_hugetlb(r))
+	if (!hf_is_hugetlb(r->kind))
 		err = hf_madvise(mm, p->addr, extent,
 				 r->kind->order ? HF_MADV_HUGEPAGE : HF_MADV_NOHUGEPAGE);
 	/* the zeropage, or the file's page, is there when it is first written */
@@ -221,18 +217,28 @@ int hf_engine_remap(struct hf_engine_run *r, const struct hf_step *st, struct hf
 
 /* ---- shapes ---- */
 
-/* As the kernel's tests do it: a protection that only one page has splits the PMD. */
+int hf_engine_split(const struct hf_engine_run *r, struct hf_mm *mm, uint64_t addr, size_t len)
+{
+	uint64_t end = addr + len;
+	int err = 0;
+
+	for (; addr < end && !err; addr = (addr + HF_PMD_SIZE) & HF_PMD_MASK) {
+		err = hf_madvise(mm, addr, HF_PAGE_SIZE, HF_MADV_NOHUGEPAGE);
+		if (!err && r->kind->order)
+			err = hf_madvise(mm, addr, HF_PAGE_SIZE, HF_MADV_HUGEPAGE);
+	}
+	return err;
+}
+
+/* A hole that the scenario has made has split the PMD. */
 static int map_by_leaf_entries(struct hf_engine_run *r, struct hf_mm *mm,
 			       const struct hf_engine_place *p)
 {
-	int err;
+	int err = 0;
 
-	if (folio_size(r) < 512 * HF_PAGE_SIZE)
-		return 0;
-	err = hf_mprotect(mm, p->addr + HF_PAGE_SIZE, HF_PAGE_SIZE, HF_PROT_READ);
-	return err ? err
-		   : hf_mprotect(mm, p->addr + HF_PAGE_SIZE, HF_PAGE_SIZE,
-				 HF_PROT_READ | HF_PROT_WRITE);
+	if (folio_size(r) >= 512 * HF_PAGE_SIZE)
+		err = hf_engine_split(r, mm, p->addr, p->extent);
+	return err == -ENOMEM ? 0 : err;
 }
 
 static int keep_single(struct hf_mm *mm, const struct hf_engine_place *p)

@@ -107,11 +107,6 @@ static int host_prot(unsigned prot)
 	return (prot & HF_PROT_READ ? PROT_READ : 0) | (prot & HF_PROT_WRITE ? PROT_WRITE : 0);
 }
 
-static bool is_hugetlb(const struct hf_kind_info *kind)
-{
-	return kind->memory == HF_MEM_HUGETLB || kind->memory == HF_MEM_MEMFD_HUGETLB;
-}
-
 /* The zeropage, or the file's page, is to be there when it is first written. */
 static bool is_read_first(const struct hf_stage *stage, const struct hf_step *st)
 {
@@ -120,7 +115,7 @@ static bool is_read_first(const struct hf_stage *stage, const struct hf_step *st
 
 static int no_memory(const struct hf_kind_info *kind, char *reason)
 {
-	if (errno != ENOMEM || !is_hugetlb(kind))
+	if (errno != ENOMEM || !hf_is_hugetlb(kind))
 		return -errno;
 	snprintf(reason, HF_REASON_LEN, "the hugetlb pool is empty");
 	return HF_OBS_SKIP;
@@ -155,7 +150,8 @@ static int do_map(const struct hf_stage *stage, struct hf_call_box *box)
 	if (mixed && map_every_second(stage, got, box->size, host_prot(box->step->prot)))
 		return -errno;
 	/* fails where there are no huge pages to avoid */
-	madvise(got, box->size, kind->order && !is_hugetlb(kind) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	madvise(got, box->size,
+		kind->order && !hf_is_hugetlb(kind) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	for (size_t at = 0; is_read_first(stage, box->step) && at < box->step->pages * HF_PAGE_SIZE;
 	     at += HF_PAGE_SIZE)
 		if (try_access(&byte, (char *)got + at, 1, true)) {
@@ -224,15 +220,12 @@ static int do_truncate(const struct hf_stage *stage, const struct hf_step *st, c
 
 /* ---- shapes of folios ---- */
 
-/* A protection that only one page has splits the PMD. */
-static int map_by_leaf_entries(const struct hf_stage *stage, char *start)
+/* A hole that the scenario has made has split the PMD. */
+static int map_by_leaf_entries(const struct hf_stage *stage, const struct hf_call_box *box)
 {
-	if (stage->kind->order < 9)
-		return 0;
-	return mprotect(start + HF_PAGE_SIZE, HF_PAGE_SIZE, PROT_READ) ||
-			       mprotect(start + HF_PAGE_SIZE, HF_PAGE_SIZE, PROT_READ | PROT_WRITE)
-		       ? -errno
-		       : 0;
+	int err = stage->kind->order < 9 ? 0 : do_split(box->addr, box->size);
+
+	return err == -ENOMEM ? 0 : err;
 }
 
 static int move_half(struct hf_call_box *box)
@@ -269,7 +262,7 @@ static int do_shape(const struct hf_stage *stage, struct hf_call_box *box)
 	enum hf_shape shape = stage->kind->shape;
 	char *start = pointer(box->addr), *rest = start + box->buffer;
 	size_t len = box->size - box->buffer, size = box->size;
-	int err = shape == HF_SHAPE_WHOLE ? 0 : map_by_leaf_entries(stage, start);
+	int err = shape == HF_SHAPE_WHOLE ? 0 : map_by_leaf_entries(stage, box);
 
 	if (!err && shape == HF_SHAPE_SINGLE && len)
 		err = result(madvise(rest, len, MADV_DONTNEED));
