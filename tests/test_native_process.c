@@ -579,6 +579,33 @@ static void killed_at_any_moment(const struct way *way)
 	assert_true(figure_of("/proc/meminfo", "Shmem:") < shmem + (400 << 10));
 }
 
+/* The handler has let the store go on, and is not done with the units around. */
+static int destroyed_after_a_store(const void *arg)
+{
+	const struct way *way = arg;
+
+	for (int i = times(way->pages == HF_NATIVE_4K ? 4000 : 100); i--;) {
+		struct hf_native_snapshot *s;
+		struct hf_native *space;
+
+		NEED(!create(way, 8, &space));
+		for (size_t unit = 0; unit < 8; unit++)
+			*word(space, unit * hf_native_unit(space)) = 1;
+		NEED(!hf_native_snapshot(space, &s) && !hf_native_drop(s));
+		*word(space, hf_native_unit(space)) = 2;
+		NEED(!hf_native_destroy(space));
+	}
+	return 0;
+}
+
+static void the_end_comes_right_after_a_store(void **state)
+{
+	(void)state;
+	for (size_t w = 0; w < NR_WAYS; w++)
+		if (way_exists(&ways[w]))
+			in_child(destroyed_after_a_store, &ways[w]);
+}
+
 static void nothing_is_left_behind(void **state)
 {
 	(void)state;
@@ -601,6 +628,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_forked_process_has_the_bytes_and_no_more),
 		cmocka_unit_test(fork_is_one_instant_too),
 		cmocka_unit_test(nothing_is_inherited_by_exec),
+		cmocka_unit_test(the_end_comes_right_after_a_store),
 		cmocka_unit_test(nothing_is_left_behind),
 	};
 

@@ -307,6 +307,20 @@ int hf_native_create(const struct hf_native_config *config, struct hf_native **o
 	return err;
 }
 
+/* Faults are kept out: the handler of one, which may be of before, would wait for itself at what is
+ * protected here. */
+static void close_window(struct hf_native *space)
+{
+	struct hf_tree *tree = space->tree;
+
+	hf_futex_lock(&tree->lock);
+	hf_gate_close(&tree->gate);
+	on_window(space, make_read_only);
+	hf_gate_open(&tree->gate);
+	hf_futex_unlock(&tree->lock);
+	space->owned = false;
+}
+
 int hf_native_destroy(struct hf_native *space)
 {
 	struct hf_undisturbed old;
@@ -319,8 +333,7 @@ int hf_native_destroy(struct hf_native *space)
 	} else if (atomic_load(&space->nr_pins)) {
 		err = -EBUSY;
 	} else {
-		on_window(space, make_read_only);
-		space->owned = false;
+		close_window(space);
 		hf_space_put(space);
 	}
 	hf_leave(&old);
