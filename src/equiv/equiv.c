@@ -208,21 +208,8 @@ static void compare_results(struct pair *p, const struct hf_obs *e, const struct
 		 e->data[i], k->data[i]);
 }
 
-/* The kernel's long-term pins are registered buffers, which GUP-fast does not take: it looks at
- * entries alone, and in Linux 5.10 a forced write leaves a writable one in read-only memory of the
- * pool. */
-static struct hf_step for_engine(const struct hf_step *st)
-{
-	struct hf_step step = *st;
-
-	if (st->verb == HF_V_PIN && st->foll & HF_FOLL_LONGTERM)
-		step.fast = false;
-	return step;
-}
-
 static int run_step(struct pair *p, const struct hf_step *st)
 {
-	const struct hf_step of_engine = for_engine(st);
 	size_t len = hf_step_read_size(p->scn, st);
 	struct hf_obs obs[2] = { { .len = len }, { .len = len } };
 	int err = 0;
@@ -235,8 +222,8 @@ static int run_step(struct pair *p, const struct hf_step *st)
 			err = -ENOMEM;
 	}
 	if (!err) {
-		p->t[ENGINE]->ops->step(p->run[ENGINE], &of_engine, &obs[ENGINE]);
-		p->t[KERNEL]->ops->step(p->run[KERNEL], st, &obs[KERNEL]);
+		for (int side = 0; side < 2; side++)
+			p->t[side]->ops->step(p->run[side], st, &obs[side]);
 		p->skipped = obs[KERNEL].status == HF_OBS_SKIP;
 		if (p->skipped)
 			snprintf(p->words, sizeof(p->words), "%s", obs[KERNEL].reason);
