@@ -53,7 +53,7 @@ static bool fill_pool(char *why, size_t len)
 	long spare = hf_hugetlb_spare(HF_HUGETLB);
 
 	if (!err && spare < POOL_PAGES)
-		hf_machine_enlarge_pool((size_t)(POOL_PAGES - spare), reason, sizeof(reason));
+		err = hf_machine_enlarge_pool((size_t)(POOL_PAGES - spare), reason, sizeof(reason));
 	if (err != -EINTR && err != -EBUSY && hf_hugetlb_spare(HF_HUGETLB) >= POOL_PAGES / 2)
 		return true;
 	snprintf(why, len,
