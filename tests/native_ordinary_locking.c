@@ -65,7 +65,7 @@ static int lock_the_range_on_fault(struct scene *s)
 {
 	/* huge pages of the pool it brings in all the same, which a signal's handler could not */
 	MUST(!mlock2(block_at(s, FIRST), nr_pages(s) * PAGE, MLOCK_ONFAULT) ||
-	     s->way->pages == HF_NATIVE_HUGETLB);
+	     (s->way->pages == HF_NATIVE_HUGETLB && s->way->flags & HF_NATIVE_SIGNAL));
 	return 0;
 }
 

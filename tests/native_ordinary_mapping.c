@@ -92,7 +92,8 @@ static int move_part(struct scene *s, int flags)
 	void *to = nowhere(s);
 
 	MUST(to != MAP_FAILED);
-	touch_all(s);
+	if (s->way->pages == HF_NATIVE_HUGETLB)
+		touch_all(s);
 	s->data = mremap(block_at(s, PART), block_size(s), block_size(s),
 			 MREMAP_MAYMOVE | MREMAP_FIXED | flags, to);
 	if (s->data == MAP_FAILED) {
