@@ -97,7 +97,7 @@ uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask)
 	hf_assert(mask && word < space->tree->nr_words);
 	/* of what we bring what is there, at least:
 	 * to copy what is missing is a fault that waits for us */
-	if ((!tells && !space->brings) ||
+	if ((!tells && !hf_brings(space)) ||
 	    find(space, tells ? HF_PAGES_PROTECTED : HF_PAGES_POPULATED, word * HF_WORD_UNITS + low,
 		 nr, &bits))
 		return mask;

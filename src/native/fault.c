@@ -406,7 +406,7 @@ static int resolve_protected(struct hf_native *space, size_t unit, bool *whole)
 	done = is_done(space, unit);
 	if (!done && !resolve_around(space, unit))
 		err = make_exclusive(space, word, unit % HF_WORD_UNITS, 1, known_by_fault(space));
-	if (done && space->brings) /* the program has given back what was there */
+	if (done && hf_brings(space)) /* the program has given back what was there */
 		bring_zeros(space, unit);
 	*whole = full(space, space->exclusive, word);
 	hf_futex_unlock(lock);
@@ -497,7 +497,7 @@ static int fill_from_base(struct hf_native *space, size_t unit)
 	int err;
 
 	hf_assert_word(space, unit / HF_WORD_UNITS);
-	hf_assert(space->brings);
+	hf_assert(hf_brings(space));
 	if (hf_brings_zeros(space))
 		return bring_zeros(space, unit);
 	source = hf_source_of(space->base, unit);
@@ -579,7 +579,7 @@ static int resolve_missing(struct hf_native *space, size_t unit)
 	int err;
 
 	hf_assert_inside(&space->tree->gate);
-	hf_assert(space->brings);
+	hf_assert(hf_brings(space));
 	hf_futex_lock(lock);
 	here = atomic_load_explicit(&space->populated[word], memory_order_relaxed);
 	if (space->tree->unit_shift == 12 &&
@@ -612,7 +612,7 @@ int hf_resolve_fault(struct hf_native *space, const char *addr, struct hf_ahead 
 	hf_gate_enter(&space->tree->gate);
 	populated = atomic_load_explicit(&space->populated[word], memory_order_relaxed);
 	ahead->words = 0;
-	if (space->brings && !(populated >> unit % HF_WORD_UNITS & 1))
+	if (hf_brings(space) && !(populated >> unit % HF_WORD_UNITS & 1))
 		err = resolve_missing(space, unit);
 	else
 		err = resolve_protected(space, unit, &whole);

@@ -65,7 +65,6 @@ struct hf_native {
 	unsigned refs;           /* the owner, snapshots; under tree->lock */
 	bool registered;         /* userfaultfd knows of the window */
 	bool owned, view;        /* not destroyed; the range of hf_native_map() */
-	bool brings;             /* what is missing comes through us: its first use is a fault */
 	bool all_populated;      /* nothing can come that is not known of */
 	_Atomic bool doubt;      /* a call has failed: what is exclusive may be protected */
 	_Atomic bool distrusted; /* protection was taken away once: see check.h */
@@ -311,10 +310,16 @@ static inline bool hf_is_thp(const struct hf_tree *tree)
 	return tree->pages == HF_NATIVE_THP || tree->pages == HF_NATIVE_THP_4K;
 }
 
-/* Its pages are of the pool: the others that bring something have a base. */
+/* Its pages are of the pool, and are not copied from a base. */
 static inline bool hf_brings_zeros(const struct hf_native *space)
 {
-	return space->brings && !space->base;
+	return !space->base && space->tree->pages == HF_NATIVE_HUGETLB;
+}
+
+/* What is missing comes through us: its first use is a fault. */
+static inline bool hf_brings(const struct hf_native *space)
+{
+	return space->base || hf_brings_zeros(space);
 }
 
 static inline struct hf_futex *hf_word_lock(struct hf_native *space, size_t word)

@@ -131,7 +131,7 @@ static int pin_part(struct hf_native *space, struct range part, uint64_t one)
 	size_t word = part.first / HF_WORD_UNITS, unit = part.first;
 	struct hf_futex *lock = hf_word_lock(space, word);
 	uint64_t mask = hf_units_mask(part.first % HF_WORD_UNITS, part.end - part.first);
-	int err = space->brings ? hf_populate(space, word, mask) : 0;
+	int err = hf_brings(space) ? hf_populate(space, word, mask) : 0;
 
 	hf_assert_inside(&space->tree->gate);
 	hf_assert(part.first / HF_WORD_UNITS == (part.end - 1) / HF_WORD_UNITS);
@@ -342,7 +342,7 @@ static int bring_in(struct hf_native *space, struct range range)
 	int err = 0;
 
 	hf_assert_inside(&space->tree->gate);
-	for (size_t unit = range.first; space->brings && unit < range.end && !err; unit++)
+	for (size_t unit = range.first; hf_brings(space) && unit < range.end && !err; unit++)
 		err = hf_populate(space, unit / HF_WORD_UNITS, 1ULL << unit % HF_WORD_UNITS);
 	return err;
 }

@@ -93,7 +93,7 @@ static int open_window(struct hf_native *space)
 {
 	int prot = space->view ? PROT_READ : PROT_READ | PROT_WRITE;
 
-	if (!space->brings)
+	if (!hf_brings(space))
 		return 0;
 	if (mprotect(space->window, space->tree->size, prot))
 		return -errno;
@@ -220,7 +220,6 @@ int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool 
 		.memfd = -1,
 		.base = base,
 		.view = view,
-		.brings = base || tree->pages == HF_NATIVE_HUGETLB,
 	};
 	space->refs = 1;
 	space->owned = true;
@@ -228,11 +227,12 @@ int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool 
 	if (!err)
 		err = map_window(space, shared);
 	if (!err)
-		err = hf_userfault_register(&tree->files, space->window, tree->size, space->brings);
+		err = hf_userfault_register(&tree->files, space->window, tree->size,
+					    hf_brings(space));
 	space->registered = !err;
 	if (!err)
 		err = open_window(space);
-	if (!err && space->brings)
+	if (!err && hf_brings(space))
 		space->all_populated = true; /* nothing comes unknown */
 	else if (!err && (shared || tree->files.fd[HF_FILE_PAGEMAP] < 0))
 		take_as_populated(space);

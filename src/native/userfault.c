@@ -122,34 +122,38 @@ static size_t progress(int err, int64_t bytes)
 	return err == -EEXIST ? PAGE : 0;
 }
 
+/* One call, which may end half-way. */
+static int copy_some(struct hf_files *files, uintptr_t addr, uintptr_t src, size_t len,
+		     int64_t *bytes)
+{
+	struct uffdio_copy copy = { .dst = addr, .src = src, .len = len };
+	int err = call(files, UFFDIO_COPY, &copy);
+
+	*bytes = copy.copy;
+	return err;
+}
+
 int hf_userfault_copy(struct hf_files *files, void *addr, const void *src, size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		struct uffdio_copy copy = {
-			.dst = (uintptr_t)addr + done,
-			.src = (uintptr_t)src + done,
-			.len = len - done,
-		};
-		int err = call(files, UFFDIO_COPY, &copy);
+		int64_t bytes;
+		int err = copy_some(files, (uintptr_t)addr + done, (uintptr_t)src + done,
+				    len - done, &bytes);
 
 		if (err != -EAGAIN && err != -EEXIST)
 			return err;
-		done += progress(err, copy.copy);
+		done += progress(err, bytes);
 	}
 	return 0;
 }
 
 int hf_userfault_fill_hole(struct hf_files *files, void *addr, const void *src, size_t len)
 {
-	struct uffdio_copy copy = {
-		.dst = (uintptr_t)addr,
-		.src = (uintptr_t)src,
-		.len = len,
-	};
+	int64_t bytes;
 
-	return call(files, UFFDIO_COPY, &copy);
+	return copy_some(files, (uintptr_t)addr, (uintptr_t)src, len, &bytes);
 }
 
 /* What UFFDIO_ZEROPAGE does, or a request of the same form. */
