@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define THP "/sys/kernel/mm/transparent_hugepage/"
@@ -20,6 +21,24 @@ static bool size_path(unsigned order, char *path, size_t len)
 {
 	snprintf(path, len, THP "hugepages-%ukB/enabled", 4u << order);
 	return !access(path, F_OK);
+}
+
+/* khugepaged would put together what a step has split. It sleeps for an hour now; but it runs when
+ * it is told so, and when it has no process and gets one. So it has this one, and looks at one page
+ * at a time: never as far as at a process that comes later. */
+static void lull_khugepaged(void)
+{
+	const size_t size = (size_t)1 << 21;
+	char why[256];
+	void *area;
+
+	hf_machine_set(THP "khugepaged/pages_to_scan", "1", why, sizeof(why));
+	hf_machine_set(THP "khugepaged/scan_sleep_millisecs", "3600000", why, sizeof(why));
+	area = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (area == MAP_FAILED)
+		return;
+	madvise(area, 2 * size, MADV_HUGEPAGE);
+	munmap(area, 2 * size);
 }
 
 /* Only the one size: a fault takes the largest that is allowed. */
@@ -70,7 +89,11 @@ bool hf_settings_for(const struct hf_kind_info *kind, char *why, size_t len)
 		return fill_pool(why, len);
 	case HF_MEM_ANON:
 	case HF_MEM_ZEROPAGE:
-		return !kind->order || allow_size(kind->order, why, len);
+		if (kind->order && !allow_size(kind->order, why, len))
+			return false;
+		if (kind->order)
+			lull_khugepaged();
+		return true;
 	default:
 		return true;
 	}
@@ -83,8 +106,7 @@ void hf_settings_without_noise(void)
 
 	/* pages beside one that is read from swap would be read with it */
 	hf_machine_set("/proc/sys/vm/page-cluster", "0", why, sizeof(why));
-	/* khugepaged would make folios of small pages, after a pause of an hour now */
-	hf_machine_set(THP "khugepaged/scan_sleep_millisecs", "3600000", why, sizeof(why));
+	lull_khugepaged();
 }
 
 /* ---- KSM ---- */
