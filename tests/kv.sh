@@ -83,17 +83,6 @@ saved() { # waits for a save to end: STATUS
 	}
 }
 
-# ---- options ----
-
-check "--help" says 0 Usage: "$kv" --help
-check "--version" says 0 "kv 0." "$kv" --version
-check "a wrong size" says 2 "--memory '9X': expected a size" "$kv" --memory 9X
-check "wrong pages" says 2 "--pages '3k': expected auto, 4k, thp, thp-4k or hugetlb" "$kv" --pages 3k
-check "a wrong method" says 2 "--save 'foo': expected native or fork" "$kv" --save foo
-check "--signal without a space" says 2 "of --save native only" "$kv" --save fork --signal
-check "nowhere to connect" says 2 "nobody could connect" "$kv" --port 0
-check "an address that is none" says 1 "expected an IPv4 address" timeout 9 "$kv" --bind nowhere --memory 1M --save fork
-
 # ---- commands ----
 
 commands() {
@@ -154,17 +143,6 @@ shut_down() {
 	ended && [ ! -e "$dir/socket" ]
 }
 
-check "a server starts" start --memory 256M
-check "commands" commands
-check "errors" errors
-check "a value of 9 MB" big_value
-check "pipelining, growth, SCAN" pipelining
-check "what is not the protocol" bad_protocol
-check "no file, no BGSAVE" answers "ERR there is no file to save to; start with --file PATH " BGSAVE
-check "a second server does not take its socket" says 1 "Address already in use" timeout 9 "$kv" --port 0 --unix "$dir/socket" --memory 1M
-check "redis-benchmark" timeout 60 redis-benchmark -s "$dir/socket" -q -t set,get,incr,mset -n 20000 -r 1000 -d 100 -P 4
-check "SHUTDOWN" shut_down
-
 # ---- no room ----
 
 fills_up() {
@@ -177,10 +155,6 @@ fills_up() {
 		answers this GET kept && answers "$n" DBSIZE && answers OK SET kept less &&
 		answers 1 DEL key:3 && answers OK SET again "$(printf '%0900d' 1)"
 }
-
-check "a server with little memory" start --memory 2M --signal --pages 4k
-check "without room nothing is lost" fills_up
-check "SIGTERM" stop TERM
 
 # ---- saving ----
 
@@ -287,13 +261,6 @@ saving() { # METHOD OPTION...
 	check "$method: ended while it saves" ends_while_saving "$@"
 }
 
-saving "native, signal mode" --signal
-if timeout 9 "$kv" --port 0 --unix "$dir/probe" --memory 1M --file "$dir" 2>&1 | grep -q 'no space'; then
-	skip "native" "the default mode is not allowed here"
-else
-	saving native --pages 4k
-fi
-saving fork --save fork
 write_all() { # NUMBER
 	awk -v n="$1" 'BEGIN { for (i = 0; i < 20000; i++) printf "SET key:%d %0900d\r\n", i, n }' | cli --pipe >/dev/null
 }
@@ -321,9 +288,41 @@ if [ "${HF_WAYS:-}" = hugetlb ]; then
 	saving "fork, huge pages of the pool" --pages hugetlb --save fork
 	check "native: a pool without room for copies" no_room_for_copies ok
 	check "fork: a pool without room for copies" no_room_for_copies err --save fork
-else
-	skip "huge pages of the pool" "tests/native_hugetlb.sh has one"
+	done_testing
 fi
+
+check "--help" says 0 Usage: "$kv" --help
+check "--version" says 0 "kv 0." "$kv" --version
+check "a wrong size" says 2 "--memory '9X': expected a size" "$kv" --memory 9X
+check "wrong pages" says 2 "--pages '3k': expected auto, 4k, thp, thp-4k or hugetlb" "$kv" --pages 3k
+check "a wrong method" says 2 "--save 'foo': expected native or fork" "$kv" --save foo
+check "--signal without a space" says 2 "of --save native only" "$kv" --save fork --signal
+check "nowhere to connect" says 2 "nobody could connect" "$kv" --port 0
+check "an address that is none" says 1 "expected an IPv4 address" timeout 9 "$kv" --bind nowhere --memory 1M --save fork
+
+check "a server starts" start --memory 256M
+check "commands" commands
+check "errors" errors
+check "a value of 9 MB" big_value
+check "pipelining, growth, SCAN" pipelining
+check "what is not the protocol" bad_protocol
+check "no file, no BGSAVE" answers "ERR there is no file to save to; start with --file PATH " BGSAVE
+check "a second server does not take its socket" says 1 "Address already in use" timeout 9 "$kv" --port 0 --unix "$dir/socket" --memory 1M
+check "redis-benchmark" timeout 60 redis-benchmark -s "$dir/socket" -q -t set,get,incr,mset -n 20000 -r 1000 -d 100 -P 4
+check "SHUTDOWN" shut_down
+
+check "a server with little memory" start --memory 2M --signal --pages 4k
+check "without room nothing is lost" fills_up
+check "SIGTERM" stop TERM
+
+saving "native, signal mode" --signal
+if timeout 9 "$kv" --port 0 --unix "$dir/probe" --memory 1M --file "$dir" 2>&1 | grep -q 'no space'; then
+	skip "native" "the default mode is not allowed here"
+else
+	saving native --pages 4k
+fi
+saving fork --save fork
+skip "huge pages of the pool" "tests/native_hugetlb.sh has one"
 check "too little memory for a file" too_large
 check "a damaged file" damaged
 done_testing

@@ -229,11 +229,13 @@ static void ends_early(int sig)
 
 static int look_around(void **state)
 {
+	const char *wanted = getenv("HF_WAYS");
+
 	(void)state;
 	for (size_t w = 0; w < NR_WAYS; w++) {
 		struct hf_native *space = make(&ways[w], 64); /* of which hugetlb needs many */
 
-		here[w] = space != NULL;
+		here[w] = space && (!wanted || strstr(ways[w].name, wanted));
 		if (space)
 			hf_native_destroy(space);
 	}

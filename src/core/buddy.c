@@ -118,13 +118,15 @@ static void block_free(struct hf_system *sys, struct hf_page *page, unsigned ord
 /* Junk in a free frame that was written to means that somebody still used it. */
 static void poison(struct hf_system *sys, struct hf_page *page)
 {
-	if (sys->flags & HF_SYSTEM_DEBUG)
-		hf_fill(hf_page_data(sys, page), HF_POISON, HF_PAGE_SIZE);
+	if (!(sys->flags & HF_SYSTEM_DEBUG))
+		return;
+	hf_fill(hf_page_data(sys, page), HF_POISON, HF_PAGE_SIZE);
+	page->poisoned = true;
 }
 
 static void check_poison(struct hf_system *sys, struct hf_page *page)
 {
-	hf_assert(!(sys->flags & HF_SYSTEM_DEBUG) || hf_frame_filled(sys, page, HF_POISON));
+	hf_assert(!page->poisoned || hf_frame_filled(sys, page, HF_POISON));
 }
 
 static void page_prep(struct hf_system *sys, struct hf_page *page)
@@ -329,9 +331,22 @@ size_t hf_nr_free(struct hf_system *sys)
 	return n;
 }
 
+/* Frame 0 is the zeropage; the others are the largest aligned blocks that their zone has. */
 void hf_buddy_init(struct hf_system *sys)
 {
-	/* frame 0 is the zeropage; freeing joins the others to the largest aligned blocks */
-	for (uint64_t pfn = 1; pfn < sys->nr_frames; pfn++)
-		hf_buddy_free(sys, &sys->pages[pfn], 0);
+	uint64_t pfn = 1, end = sys->movable_start;
+
+	hf_mutex_lock(sys, &sys->buddy_lock);
+	while (pfn < sys->nr_frames) {
+		unsigned order = HF_MAX_ORDER;
+
+		if (pfn == end)
+			end = sys->nr_frames;
+		while (pfn & ((1ul << order) - 1) || pfn + (1ul << order) > end)
+			order--;
+		block_add(sys, &sys->pages[pfn], order);
+		sys->nr_buddy_free += 1ul << order;
+		pfn += 1ul << order;
+	}
+	hf_mutex_unlock(sys, &sys->buddy_lock);
 }

@@ -227,7 +227,7 @@ static int check_free_page(struct walk *w, struct hf_page *page, uint64_t pfn)
 	    hf_ld(&page->compound, relaxed) ||
 	    hf_ld(&page->flags, relaxed) & ~(HF_PG_BUDDY | HF_PG_CACHED))
 		return violate(w, HF_INV_FREE_PAGE, pfn, NULL, 0);
-	if (w->junk && w->sys->flags & HF_SYSTEM_DEBUG && !hf_frame_filled(w->sys, page, HF_POISON))
+	if (w->junk && page->poisoned && !hf_frame_filled(w->sys, page, HF_POISON))
 		return violate(w, HF_INV_FREE_PAGE, pfn, NULL, 0);
 	return 0;
 }
