@@ -78,8 +78,8 @@ struct hf_page {
 	_Atomic uint64_t pins;     /* of this page of a large folio: class 0 low, class 1 high */
 	struct hf_owner owner[2];  /* first page, under owner_lock */
 	_Atomic bool maybe_shared; /* others than one address space may map it; likewise */
-	bool poisoned; /* in debug systems: has been freed, and if it is free, is full of HF_POISON */
-	uint32_t order; /* of the free block, under the buddy lock */
+	bool poisoned;             /* has been free: whenever it is, it is full of HF_POISON */
+	uint32_t order;            /* of the free block, under the buddy lock */
 	struct hf_anon_vma *_Atomic anon_vma;
 	struct hf_file *_Atomic file; /* a page of its cache */
 	uint64_t index; /* virtual page number at birth, or the file's; finds every mapping */
