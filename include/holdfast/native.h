@@ -72,7 +72,8 @@ struct hf_native_snapshot;
 
 /* What the memory is made of: the unit in which it is protected and copied. */
 enum hf_native_pages {
-	HF_NATIVE_AUTO,    /* THP where the kernel has it for madvise(), else 4 KiB */
+	HF_NATIVE_AUTO,    /* THP where the kernel has it for madvise(), else 4 KiB; bracketed:
+			      THP_4K, which is 4 KiB where there are no THPs */
 	HF_NATIVE_4K,      /* anonymous, 4 KiB */
 	HF_NATIVE_THP,     /* anonymous, 2 MiB: fastest, if up to 512 pages may be copied for one */
 	HF_NATIVE_HUGETLB, /* 2 MiB of the pool (vm.nr_hugepages), reserved at once, and with
@@ -81,8 +82,9 @@ enum hf_native_pages {
 			      moves it) where a store comes that no others are likely to follow */
 };
 
-#define HF_NATIVE_SIGNAL 0x1 /* faults are resolved in the faulting thread; see above */
-#define HF_NATIVE_SHARED 0x2 /* 4 KiB pages of a memfd, which hf_native_memfd() gives */
+#define HF_NATIVE_SIGNAL 0x1    /* faults are resolved in the faulting thread; see above */
+#define HF_NATIVE_SHARED 0x2    /* 4 KiB pages of a memfd, which hf_native_memfd() gives */
+#define HF_NATIVE_BRACKETED 0x4 /* nothing is protected: stores are bracketed. Alone only */
 
 /* Of each unit, the greatest number of pins for reading, for writing, and of prepared writes. */
 #define HF_NATIVE_PIN_MAX ((1U << 21) - 1)
@@ -248,6 +250,79 @@ int hf_native_unpin_snapshot(struct hf_native_snapshot *snapshot, size_t offset,
  */
 int hf_native_prepare_write(struct hf_native *space, void *addr, size_t len);
 int hf_native_finish_write(struct hf_native *space, void *addr, size_t len);
+
+/*
+ * Bracketed spaces (HF_NATIVE_BRACKETED). The program promises that each of its stores to the space
+ * lies between hf_native_begin_store() and hf_native_end_store() of the same thread, which name the
+ * bytes. Then nothing has to be protected: a snapshot waits for the brackets that are open and is
+ * taken, whatever the size; no right, no userfaultfd, no other thread, no signal handler is needed;
+ * and system calls write as they do to any memory. A unit is copied at the first bracket that names
+ * it after a snapshot; later ones cost some nanoseconds. What may take long, or is done by a device
+ * or another process, is for hf_native_prepare_write() or hf_native_pin(), which snapshots do not
+ * wait for; a store outside of all of these is seen by snapshots or not, and nobody is told: so are
+ * madvise(), mmap() and the like on the range.
+ *
+ * Brackets nest, and may overlap with those of other threads. In one do not wait for another thread
+ * that may be taking a snapshot, and take none: -EDEADLK. A child, and a map of a snapshot, is
+ * copied when it is made.
+ *
+ * begin: 0, or what leaves no bracket open: -EINVAL (range, or not such a space), -ENOMEM (at the
+ * first of a thread), -EOWNERDEAD. An inline call that succeeds looks at nothing but the range.
+ */
+static inline int hf_native_begin_store(struct hf_native *space, const void *addr, size_t len);
+static inline void hf_native_end_store(struct hf_native *space, const void *addr, size_t len);
+
+/* What the two look at, for them alone: the head of a space, and of each thread the number of its
+ * open brackets. */
+struct hf_native_brackets {
+	const char *base;
+	size_t size;
+	const uint64_t *exclusive; /* bits of units that may be stored to */
+	uint32_t unit_shift;
+	uint32_t barred; /* a snapshot is being taken */
+};
+struct hf_native_thread {
+	uint32_t open; /* and HF_NATIVE_KNOWN_THREAD, when snapshots know of it */
+	struct hf_native_thread *next;
+};
+#define HF_NATIVE_KNOWN_THREAD 0x80000000U
+extern __thread struct hf_native_thread hf_native_this_thread
+	__attribute__((tls_model("initial-exec")));
+/* All other cases. `open` counts the bracket already. */
+int hf_native_begin_store_slowly(struct hf_native *space, const void *addr, size_t len);
+
+static inline int hf_native_begin_store(struct hf_native *space, const void *addr, size_t len)
+{
+	const struct hf_native_brackets *b = (const struct hf_native_brackets *)(const void *)space;
+	size_t offset = (size_t)((const char *)addr - b->base);
+	size_t first = offset >> b->unit_shift, last = (offset + len - 1) >> b->unit_shift;
+	uint32_t open = hf_native_this_thread.open + 1;
+	uint64_t units;
+
+	__atomic_store_n(&hf_native_this_thread.open, open, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__builtin_expect(open & HF_NATIVE_KNOWN_THREAD && first / 64 == last / 64 &&
+				     offset < b->size &&
+				     !__atomic_load_n(&b->barred, __ATOMIC_ACQUIRE),
+			     1)) {
+		units = (~(uint64_t)0 >> (63 - (last - first))) << first % 64;
+		units &= ~__atomic_load_n(&b->exclusive[first / 64], __ATOMIC_ACQUIRE);
+		/* release: a reader who sees the store sees the frame, too */
+		__atomic_thread_fence(__ATOMIC_RELEASE);
+		if (__builtin_expect(!units, 1))
+			return 0;
+	}
+	return hf_native_begin_store_slowly(space, addr, len);
+}
+
+static inline void hf_native_end_store(struct hf_native *space, const void *addr, size_t len)
+{
+	(void)space;
+	(void)addr;
+	(void)len;
+	__atomic_store_n(&hf_native_this_thread.open, hf_native_this_thread.open - 1,
+			 __ATOMIC_RELEASE);
+}
 
 /* To be called from a SIGBUS handler that the program installed after the first hf_native_create()
  * with HF_NATIVE_SIGNAL. True: it was the library's, and is resolved. */

@@ -31,9 +31,9 @@ static const char usage[] =
 	"\n"
 	"A TARGET is a policy of the engine (holdfast list targets), 'here', the running "
 	"kernel,\n"
-	"'native' or 'native-signal', native spaces in one of their modes, a path of a kernel "
-	"image,\n"
-	"or the name of a fetched kernel (holdfast kernels list).\n"
+	"'native', 'native-signal' or 'native-bracketed', native spaces in their modes, a path "
+	"of a\n"
+	"kernel image, or the name of a fetched kernel (holdfast kernels list).\n"
 	"Exit status: 0 all as expected, 1 not, 2 usage or parse error, 77 all skipped.\n";
 
 static void on_signal(int sig)

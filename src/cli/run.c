@@ -24,9 +24,10 @@ static void run_usage(FILE *to)
 {
 	fputs("Usage: holdfast run [OPTION...] FILE|DIR...\n"
 	      "\n"
-	      "  --on TARGET[,TARGET...]  policies, 'here' for the running kernel, 'native' and\n"
-	      "                           'native-signal' for native spaces, kernel images by "
-	      "path\n"
+	      "  --on TARGET[,TARGET...]  policies, 'here' for the running kernel, 'native',\n"
+	      "                           'native-signal' and 'native-bracketed' for native "
+	      "spaces,\n"
+	      "                           kernel images by path\n"
 	      "                           or by name ('holdfast kernels list'); default: "
 	      "holdfast,here\n"
 	      "  --format FORMAT          table (default), json, tap or markdown\n"

@@ -95,6 +95,8 @@ uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask)
 	uint64_t bits = 0;
 
 	hf_assert(mask && word < space->tree->nr_words);
+	if (space->tree->bracketed)
+		return mask;
 	/* of what we bring what is there, at least:
 	 * to copy what is missing is a fault that waits for us */
 	if ((!tells && !hf_brings(space)) ||

@@ -64,7 +64,7 @@ static uint64_t copy_units(struct hf_native *space, size_t word, uint64_t units,
 {
 	struct hf_tree *tree = space->tree;
 	struct hf_copies copies = { .nr = 0 };
-	bool stored = known == HF_KNOWN_STORED;
+	bool stored = known == HF_KNOWN_STORED || tree->bracketed;
 	uint64_t good = stored ? units : still_protected(space, word, units, known);
 	bool readable = stored || (good && is_readable(space, word, good));
 
@@ -164,8 +164,9 @@ static int unprotect(struct hf_native *space, size_t word, size_t first, size_t 
 	struct hf_tree *tree = space->tree;
 	size_t unit = word * HF_WORD_UNITS + first;
 	size_t end = unit + nr < tree->nr_units ? unit + nr : tree->nr_units;
-	int err = hf_userfault_unprotect(&tree->files, hf_unit_addr(space, unit),
-					 (end - unit) << tree->unit_shift);
+	int err = tree->bracketed ? 0
+				  : hf_userfault_unprotect(&tree->files, hf_unit_addr(space, unit),
+							   (end - unit) << tree->unit_shift);
 
 	hf_assert(nr && unit < tree->nr_units);
 	if (err)
@@ -208,7 +209,10 @@ static int make_exclusive(struct hf_native *space, size_t word, size_t first, si
 	hf_assert(mask);
 	hf_preserve(space, word, shared, known);
 	hf_assert(!unpreserved(space, word, shared)); /* N1 */
-	atomic_fetch_or_explicit(&space->exclusive[word], mask, memory_order_relaxed);
+	if (space->tree->bracketed)
+		atomic_fetch_or_explicit(&space->populated[word], mask, memory_order_relaxed);
+	/* release: who sees the mark and stores has the old bytes copied before, and the frame */
+	atomic_fetch_or_explicit(&space->exclusive[word], mask, memory_order_release);
 	return unprotect(space, word, first, nr);
 }
 

@@ -20,7 +20,8 @@
  *   N1  exclusive, and populated when the newest snapshot was taken => the newest has its frame.
  *   N2  a frame that a snapshot's unit is found in stays it for as long as the snapshot exists:
  *       when another is dropped it goes to the next older one, unless that has its own.
- *   N3  not exclusive => the unit is protected, from before the instant on.
+ *   N3  not exclusive => the unit is protected, from before the instant on; or, in a bracketed
+ *       space, no bracket that lets the program store to it is open.
  *
  * Locks, in order: tree->lock (snapshot, fork, drop: who changes lists), the registry (registry.c;
  * never by who has closed a gate), tree->gate (faults and pins are inside; who needs the instant
@@ -56,6 +57,7 @@
 typedef _Atomic uint64_t hf_bits;
 
 struct hf_native {
+	struct hf_native_brackets brackets; /* in bracketed spaces: the header's calls see it */
 	struct hf_tree *tree;
 	struct hf_native *next;          /* of the tree */
 	char *window;                    /* the program's range */
@@ -107,6 +109,7 @@ struct hf_tree {
 	size_t size, nr_units, nr_words;
 	unsigned unit_shift;
 	enum hf_native_pages pages;
+	bool bracketed;           /* nothing is protected: see bracket.c */
 	bool signal, unpopulated; /* faults by SIGBUS; WP_UNPOPULATED works */
 	struct hf_files files;
 	struct hf_frames frames;
@@ -142,6 +145,9 @@ void hf_zfree(void *p, size_t bytes);
 
 /* As hf_enter(), for a call from outside. -EOWNERDEAD after fork(): then nothing is blocked. */
 int hf_tree_enter(struct hf_tree *tree, struct hf_undisturbed *old);
+/* Also takes its lock. -EDEADLK: a snapshot that has it may wait for this thread's bracket. */
+int hf_tree_lock(struct hf_tree *tree, struct hf_undisturbed *old);
+void hf_tree_unlock(struct hf_tree *tree, const struct hf_undisturbed *old);
 int hf_tree_create(const struct hf_native_config *config, struct hf_tree **out);
 /* All of it; no space is left. */
 void hf_tree_destroy(struct hf_tree *tree);
@@ -201,6 +207,14 @@ static inline struct hf_native_snapshot *hf_snapshot_of(const struct hf_native_s
 }
 /* Has the memory of one ready, for the first need not wait for it. */
 int hf_snapshot_reserve(struct hf_tree *tree);
+
+/* ---- bracket.c ---- */
+
+bool hf_in_bracket(void); /* this thread */
+/* No bracket of the space is open, nor can be opened, until the bar is lifted. The tree's lock is
+ * held, and its gate open. The caller is in no bracket. */
+void hf_bar(struct hf_native *space);
+void hf_lift_bar(struct hf_native *space);
 
 /* ---- pin.c ---- */
 
@@ -313,13 +327,13 @@ static inline bool hf_is_thp(const struct hf_tree *tree)
 /* Its pages are of the pool, and are not copied from a base. */
 static inline bool hf_brings_zeros(const struct hf_native *space)
 {
-	return !space->base && space->tree->pages == HF_NATIVE_HUGETLB;
+	return !space->base && space->tree->pages == HF_NATIVE_HUGETLB && !space->tree->bracketed;
 }
 
 /* What is missing comes through us: its first use is a fault. */
 static inline bool hf_brings(const struct hf_native *space)
 {
-	return space->base || hf_brings_zeros(space);
+	return (space->base && !space->tree->bracketed) || hf_brings_zeros(space);
 }
 
 static inline struct hf_futex *hf_word_lock(struct hf_native *space, size_t word)

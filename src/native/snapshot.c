@@ -145,7 +145,8 @@ static int share(struct hf_native *space, struct hf_native_snapshot *s)
 	hf_assert(s->tree == tree);
 	s->space = space;
 	s->older = atomic_load_explicit(&space->newest, memory_order_relaxed);
-	if (s->older) /* without, whole words were done, and filling is no interval */
+	/* without, whole words were done, and filling is no interval */
+	if (s->older && !tree->bracketed)
 		hf_density_observe(space);
 	atomic_store_explicit(&s->newer, NULL, memory_order_relaxed);
 	for (size_t word = 0; word < tree->nr_words; word++) {
@@ -177,6 +178,32 @@ static void release_held(struct hf_native *space)
 		copy_held(space);
 }
 
+/* The gate is closed: makes sure that no store to what is going to be shared goes unseen. */
+static int keep_stores_out(struct hf_native *space)
+{
+	int err = space->base ? hf_finish_populating(space) : 0;
+
+	hf_assert_closed(&space->tree->gate);
+	if (!err)
+		err = hf_find_unprotected(space);
+	return err ? err : protect_all(space);
+}
+
+/* Brackets are waited for first: one inside another has to pass the gate. */
+static void close_gate(struct hf_native *space)
+{
+	if (space->tree->bracketed)
+		hf_bar(space);
+	hf_gate_close(&space->tree->gate);
+}
+
+static void open_gate(struct hf_native *space)
+{
+	hf_gate_open(&space->tree->gate);
+	if (space->tree->bracketed)
+		hf_lift_bar(space);
+}
+
 int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 {
 	struct hf_tree *tree = space->tree;
@@ -188,14 +215,11 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 	hf_assert(space->refs);
 	if (!s)
 		return -ENOMEM;
-	hf_do_not_merge(space);
-	hf_gate_close(&tree->gate);
 	start = hf_now_ns();
-	err = space->base ? hf_finish_populating(space) : 0;
-	if (!err)
-		err = hf_find_unprotected(space);
-	if (!err)
-		err = protect_all(space);
+	if (!tree->bracketed)
+		hf_do_not_merge(space);
+	close_gate(space);
+	err = tree->bracketed ? 0 : keep_stores_out(space);
 	if (err) {
 		put_snapshot(tree, s);
 	} else {
@@ -209,7 +233,7 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 	if (err)
 		release_held(space);
 	atomic_store_explicit(&tree->last_snapshot_ns, hf_now_ns() - start, memory_order_relaxed);
-	hf_gate_open(&tree->gate);
+	open_gate(space);
 	*out = s;
 	return err;
 }
@@ -288,14 +312,12 @@ int hf_native_snapshot(struct hf_native *space, struct hf_native_snapshot **out)
 	struct hf_tree *tree = space->tree;
 	struct hf_native_snapshot *s;
 	struct hf_undisturbed old;
-	int err = hf_tree_enter(tree, &old);
+	int err = hf_tree_lock(tree, &old);
 
 	if (err)
 		return err;
-	hf_futex_lock(&tree->lock);
 	err = space->owned ? hf_snapshot_take(space, &s) : -EINVAL;
-	hf_futex_unlock(&tree->lock);
-	hf_leave(&old);
+	hf_tree_unlock(tree, &old);
 	if (!err)
 		*out = hf_snapshot_handle(s); /* which may be in the space */
 	return err;
@@ -307,11 +329,10 @@ int hf_native_drop(struct hf_native_snapshot *handle)
 	struct hf_native_snapshot *snapshot;
 	struct hf_native *space;
 	struct hf_undisturbed old;
-	int err = hf_tree_enter(tree, &old);
+	int err = hf_tree_lock(tree, &old);
 
 	if (err)
 		return err;
-	hf_futex_lock(&tree->lock);
 	snapshot = hf_snapshot_of(handle);
 	space = snapshot ? snapshot->space : NULL;
 	if (!snapshot) {

@@ -228,6 +228,7 @@ static int read_live(struct piece *p, struct hf_native *live, char *buf)
 	cut_to_live(p, live);
 	hf_files_look(&live->tree->files);
 	copied = copy_live(buf, hf_unit_addr(live, p->first) + p->within, p->len);
+	atomic_thread_fence(memory_order_acquire); /* see bracket.c */
 	protected = hf_still_protected(live, word, hf_units_mask(bit, p->nr));
 	for (size_t i = 0; i < p->nr && !err; i++)
 		err = settle(p, i, protected, copied, buf);

@@ -43,7 +43,8 @@ static int map_hugetlb(struct hf_native *space, size_t size)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 21 << MAP_HUGE_SHIFT;
 
-	space->window = mmap(NULL, size, PROT_NONE, flags, -1, 0);
+	space->window = mmap(NULL, size, hf_brings(space) ? PROT_NONE : PROT_READ | PROT_WRITE,
+			     flags, -1, 0);
 	if (space->window == MAP_FAILED)
 		return no_map();
 	/* the kernel takes pages away from a child when the pool is empty; and before Linux 6.4 it
@@ -56,10 +57,10 @@ static int map_hugetlb(struct hf_native *space, size_t size)
 static int map_anonymous(struct hf_native *space, size_t size)
 {
 	struct hf_tree *tree = space->tree;
-	bool huge = hf_is_thp(tree) && !space->base;
+	bool brought = hf_brings(space), huge = hf_is_thp(tree) && !brought;
 
 	space->window = hf_map_aligned((size + (1UL << 21) - 1) & ~((1UL << 21) - 1),
-				       space->base ? PROT_NONE : PROT_READ | PROT_WRITE);
+				       brought ? PROT_NONE : PROT_READ | PROT_WRITE);
 	if (!space->window) {
 		space->window = MAP_FAILED;
 		return -ENOMEM;
@@ -68,7 +69,7 @@ static int map_anonymous(struct hf_native *space, size_t size)
 	if (madvise(space->window, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) &&
 	    errno != EINVAL) /* a kernel without THP */
 		return -errno;
-	if (!space->base)
+	if (!brought)
 		return 0;
 	if (madvise(space->window, size, MADV_DONTFORK))
 		return -errno;
@@ -179,7 +180,7 @@ static void on_window(struct hf_native *space, void (*on)(char *addr, size_t len
 	struct hf_tree *tree = space->tree;
 	struct act act = { space, on };
 
-	if (tree->files.query && space->registered)
+	if (space->registered && tree->files.query)
 		hf_pagemap_mappings(&tree->files, space->window, tree->size, act_if_ours, &act);
 	else
 		on(space->window, tree->size);
@@ -202,6 +203,100 @@ static void free_space(struct hf_native *space)
 	hf_zfree((void *)space->pins, tree->nr_units * sizeof(space->pins[0]));
 	hf_ranges_free(&space->pinned);
 	hf_zfree(space, sizeof(*space));
+}
+
+static int start_protecting(struct hf_native *space, bool shared)
+{
+	struct hf_tree *tree = space->tree;
+	int err = hf_userfault_register(&tree->files, space->window, tree->size, hf_brings(space));
+
+	space->registered = !err;
+	if (!err)
+		err = open_window(space);
+	if (!err && hf_brings(space))
+		space->all_populated = true; /* nothing comes unknown */
+	else if (!err && (shared || tree->files.fd[HF_FILE_PAGEMAP] < 0))
+		take_as_populated(space);
+	return err;
+}
+
+static void mark_copied(struct hf_native *space, size_t first, size_t nr)
+{
+	atomic_fetch_or_explicit(&space->populated[first / HF_WORD_UNITS],
+				 hf_units_mask(first % HF_WORD_UNITS, nr), memory_order_relaxed);
+}
+
+/* Units of one word. A view does without what is lost. */
+static int copy_run(struct hf_native *space, size_t first, size_t nr)
+{
+	unsigned shift = space->tree->unit_shift;
+	int err = hf_snapshot_read(space->base, first << shift, hf_unit_addr(space, first),
+				   nr << shift);
+
+	if (!err)
+		mark_copied(space, first, nr);
+	if (err != -ENODATA || !space->view)
+		return err;
+	if (nr == 1)
+		return 0;
+	err = copy_run(space, first, nr / 2);
+	return err ? err : copy_run(space, first + nr / 2, nr - nr / 2);
+}
+
+static bool base_has(const struct hf_native *space, size_t unit)
+{
+	return hf_stable_source(space->base, unit).kind != HF_SOURCE_ZERO;
+}
+
+/* No fault would tell when they are needed. */
+static int copy_base(struct hf_native *space)
+{
+	size_t unit = 0, nr_units = space->tree->nr_units;
+	int err = 0;
+
+	while (unit < nr_units && !err) {
+		size_t first = unit, end = (unit / HF_WORD_UNITS + 1) * HF_WORD_UNITS;
+
+		while (unit < end && unit < nr_units && base_has(space, unit))
+			unit++;
+		if (unit > first)
+			err = copy_run(space, first, unit - first);
+		else
+			unit++;
+	}
+	return err;
+}
+
+/* Nobody writes to a view; what is lost nobody reads. */
+static int close_view(struct hf_native *space)
+{
+	struct hf_tree *tree = space->tree;
+
+	if (mprotect(space->window, tree->size, PROT_READ))
+		return -errno;
+	for (size_t unit = 0; unit < tree->nr_units; unit++) {
+		uint64_t copied = atomic_load_explicit(&space->populated[unit / HF_WORD_UNITS],
+						       memory_order_relaxed);
+
+		if (!(copied >> unit % HF_WORD_UNITS & 1) && base_has(space, unit) &&
+		    mprotect(hf_unit_addr(space, unit), 1UL << tree->unit_shift, PROT_NONE))
+			return -errno;
+	}
+	return 0;
+}
+
+static int start_brackets(struct hf_native *space)
+{
+	struct hf_tree *tree = space->tree;
+	int err = space->base ? copy_base(space) : 0;
+
+	space->brackets = (struct hf_native_brackets){
+		.base = space->window,
+		.size = space->view ? 0 : tree->size,
+		.exclusive = (const uint64_t *)space->exclusive,
+		.unit_shift = tree->unit_shift,
+	};
+	return !err && space->view ? close_view(space) : err;
 }
 
 int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool view, bool shared,
@@ -227,15 +322,7 @@ int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool 
 	if (!err)
 		err = map_window(space, shared);
 	if (!err)
-		err = hf_userfault_register(&tree->files, space->window, tree->size,
-					    hf_brings(space));
-	space->registered = !err;
-	if (!err)
-		err = open_window(space);
-	if (!err && hf_brings(space))
-		space->all_populated = true; /* nothing comes unknown */
-	else if (!err && (shared || tree->files.fd[HF_FILE_PAGEMAP] < 0))
-		take_as_populated(space);
+		err = tree->bracketed ? start_brackets(space) : start_protecting(space, shared);
 	if (!err)
 		err = hf_registry_add(space);
 	if (err) {
@@ -330,6 +417,8 @@ int hf_native_destroy(struct hf_native *space)
 		return err;
 	if (!space->owned) {
 		err = -EINVAL;
+	} else if (space->tree->bracketed && hf_in_bracket()) {
+		err = -EDEADLK;
 	} else if (atomic_load(&space->nr_pins)) {
 		err = -EBUSY;
 	} else {
@@ -363,17 +452,15 @@ int hf_native_fork(struct hf_native *space, struct hf_native **child)
 	struct hf_tree *tree = space->tree;
 	struct hf_native *made;
 	struct hf_undisturbed old;
-	int err = hf_tree_enter(tree, &old);
+	int err = hf_tree_lock(tree, &old);
 
 	if (err)
 		return err;
-	hf_futex_lock(&tree->lock);
 	if (!space->owned)
 		err = -EINVAL;
 	else
 		err = space->memfd >= 0 ? -EOPNOTSUPP : fork_locked(space, &made);
-	hf_futex_unlock(&tree->lock);
-	hf_leave(&old);
+	hf_tree_unlock(tree, &old);
 	if (!err)
 		*child = made;
 	return err;
@@ -399,17 +486,15 @@ int hf_native_map(struct hf_native_snapshot *handle, const void **addr)
 	struct hf_native_snapshot *snapshot;
 	const void *window = NULL;
 	struct hf_undisturbed old;
-	int err = hf_tree_enter(tree, &old);
+	int err = hf_tree_lock(tree, &old);
 
 	if (err)
 		return err;
-	hf_futex_lock(&tree->lock);
 	snapshot = hf_snapshot_of(handle);
 	err = snapshot ? map_locked(snapshot) : -EINVAL;
 	if (!err)
 		window = snapshot->view->window;
-	hf_futex_unlock(&tree->lock);
-	hf_leave(&old);
+	hf_tree_unlock(tree, &old);
 	if (!err)
 		*addr = window;
 	return err;
@@ -420,11 +505,10 @@ int hf_native_unmap(struct hf_native_snapshot *handle)
 	struct hf_tree *tree = hf_snapshot_memory(handle)->tree;
 	struct hf_native_snapshot *snapshot;
 	struct hf_undisturbed old;
-	int err = hf_tree_enter(tree, &old);
+	int err = hf_tree_lock(tree, &old);
 
 	if (err)
 		return err;
-	hf_futex_lock(&tree->lock);
 	snapshot = hf_snapshot_of(handle);
 	if (!snapshot || !snapshot->view_users) {
 		err = -EINVAL;
@@ -432,8 +516,7 @@ int hf_native_unmap(struct hf_native_snapshot *handle)
 		remove_space(snapshot->view);
 		snapshot->view = NULL;
 	}
-	hf_futex_unlock(&tree->lock);
-	hf_leave(&old);
+	hf_tree_unlock(tree, &old);
 	return err;
 }
 

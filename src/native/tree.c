@@ -14,11 +14,28 @@ int hf_tree_enter(struct hf_tree *tree, struct hf_undisturbed *old)
 	return 0;
 }
 
+int hf_tree_lock(struct hf_tree *tree, struct hf_undisturbed *old)
+{
+	int err = tree->bracketed && hf_in_bracket() ? -EDEADLK : hf_tree_enter(tree, old);
+
+	if (!err)
+		hf_futex_lock(&tree->lock);
+	return err;
+}
+
+void hf_tree_unlock(struct hf_tree *tree, const struct hf_undisturbed *old)
+{
+	hf_futex_unlock(&tree->lock);
+	hf_leave(old);
+}
+
 static void choose_pages(struct hf_tree *tree, const struct hf_native_config *config,
 			 const struct hf_native_support *support)
 {
 	tree->pages = config->pages;
-	if (config->flags & HF_NATIVE_SHARED)
+	if (tree->bracketed && config->pages == HF_NATIVE_AUTO)
+		tree->pages = HF_NATIVE_THP_4K;
+	else if (config->flags & HF_NATIVE_SHARED)
 		tree->pages = HF_NATIVE_4K;
 	else if (config->pages == HF_NATIVE_AUTO)
 		tree->pages = support->thp && support->unpopulated ? HF_NATIVE_THP : HF_NATIVE_4K;
@@ -28,7 +45,9 @@ static void choose_pages(struct hf_tree *tree, const struct hf_native_config *co
 static int check_config(const struct hf_native_config *config)
 {
 	if (!config->size || config->size > 1UL << 46 ||
-	    config->flags & ~(unsigned)(HF_NATIVE_SIGNAL | HF_NATIVE_SHARED))
+	    config->flags & ~(unsigned)(HF_NATIVE_SIGNAL | HF_NATIVE_SHARED | HF_NATIVE_BRACKETED))
+		return -EINVAL;
+	if (config->flags & HF_NATIVE_BRACKETED && config->flags != HF_NATIVE_BRACKETED)
 		return -EINVAL;
 	if ((unsigned)config->pages > HF_NATIVE_THP_4K)
 		return -EINVAL;
@@ -42,6 +61,8 @@ static int check_support(const struct hf_tree *tree, const struct hf_native_conf
 {
 	bool shared = config->flags & HF_NATIVE_SHARED || tree->pages == HF_NATIVE_HUGETLB;
 
+	if (tree->bracketed)
+		return 0;
 	if (!support->write_protect || (shared && !support->write_protect_shared))
 		return -EOPNOTSUPP;
 	return hf_is_thp(tree) && !support->unpopulated ? -EOPNOTSUPP : 0;
@@ -76,17 +97,31 @@ static int mark_alive(struct hf_tree *tree)
 	return 0;
 }
 
+/* Who protects memory, and resolves faults. */
+static int start_protecting(struct hf_tree *tree, const struct hf_native_support *support,
+			    unsigned helpers)
+{
+	int err = start_files(tree, support, helpers);
+
+	if (!err && tree->files.fd[HF_FILE_PAGEMAP] < 0 && !tree->unpopulated)
+		err = -EOPNOTSUPP;
+	if (!err)
+		err = hf_helpers_start(tree, helpers);
+	if (!err)
+		err = tree->signal ? hf_sigbus_install() : hf_handler_start(tree);
+	return err;
+}
+
 static int fill_tree(struct hf_tree *tree, const struct hf_native_config *config,
 		     const struct hf_native_support *support)
 {
 	size_t unit = 1UL << tree->unit_shift;
-	int err = start_files(tree, support, config->helpers);
+	int err;
 
 	tree->size = (config->size + unit - 1) & ~(unit - 1);
 	tree->nr_units = tree->size >> tree->unit_shift;
 	tree->nr_words = (tree->nr_units + HF_WORD_UNITS - 1) / HF_WORD_UNITS;
-	if (!err)
-		err = mark_alive(tree);
+	err = mark_alive(tree);
 	if (!err)
 		err = hf_frames_init(&tree->frames, tree->unit_shift, config->pool_limit);
 	if (!err) {
@@ -95,22 +130,18 @@ static int fill_tree(struct hf_tree *tree, const struct hf_native_config *config
 	}
 	if (!err)
 		err = hf_snapshot_reserve(tree);
-	if (!err && tree->files.fd[HF_FILE_PAGEMAP] < 0 && !tree->unpopulated)
-		err = -EOPNOTSUPP;
-	if (!err)
-		err = hf_helpers_start(tree, config->helpers);
-	if (!err)
-		err = tree->signal ? hf_sigbus_install() : hf_handler_start(tree);
+	if (!err && !tree->bracketed)
+		err = start_protecting(tree, support, config->helpers);
 	return err;
 }
 
 int hf_tree_create(const struct hf_native_config *config, struct hf_tree **out)
 {
-	struct hf_native_support support;
+	struct hf_native_support support = { .write_protect = false };
 	struct hf_tree *tree;
 	int err = check_config(config);
 
-	if (!err)
+	if (!err && !(config->flags & HF_NATIVE_BRACKETED))
 		err = hf_native_probe(&support);
 	if (err)
 		return err;
@@ -120,6 +151,7 @@ int hf_tree_create(const struct hf_native_config *config, struct hf_tree **out)
 	for (int i = 0; i < HF_FILES; i++)
 		tree->files.fd[i] = -1;
 	tree->signal = config->flags & HF_NATIVE_SIGNAL;
+	tree->bracketed = config->flags & HF_NATIVE_BRACKETED;
 	choose_pages(tree, config, &support);
 	err = check_support(tree, config, &support);
 	if (!err)

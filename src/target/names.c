@@ -8,6 +8,7 @@ static const struct hf_other_target others[] = {
 	{ "here", "the running kernel" },
 	{ "native", "native spaces in the default mode: a thread resolves faults" },
 	{ "native-signal", "native spaces in signal mode: the faulting thread does" },
+	{ "native-bracketed", "native spaces in which stores are bracketed: there are no faults" },
 };
 
 #define NR_OTHERS (sizeof(others) / sizeof(others[0]))

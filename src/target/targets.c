@@ -25,12 +25,14 @@ static struct hf_target *open_policy(const char *name, char *err, size_t len)
 struct hf_target *hf_target_open(const char *name, const struct hf_image_options *opt, char *err,
 				 size_t len)
 {
+	struct hf_target *native;
 	char path[PATH_MAX];
 
 	if (!strcmp(name, "here"))
 		return hf_target_here(err, len);
-	if (!strcmp(name, "native") || !strcmp(name, "native-signal"))
-		return hf_target_native(!strcmp(name, "native-signal"), err, len);
+	native = hf_target_native(name, err, len);
+	if (native || err[0])
+		return native;
 	if (hf_policy_find(name))
 		return open_policy(name, err, len);
 	if (strchr(name, '/'))
@@ -38,8 +40,9 @@ struct hf_target *hf_target_open(const char *name, const struct hf_image_options
 	if (!hf_store_image(name, path, sizeof(path)))
 		return hf_target_image(name, path, opt, err, len);
 	snprintf(err, len,
-		 "target '%s' is not a policy, nor 'here', 'native' or 'native-signal', nor a "
-		 "fetched kernel, nor a path to one; see 'holdfast list targets' and 'holdfast "
+		 "target '%s' is not a policy, nor 'here', 'native', 'native-signal' or "
+		 "'native-bracketed', nor a fetched kernel, nor a path to one; see 'holdfast list "
+		 "targets' and 'holdfast "
 		 "kernels list'",
 		 name);
 	return NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Spaces as processes, and what processes do to memory by themselves: real loads, stores and system
- * calls. In signal mode system calls are prepared, as native.h tells. */
+ * calls. In the other modes than the default one system calls are prepared, as native.h tells. */
 #include "run.h"
 
 #include "../common/pages.h"
@@ -34,7 +34,7 @@ int hf_nat_create(struct hf_nat_run *r, int proc)
 {
 	struct hf_native_config config = {
 		.pages = pages_of(r->kind),
-		.flags = r->signal ? HF_NATIVE_SIGNAL : 0,
+		.flags = r->mode,
 	};
 	size_t unit = config.pages == HF_NATIVE_4K ? HF_PAGE_SIZE : PMD_SIZE, bytes = 0;
 
@@ -173,11 +173,29 @@ static int shape(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs *
 	return r->kind->swapped ? move_out(addr, (size + unit - 1) & ~(unit - 1), obs) : 0;
 }
 
+static int bracketed_store(const struct hf_nat_run *r, const struct hf_step *st)
+{
+	struct hf_native *space = r->proc[st->proc].space;
+	char *addr = hf_nat_addr(r, st->proc, st);
+	size_t len = st->hi - st->lo;
+	bool bracketed = r->mode & HF_NATIVE_BRACKETED;
+	int err = bracketed ? hf_native_begin_store(space, addr, len) : 0;
+
+	if (err)
+		return err;
+	store(addr, st->value, len);
+	if (bracketed)
+		hf_native_end_store(space, addr, len);
+	return 0;
+}
+
 static int step_write(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
 	struct hf_nat_place *place = &r->proc[st->proc].place[st->buf];
+	int err = bracketed_store(r, st);
 
-	store(hf_nat_addr(r, st->proc, st), st->value, st->hi - st->lo);
+	if (err)
+		return err;
 	if (atomic_exchange(&place->shaped, true) || !(r->kind->order || r->kind->swapped))
 		return 0;
 	return shape(r, st, obs);
@@ -204,13 +222,13 @@ static int step_populate(const struct hf_nat_run *r, const struct hf_step *st)
 	bool write = st->advice == HF_MADV_POPULATE_WRITE;
 	char *addr = hf_nat_addr(r, st->proc, st);
 	size_t len = reach(r, st);
-	int err = r->signal ? prepare(space, addr, len, write) : 0;
+	int err = r->mode ? prepare(space, addr, len, write) : 0;
 
 	if (err)
 		return err;
 	if (madvise(addr, len, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ))
 		err = -errno;
-	if (r->signal)
+	if (r->mode)
 		finish(space, addr, len, write);
 	return err;
 }
@@ -300,13 +318,13 @@ static int step_remote(const struct hf_nat_run *r, const struct hf_step *st, str
 	uint8_t *bytes = write ? malloc(len) : obs->data;
 	int err = bytes ? 0 : -ENOMEM;
 
-	if (!err && (ptrace || r->signal))
+	if (!err && (ptrace || r->mode))
 		err = prepare(space, addr, len, write);
 	if (!err) {
 		if (write)
 			memset(bytes, st->value, len);
 		err = access_remote(r, st, addr, bytes, obs);
-		if (ptrace || r->signal)
+		if (ptrace || r->mode)
 			finish(space, addr, len, write);
 	}
 	if (write)

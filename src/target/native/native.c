@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Targets `native` and `native-signal`: native spaces (holdfast/native.h) in their two modes. The
- * library's promises are those of the policy holdfast, so its expectations hold.
+ * Targets `native`, `native-signal` and `native-bracketed`: native spaces (holdfast/native.h) in
+ * their modes. The library's promises are those of the policy holdfast, so its expectations hold.
  */
 #include "native.h"
 #include "../../machine/machine.h"
@@ -22,7 +22,7 @@
 
 struct native {
 	struct hf_target t;
-	bool signal;
+	unsigned mode;
 	struct hf_kernel_swap swap;
 };
 
@@ -117,7 +117,8 @@ static bool machine_allows(struct native *n, const struct hf_scenario *scn,
 
 	if (lacks_kind(kind))
 		hf_nat_say(obs, HF_OBS_SKIP, lacks_kind(kind));
-	else if (hf_native_probe(&support) || (!n->signal && !support.kernel_faults))
+	else if (!(n->mode & HF_NATIVE_BRACKETED) &&
+		 (hf_native_probe(&support) || (!n->mode && !support.kernel_faults)))
 		hf_nat_say(obs, HF_OBS_SKIP, support.remedy);
 	else if (scn->frames)
 		hf_nat_say(obs, HF_OBS_SKIP, "a real machine's memory is not made scarce");
@@ -170,7 +171,7 @@ static int native_begin(struct hf_target *t, const struct hf_scenario *scn, enum
 	}
 	r->scn = scn;
 	r->kind = hf_kind_info(kind);
-	r->signal = n->signal;
+	r->mode = n->mode;
 	r->swap = &n->swap;
 	r->mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 	if (r->mem < 0)
@@ -369,19 +370,37 @@ static const struct hf_target_ops native_ops = {
 	.free = native_free,
 };
 
-struct hf_target *hf_target_native(bool signal, char *err, size_t len)
-{
-	struct native *n = calloc(1, sizeof(*n));
-	struct utsname uts;
+static const struct {
+	const char *name;
+	unsigned flags;
+} modes[] = {
+	{ "native", 0 },
+	{ "native-signal", HF_NATIVE_SIGNAL },
+	{ "native-bracketed", HF_NATIVE_BRACKETED },
+};
 
+#define NR_MODES (sizeof(modes) / sizeof(modes[0]))
+
+struct hf_target *hf_target_native(const char *name, char *err, size_t len)
+{
+	struct native *n;
+	struct utsname uts;
+	size_t mode = 0;
+
+	err[0] = 0;
+	while (mode < NR_MODES && strcmp(name, modes[mode].name))
+		mode++;
+	if (mode == NR_MODES)
+		return NULL;
+	n = calloc(1, sizeof(*n));
 	if (!n) {
 		snprintf(err, len, "native: out of memory");
 		return NULL;
 	}
 	hf_machine_join();
-	n->signal = signal;
+	n->mode = modes[mode].flags;
 	n->t.ops = &native_ops;
-	n->t.name = signal ? "native-signal" : "native";
+	n->t.name = modes[mode].name;
 	n->t.expect = "holdfast";
 	if (!uname(&uts))
 		snprintf(n->t.detail, sizeof(n->t.detail), "native spaces on %.20s %.60s",

@@ -4,7 +4,8 @@
 
 #include "../../scenario/target.h"
 
-/* Native spaces whose faults a thread, or else a signal handler resolves. NULL: err says why. */
-struct hf_target *hf_target_native(bool signal, char *err, size_t len);
+/* Native spaces in the mode of the name: "native", "native-signal", "native-bracketed". NULL: err
+ * says why, or is empty: it is another's name. */
+struct hf_target *hf_target_native(const char *name, char *err, size_t len);
 
 #endif

@@ -109,7 +109,7 @@ static int check_frames(const struct hf_nat_ref *ref, struct hf_obs *obs)
 static int fill_pipe(struct hf_nat_run *r, struct hf_nat_ref *ref)
 {
 	struct iovec iov = { ref->addr, ref->len };
-	int err = r->signal ? hf_native_prepare_read(ref->addr, ref->len) : 0;
+	int err = r->mode ? hf_native_prepare_read(ref->addr, ref->len) : 0;
 	ssize_t n;
 
 	while (!err && iov.iov_len) {
@@ -153,7 +153,7 @@ static int attach(struct hf_nat_run *r, struct hf_nat_ref *ref, struct hf_obs *o
 static bool needs_preparing(const struct hf_nat_run *r, const struct hf_nat_ref *ref)
 {
 	if (ref->flags & HF_FOLL_WRITE)
-		return r->signal;
+		return r->mode;
 	return ref->wire.means == HF_MEANS_RING;
 }
 

@@ -53,7 +53,7 @@ struct hf_nat_ref {
 struct hf_nat_run {
 	const struct hf_scenario *scn;
 	const struct hf_kind_info *kind;
-	bool signal;                 /* the mode of the spaces */
+	unsigned mode;               /* flags of the spaces; 0: a thread resolves faults */
 	struct hf_kernel_swap *swap; /* the target's */
 	size_t slot;                 /* bytes that a buffer's range may have: whole units */
 	int mem;                     /* /proc/self/mem */

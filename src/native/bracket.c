@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Brackets around stores, in spaces that nothing protects. Each thread counts those that it has
+ * open in a word of its own. Who takes a snapshot bars the space, waits until every count has been
+ * 0 since, and lifts the bar again when all is shared. The counts of threads that wait at the bar
+ * are 0; who is inside a bracket already passes it, since the snapshot waits for it anyhow.
+ *
+ *	a bracket                              a snapshot
+ *	count = 1                              barred = 1
+ *	fence                                  fence
+ *	barred? => slowly, from the start      count != 0? => wait
+ *	exclusive? else preserve it            nothing is exclusive any more
+ *	store                                  barred = 0 (release)
+ *	count = 0 (release)
+ *
+ * One of the two sees the other: so a store is before the instant, and its bracket is waited for;
+ * or it comes after the bar was lifted, and meets a unit that is shared.
+ *
+ * A reader copies live bytes, and then looks whether the snapshot has got a frame of that unit. The
+ * frame came before the exclusive mark, the mark before the store (a release fence stands between),
+ * so that whoever has copied a byte of the store finds the frame.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stddef.h>
+#include <time.h>
+
+#define SPINS 100  /* looks at a thread's count, before the CPU is left to others */
+#define YIELDS 100 /* and then sleeps between them */
+
+_Static_assert(offsetof(struct hf_native, brackets) == 0, "the header's calls look there");
+
+__thread struct hf_native_thread hf_native_this_thread __attribute__((tls_model("initial-exec")));
+
+/* Threads that have opened a bracket. */
+static struct hf_futex threads_lock;
+static struct hf_native_thread *threads;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static int no_key;
+
+static uint32_t depth_of(const struct hf_native_thread *thread)
+{
+	return __atomic_load_n(&thread->open, __ATOMIC_ACQUIRE) & ~HF_NATIVE_KNOWN_THREAD;
+}
+
+static void forget_thread(void *arg)
+{
+	struct hf_native_thread *thread = arg, **link = &threads;
+	struct hf_undisturbed old;
+
+	hf_enter(&old);
+	hf_futex_lock(&threads_lock);
+	while (*link && *link != thread)
+		link = &(*link)->next;
+	if (*link)
+		*link = thread->next;
+	hf_futex_unlock(&threads_lock);
+	thread->open = 0;
+	hf_leave(&old);
+}
+
+/* A child has one thread, which is in no bracket of a space of its own yet. */
+static void forget_others(void)
+{
+	struct hf_native_thread *self = &hf_native_this_thread;
+
+	threads_lock = (struct hf_futex){ 0 };
+	threads = self->open & HF_NATIVE_KNOWN_THREAD ? self : NULL;
+	self->next = NULL;
+}
+
+static void make_key(void)
+{
+	no_key = pthread_key_create(&key, forget_thread);
+	if (!no_key)
+		no_key = pthread_atfork(NULL, NULL, forget_others);
+}
+
+static int know_thread(struct hf_native_thread *thread)
+{
+	if (thread->open & HF_NATIVE_KNOWN_THREAD)
+		return 0;
+	pthread_once(&once, make_key);
+	if (no_key || pthread_setspecific(key, thread))
+		return -ENOMEM;
+	hf_futex_lock(&threads_lock);
+	thread->next = threads;
+	threads = thread;
+	hf_futex_unlock(&threads_lock);
+	__atomic_store_n(&thread->open, thread->open | HF_NATIVE_KNOWN_THREAD, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static void set_depth(struct hf_native_thread *thread, uint32_t depth)
+{
+	__atomic_store_n(&thread->open, depth | HF_NATIVE_KNOWN_THREAD, __ATOMIC_RELEASE);
+}
+
+/* The outermost bracket steps back until the bar is lifted. */
+static void pass_bar(struct hf_native *space, struct hf_native_thread *thread)
+{
+	uint32_t *barred = &space->brackets.barred;
+
+	atomic_thread_fence(memory_order_seq_cst);
+	while (__atomic_load_n(barred, __ATOMIC_ACQUIRE) && depth_of(thread) == 1) {
+		set_depth(thread, 0);
+		hf_futex_wait((_Atomic uint32_t *)barred, 1);
+		set_depth(thread, 1);
+		atomic_thread_fence(memory_order_seq_cst);
+	}
+}
+
+/* Every unit of the range. */
+static int expose(struct hf_native *space, size_t first, size_t end)
+{
+	int err = 0;
+
+	hf_gate_enter(&space->tree->gate);
+	while (first < end && !err) {
+		size_t next = (first / HF_WORD_UNITS + 1) * HF_WORD_UNITS;
+
+		next = next < end ? next : end;
+		err = hf_make_exclusive(space, first, next - first);
+		first = next;
+	}
+	hf_gate_leave(&space->tree->gate);
+	return err;
+}
+
+static int begin(struct hf_native *space, struct hf_native_thread *thread, const void *addr,
+		 size_t len)
+{
+	size_t offset = (size_t)((const char *)addr - space->window);
+	unsigned shift = space->tree->unit_shift;
+	int err;
+
+	if (!atomic_load_explicit(space->tree->alive, memory_order_relaxed))
+		return -EOWNERDEAD;
+	if (!space->tree->bracketed || !space->owned || !len || offset > space->tree->size ||
+	    len > space->tree->size - offset)
+		return -EINVAL;
+	err = know_thread(thread);
+	if (err)
+		return err;
+	pass_bar(space, thread);
+	return expose(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
+}
+
+int hf_native_begin_store_slowly(struct hf_native *space, const void *addr, size_t len)
+{
+	struct hf_native_thread *thread = &hf_native_this_thread;
+	struct hf_undisturbed old;
+	int err;
+
+	hf_enter(&old);
+	err = begin(space, thread, addr, len);
+	if (err)
+		__atomic_store_n(&thread->open, thread->open - 1, __ATOMIC_RELEASE);
+	hf_leave(&old);
+	return err;
+}
+
+/* Brackets are short: who has one open and does not run is waited for asleep. */
+static void wait_for(const struct hf_native_thread *thread)
+{
+	static const struct timespec pause = { .tv_nsec = 50000 };
+
+	for (unsigned looks = 0; depth_of(thread); looks++) {
+		if (looks >= SPINS + YIELDS)
+			nanosleep(&pause, NULL);
+		else if (looks >= SPINS)
+			sched_yield();
+	}
+}
+
+bool hf_in_bracket(void)
+{
+	return depth_of(&hf_native_this_thread);
+}
+
+void hf_bar(struct hf_native *space)
+{
+	hf_assert_held(&space->tree->lock);
+	hf_assert(!hf_in_bracket());
+	__atomic_store_n(&space->brackets.barred, 1, __ATOMIC_RELAXED);
+	atomic_thread_fence(memory_order_seq_cst);
+	hf_futex_lock(&threads_lock);
+	for (const struct hf_native_thread *t = threads; t; t = t->next)
+		wait_for(t);
+	hf_futex_unlock(&threads_lock);
+}
+
+void hf_lift_bar(struct hf_native *space)
+{
+	_Atomic uint32_t *barred = (_Atomic uint32_t *)&space->brackets.barred;
+
+	atomic_store_explicit(barred, 0, memory_order_release);
+	hf_futex_wake(barred);
+}
