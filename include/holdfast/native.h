@@ -156,7 +156,7 @@ int hf_native_fork(struct hf_native *space, struct hf_native **child);
 /*
  * A read-only instant of the space, cheaper than a fork. Threads that store meanwhile wait for as
  * long as the protecting takes. Units pinned for writing are copied at once.
- * -ENOMEM. -EAGAIN: other threads touch new memory faster than it can be found, on a kernel before
+ * -ENOMEM. -EDEADLK: in a bracket. -EAGAIN: other threads touch new memory faster than it can be found, on a kernel before
  * 6.4. -EFAULT: a part of the range has been unmapped, or something else is mapped there. -EPERM,
  * -EACCES, -ENOSYS: a filter. -EOWNERDEAD.
  */
@@ -169,6 +169,25 @@ int hf_native_snapshot(struct hf_native *space, struct hf_native_snapshot **out)
  * 4096 others.
  */
 int hf_native_drop(struct hf_native_snapshot *snapshot);
+
+/*
+ * The caller is done with these bytes of the snapshot (whole units of the range): their frames are
+ * there for others, and the live space copies them no more; other snapshots keep what they need.
+ * Reading them gives -ENODATA, or what was there. -EINVAL: the range, or it was dropped. -EBUSY: it
+ * is mapped or pinned. -EDEADLK: in a bracket. -EOWNERDEAD.
+ */
+int hf_native_release(struct hf_native_snapshot *snapshot, size_t offset, size_t len);
+
+/*
+ * Goes back: the live space has the snapshot's bytes again, in place, so that pins and registered
+ * buffers stay as they are. It costs by what was stored to since; where only the newest snapshot is
+ * gone back to, copying out is done once for each unit. Other threads must not store to the space
+ * meanwhile, but in brackets, which wait; bytes of devices are the snapshot's or the device's, each
+ * of them. Snapshots stay what they are. -ENODATA: the snapshot has lost what is needed, and nothing
+ * was changed. -EXDEV: another space's. -EINVAL: dropped, destroyed. -EDEADLK: in a bracket.
+ * -EPERM, -EACCES, -ENOSYS: a filter. -EOWNERDEAD.
+ */
+int hf_native_restore(struct hf_native *space, const struct hf_native_snapshot *snapshot);
 
 /* Copies bytes of the snapshot. Takes no lock. Bytes that are still the live space's cost some
  * calls to the kernel, which read them and find that they are protected: read much at a time.
@@ -272,6 +291,11 @@ int hf_native_finish_write(struct hf_native *space, void *addr, size_t len);
 static inline int hf_native_begin_store(struct hf_native *space, const void *addr, size_t len);
 static inline void hf_native_end_store(struct hf_native *space, const void *addr, size_t len);
 
+/* Live memory that is not needed: it reads as zeros, and whole pages of it go back to the kernel,
+ * but not beside what is pinned (in the same 64 units); snapshots keep the bytes. It is a store, and
+ * brackets itself. -EOPNOTSUPP: not a bracketed space. Else as begin. */
+int hf_native_discard(struct hf_native *space, void *addr, size_t len);
+
 /* What the two look at, for them alone: the head of a space, and of each thread the number of its
  * open brackets. */
 struct hf_native_brackets {
@@ -280,6 +304,7 @@ struct hf_native_brackets {
 	const uint64_t *exclusive; /* bits of units that may be stored to */
 	uint32_t unit_shift;
 	uint32_t barred; /* a snapshot is being taken */
+	uint32_t fences; /* the kernel has no membarrier() */
 };
 struct hf_native_thread {
 	uint32_t open; /* and HF_NATIVE_KNOWN_THREAD, when snapshots know of it */
@@ -300,7 +325,10 @@ static inline int hf_native_begin_store(struct hf_native *space, const void *add
 	uint64_t units;
 
 	__atomic_store_n(&hf_native_this_thread.open, open, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__builtin_expect(b->fences, 0))
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	else
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (__builtin_expect(open & HF_NATIVE_KNOWN_THREAD && first / 64 == last / 64 &&
 				     offset < b->size &&
 				     !__atomic_load_n(&b->barred, __ATOMIC_ACQUIRE),

@@ -13,6 +13,9 @@
  *	store                                  barred = 0 (release)
  *	count = 0 (release)
  *
+ * The second fence is membarrier(), where the kernel has it: a fence in each thread, so that the
+ * first is there for the compiler alone.
+ *
  * One of the two sees the other: so a store is before the instant, and its bracket is waited for;
  * or it comes after the bar was lifted, and meets a unit that is shared.
  *
@@ -23,9 +26,12 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <stddef.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SPINS 100  /* looks at a thread's count, before the CPU is left to others */
 #define YIELDS 100 /* and then sleeps between them */
@@ -181,16 +187,30 @@ bool hf_in_bracket(void)
 	return depth_of(&hf_native_this_thread);
 }
 
-void hf_bar(struct hf_native *space)
+bool hf_brackets_need_fences(void)
 {
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+}
+
+int hf_bar(struct hf_native *space)
+{
+	bool fences = space->brackets.fences;
+
 	hf_assert_held(&space->tree->lock);
 	hf_assert(!hf_in_bracket());
 	__atomic_store_n(&space->brackets.barred, 1, __ATOMIC_RELAXED);
 	atomic_thread_fence(memory_order_seq_cst);
+	if (!fences && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0)) {
+		int err = -errno;
+
+		hf_lift_bar(space);
+		return err;
+	}
 	hf_futex_lock(&threads_lock);
 	for (const struct hf_native_thread *t = threads; t; t = t->next)
 		wait_for(t);
 	hf_futex_unlock(&threads_lock);
+	return 0;
 }
 
 void hf_lift_bar(struct hf_native *space)

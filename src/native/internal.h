@@ -179,6 +179,11 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out);
  * frames and itself, not its reference to the space. */
 void hf_snapshot_unlink(struct hf_native_snapshot *snapshot);
 
+/* Closes the gate, and lets no bracket be open. Those are waited for first: one inside another has
+ * to pass the gate. An error leaves all as it was. */
+int hf_keep_out(struct hf_native *space);
+void hf_let_in(struct hf_native *space);
+
 void hf_snapshot_free(struct hf_tree *tree, struct hf_native_snapshot *snapshot);
 
 /* The memory of a dropped snapshot is that of another soon. So what programs have is marked with
@@ -210,10 +215,11 @@ int hf_snapshot_reserve(struct hf_tree *tree);
 
 /* ---- bracket.c ---- */
 
-bool hf_in_bracket(void); /* this thread */
+bool hf_brackets_need_fences(void); /* there is no membarrier() */
+bool hf_in_bracket(void);           /* this thread */
 /* No bracket of the space is open, nor can be opened, until the bar is lifted. The tree's lock is
- * held, and its gate open. The caller is in no bracket. */
-void hf_bar(struct hf_native *space);
+ * held, and its gate open. The caller is in no bracket. -EPERM, -EACCES, -ENOSYS: a filter. */
+int hf_bar(struct hf_native *space);
 void hf_lift_bar(struct hf_native *space);
 
 /* ---- pin.c ---- */
@@ -226,6 +232,14 @@ uint64_t hf_prepared(const struct hf_native *space, size_t word);
 /* Finds units that came since: marks them populated and exclusive, and in space->todo. Returns
  * whether there are any, or negative errno. */
 int hf_find_populated(struct hf_native *space);
+
+/* ---- release.c ---- */
+
+/* The gate is closed, the generation odd. Frames of units [first, end) go to the next older
+ * snapshot, which finds them where it has none of its own (N2), or nowhere; `leave` is in their
+ * place. */
+void hf_give_up_frames(struct hf_native_snapshot *snapshot, size_t first, size_t end,
+		       uint32_t leave);
 
 /* ---- protect.c ---- */
 

@@ -189,15 +189,16 @@ static int keep_stores_out(struct hf_native *space)
 	return err ? err : protect_all(space);
 }
 
-/* Brackets are waited for first: one inside another has to pass the gate. */
-static void close_gate(struct hf_native *space)
+int hf_keep_out(struct hf_native *space)
 {
-	if (space->tree->bracketed)
-		hf_bar(space);
-	hf_gate_close(&space->tree->gate);
+	int err = space->tree->bracketed ? hf_bar(space) : 0;
+
+	if (!err)
+		hf_gate_close(&space->tree->gate);
+	return err;
 }
 
-static void open_gate(struct hf_native *space)
+void hf_let_in(struct hf_native *space)
 {
 	hf_gate_open(&space->tree->gate);
 	if (space->tree->bracketed)
@@ -218,7 +219,11 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 	start = hf_now_ns();
 	if (!tree->bracketed)
 		hf_do_not_merge(space);
-	close_gate(space);
+	err = hf_keep_out(space);
+	if (err) {
+		put_snapshot(tree, s);
+		return err;
+	}
 	err = tree->bracketed ? 0 : keep_stores_out(space);
 	if (err) {
 		put_snapshot(tree, s);
@@ -233,56 +238,9 @@ int hf_snapshot_take(struct hf_native *space, struct hf_native_snapshot **out)
 	if (err)
 		release_held(space);
 	atomic_store_explicit(&tree->last_snapshot_ns, hf_now_ns() - start, memory_order_relaxed);
-	open_gate(space);
+	hf_let_in(space);
 	*out = s;
 	return err;
-}
-
-/* Frames that go back, a few at a time. */
-struct returned {
-	struct hf_frames *frames;
-	uint32_t numbers[256];
-	size_t nr;
-};
-
-static void flush(struct returned *returned)
-{
-	hf_frames_put(returned->frames, returned->numbers, returned->nr);
-	returned->nr = 0;
-}
-
-static void give_back(struct returned *returned, uint32_t entry)
-{
-	hf_assert(returned->nr < 256);
-	if (entry < HF_FRAME)
-		return;
-	returned->numbers[returned->nr++] = entry - HF_FRAME;
-	if (returned->nr == 256)
-		flush(returned);
-}
-
-/* To the next older one, which finds this frame where it has none of its own, or nowhere (N2). */
-static void move_frames(struct hf_native_snapshot *s, struct hf_native_snapshot *older)
-{
-	struct hf_tree *tree = s->space->tree;
-	struct returned returned = { .frames = &tree->frames };
-
-	hf_assert_closed(&tree->gate);
-	hf_assert(!older || older->space == s->space);
-	for (size_t unit = 0; unit < tree->nr_units; unit++) {
-		uint32_t entry = atomic_load_explicit(&s->frames[unit], memory_order_relaxed);
-
-		if (entry == HF_FRAME_NONE)
-			continue;
-		if (older && hf_snapshot_had(older, unit) &&
-		    atomic_load_explicit(&older->frames[unit], memory_order_relaxed) ==
-			    HF_FRAME_NONE)
-			atomic_store_explicit(&older->frames[unit], entry, memory_order_release);
-		else
-			give_back(&returned, entry);
-		atomic_store_explicit(&s->frames[unit], HF_FRAME_NONE, memory_order_relaxed);
-	}
-	flush(&returned);
 }
 
 void hf_snapshot_unlink(struct hf_native_snapshot *s)
@@ -295,7 +253,7 @@ void hf_snapshot_unlink(struct hf_native_snapshot *s)
 	hf_assert_closed(&tree->gate);
 	hf_assert((newer ? newer->older : atomic_load(&space->newest)) == s);
 	atomic_fetch_add(&tree->generation, 1);
-	move_frames(s, s->older);
+	hf_give_up_frames(s, 0, tree->nr_units, HF_FRAME_NONE);
 	if (s->older)
 		atomic_store_explicit(&s->older->newer, newer, memory_order_release);
 	if (newer)

@@ -295,6 +295,7 @@ static int start_brackets(struct hf_native *space)
 		.size = space->view ? 0 : tree->size,
 		.exclusive = (const uint64_t *)space->exclusive,
 		.unit_shift = tree->unit_shift,
+		.fences = hf_brackets_need_fences(),
 	};
 	return !err && space->view ? close_view(space) : err;
 }

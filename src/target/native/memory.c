@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Spaces as processes, and what processes do to memory by themselves: real loads, stores and system
  * calls. In the other modes than the default one system calls are prepared, as native.h tells. */
+#include "../../native/internal.h"
 #include "run.h"
 
 #include "../common/pages.h"
@@ -233,8 +234,21 @@ static int step_populate(const struct hf_nat_run *r, const struct hf_step *st)
 	return err;
 }
 
-static int step_advise(const struct hf_nat_run *r, const struct hf_step *st)
+static int step_discard(const struct hf_nat_run *r, const struct hf_step *st, struct hf_obs *obs)
 {
+	struct hf_native *space = r->proc[st->proc].space;
+
+	if (!atomic_load(&space->nr_pins))
+		return hf_native_discard(space, hf_nat_addr(r, st->proc, st), reach(r, st));
+	hf_nat_say(obs, HF_OBS_SKIP,
+		   "native pins are of addresses: what is discarded there stays the device's");
+	return HF_OBS_SKIP;
+}
+
+static int step_advise(const struct hf_nat_run *r, const struct hf_step *st, struct hf_obs *obs)
+{
+	if (st->advice == HF_MADV_DONTNEED || st->advice == HF_MADV_FREE)
+		return step_discard(r, st, obs);
 	if (st->advice != HF_MADV_COLLAPSE)
 		return step_populate(r, st);
 	return madvise(hf_nat_addr(r, st->proc, st), reach(r, st), MADV_COLLAPSE) ? -errno : 0;
@@ -348,7 +362,7 @@ int hf_nat_memory(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs 
 	case HF_V_WRITE:
 		return step_write(r, st, obs);
 	case HF_V_ADVISE:
-		return step_advise(r, st);
+		return step_advise(r, st, obs);
 	case HF_V_SPLIT:
 		return step_split(r, st);
 	case HF_V_SWAPOUT:

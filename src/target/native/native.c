@@ -51,7 +51,8 @@ static const char *lacks_kind(const struct hf_kind_info *kind)
 		       : NULL;
 }
 
-static const char *lacks_advice(const struct hf_step *st, const struct hf_kind_info *kind)
+static const char *lacks_advice(const struct hf_step *st, const struct hf_kind_info *kind,
+				unsigned mode)
 {
 	switch (st->advice) {
 	case HF_MADV_POPULATE_READ:
@@ -61,14 +62,16 @@ static const char *lacks_advice(const struct hf_step *st, const struct hf_kind_i
 		return kind->order ? NULL : "native spaces of 4 KiB units have no huge pages";
 	case HF_MADV_DONTNEED:
 	case HF_MADV_FREE:
-		return "native spaces have no MADV_DONTNEED: what is in them stays";
+		return mode & HF_NATIVE_BRACKETED
+			       ? NULL
+			       : "native spaces have no MADV_DONTNEED: what is in them stays";
 	default:
 		return "native spaces have no advice for fork: a child has all that its parent has";
 	}
 }
 
 /* Why the step cannot be done, or NULL. */
-static const char *lacks(const struct hf_step *st, const struct hf_kind_info *kind)
+static const char *lacks(const struct hf_step *st, const struct hf_kind_info *kind, unsigned mode)
 {
 	switch (st->verb) {
 	case HF_V_MAP:
@@ -84,7 +87,7 @@ static const char *lacks(const struct hf_step *st, const struct hf_kind_info *ki
 	case HF_V_TRUNCATE:
 		return "native spaces have no private mappings of files";
 	case HF_V_ADVISE:
-		return lacks_advice(st, kind);
+		return lacks_advice(st, kind, mode);
 	case HF_V_MIGRATE:
 		return HF_NO_MIGRATION;
 	case HF_V_MERGE:
@@ -214,7 +217,7 @@ static int do_step(struct hf_nat_run *r, const struct hf_step *st, struct hf_obs
 static void native_step(void *run, const struct hf_step *st, struct hf_obs *obs)
 {
 	struct hf_nat_run *r = run;
-	const char *why = lacks(st, r->kind);
+	const char *why = lacks(st, r->kind, r->mode);
 
 	if (why)
 		hf_nat_say(obs, HF_OBS_SKIP, why);
@@ -250,13 +253,14 @@ static void run_arm(void *arg)
 		a->obs[i].status = -ECANCELED;
 }
 
-static const char *par_lacks(const struct hf_par *par, const struct hf_kind_info *kind)
+static const char *par_lacks(const struct hf_par *par, const struct hf_kind_info *kind,
+			     unsigned mode)
 {
 	const char *why = NULL;
 
 	for (size_t a = 0; a < par->nr_arms; a++)
 		for (size_t i = 0; i < par->arms[a].nr_steps && !why; i++)
-			why = lacks(&par->arms[a].steps[i], kind);
+			why = lacks(&par->arms[a].steps[i], kind, mode);
 	return why;
 }
 
@@ -265,7 +269,7 @@ static void native_par(void *run, const struct hf_par *par, struct hf_obs *obs)
 	struct hf_nat_run *r = run;
 	struct arm_run arms[HF_SCN_MAX_ARMS];
 	void *args[HF_SCN_MAX_ARMS];
-	const char *why = par_lacks(par, r->kind);
+	const char *why = par_lacks(par, r->kind, r->mode);
 	size_t n = 0;
 
 	if (why) {
