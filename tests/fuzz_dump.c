@@ -89,7 +89,7 @@ static void load(void)
 		heap_adopt((struct heap *)memory, r.bytes, MEMORY);
 }
 
-static int read_copy(const void *arg, size_t offset, void *buf, size_t len)
+static int read_copy(void *arg, size_t offset, void *buf, size_t len)
 {
 	(void)arg;
 	memcpy(buf, copy + offset, len);

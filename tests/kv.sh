@@ -283,10 +283,11 @@ no_room_for_copies() { # STATUS OPTION...
 
 # Of the pool that tests/native_hugetlb.sh sets, and puts back: it may be another test's otherwise.
 if [ "${HF_WAYS:-}" = hugetlb ]; then
-	saving "native, huge pages of the pool" --pages hugetlb
+	saving "native, huge pages of the pool" --handler --pages hugetlb
+	saving "native, huge pages of the pool, bracketed" --pages hugetlb
 	saving "native, huge pages of the pool, signal mode" --pages hugetlb --signal
 	saving "fork, huge pages of the pool" --pages hugetlb --save fork
-	check "native: a pool without room for copies" no_room_for_copies ok
+	check "native: a pool without room for copies" no_room_for_copies ok --handler
 	check "fork: a pool without room for copies" no_room_for_copies err --save fork
 	done_testing
 fi
@@ -316,10 +317,11 @@ check "without room nothing is lost" fills_up
 check "SIGTERM" stop TERM
 
 saving "native, signal mode" --signal
-if timeout 9 "$kv" --port 0 --unix "$dir/probe" --memory 1M --file "$dir" 2>&1 | grep -q 'no space'; then
+saving "native, bracketed" --pages 4k
+if timeout 9 "$kv" --handler --port 0 --unix "$dir/probe" --memory 1M --file "$dir" 2>&1 | grep -q 'no space'; then
 	skip "native" "the default mode is not allowed here"
 else
-	saving native --pages 4k
+	saving "native, a handler" --handler --pages 4k
 fi
 saving fork --save fork
 skip "huge pages of the pool" "tests/native_hugetlb.sh has one"

@@ -14,8 +14,8 @@
 
 /* Where the bytes come from. Returns 0 or -errno. */
 struct dump_source {
-	int (*read)(const void *arg, size_t offset, void *buf, size_t len);
-	const void *arg;
+	int (*read)(void *arg, size_t offset, void *buf, size_t len);
+	void *arg;
 	size_t len;
 };
 

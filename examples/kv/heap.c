@@ -5,8 +5,6 @@
  */
 #include "heap.h"
 
-#include <string.h>
-
 #define FREE 1UL      /* this block is free */
 #define PREV_FREE 2UL /* the one before it is */
 #define MARKS (FREE | PREV_FREE)
@@ -15,6 +13,8 @@
 
 /* Blocks begin a word before the alignment, so that the user's bytes are aligned. */
 #define FIRST_BLOCK ((sizeof(struct heap) + 8 + 15) / 16 * 16 - 8)
+
+struct hf_native *heap_space;
 
 struct block {
 	uint64_t size; /* with the marks */
@@ -50,16 +50,16 @@ static void insert(struct heap *heap, uint64_t at, uint64_t size)
 	unsigned c, s;
 
 	class_of(size, &c, &s);
-	b->size = size | FREE | (b->size & PREV_FREE);
-	b->prev = 0;
-	b->next = heap->list[c][s];
+	HEAP_STORE(b->size, size | FREE | (b->size & PREV_FREE));
+	HEAP_STORE(b->prev, 0);
+	HEAP_STORE(b->next, heap->list[c][s]);
 	if (b->next)
-		block_at(heap, b->next)->prev = at;
-	heap->list[c][s] = at;
-	heap->subclass_map[c] |= (uint16_t)(1U << s);
-	heap->class_map |= 1UL << c;
-	*last_word(heap, at, size) = size;
-	block_at(heap, at + size)->size |= PREV_FREE;
+		HEAP_STORE(block_at(heap, b->next)->prev, at);
+	HEAP_STORE(heap->list[c][s], at);
+	HEAP_STORE(heap->subclass_map[c], heap->subclass_map[c] | (uint16_t)(1U << s));
+	HEAP_STORE(heap->class_map, heap->class_map | 1UL << c);
+	HEAP_STORE(*last_word(heap, at, size), size);
+	HEAP_STORE(block_at(heap, at + size)->size, block_at(heap, at + size)->size | PREV_FREE);
 }
 
 static void take_out(struct heap *heap, uint64_t at)
@@ -70,17 +70,17 @@ static void take_out(struct heap *heap, uint64_t at)
 
 	class_of(size, &c, &s);
 	if (b->next)
-		block_at(heap, b->next)->prev = b->prev;
+		HEAP_STORE(block_at(heap, b->next)->prev, b->prev);
 	if (b->prev)
-		block_at(heap, b->prev)->next = b->next;
+		HEAP_STORE(block_at(heap, b->prev)->next, b->next);
 	else
-		heap->list[c][s] = b->next;
+		HEAP_STORE(heap->list[c][s], b->next);
 	if (!heap->list[c][s]) {
-		heap->subclass_map[c] &= (uint16_t) ~(1U << s);
+		HEAP_STORE(heap->subclass_map[c], heap->subclass_map[c] & (uint16_t) ~(1U << s));
 		if (!heap->subclass_map[c])
-			heap->class_map &= ~(1UL << c);
+			HEAP_STORE(heap->class_map, heap->class_map & ~(1UL << c));
 	}
-	b->size &= ~FREE;
+	HEAP_STORE(b->size, b->size & ~FREE);
 }
 
 /* A free block of a class all of whose blocks are large enough; 0: none. */
@@ -117,11 +117,11 @@ static uint64_t find_exact(const struct heap *heap, uint64_t size)
 
 void heap_init(struct heap *heap, size_t limit)
 {
-	memset(heap, 0, sizeof(*heap));
-	heap->magic = HEAP_MAGIC;
-	heap->limit = limit;
-	heap->top = FIRST_BLOCK;
-	block_at(heap, FIRST_BLOCK)->size = 0;
+	heap_clear(heap, sizeof(*heap));
+	HEAP_STORE(heap->magic, HEAP_MAGIC);
+	HEAP_STORE(heap->limit, limit);
+	HEAP_STORE(heap->top, FIRST_BLOCK);
+	HEAP_STORE(block_at(heap, FIRST_BLOCK)->size, 0);
 }
 
 bool heap_adopt(struct heap *heap, size_t len, size_t limit)
@@ -129,7 +129,7 @@ bool heap_adopt(struct heap *heap, size_t len, size_t limit)
 	if (len < FIRST_BLOCK + 8 || heap->magic != HEAP_MAGIC || heap->top > len - 8 ||
 	    len > limit)
 		return false;
-	heap->limit = limit;
+	HEAP_STORE(heap->limit, limit);
 	return true;
 }
 
@@ -140,9 +140,9 @@ static uint64_t extend(struct heap *heap, uint64_t size)
 
 	if (size > heap->limit - 8 - at)
 		return 0;
-	block_at(heap, at)->size = size;
-	heap->top = at + size;
-	block_at(heap, heap->top)->size = 0;
+	HEAP_STORE(block_at(heap, at)->size, size);
+	HEAP_STORE(heap->top, at + size);
+	HEAP_STORE(block_at(heap, heap->top)->size, 0);
 	return at;
 }
 
@@ -153,11 +153,13 @@ static void take(struct heap *heap, uint64_t at, uint64_t size)
 	take_out(heap, at);
 	rest = size_of(heap, at) - size;
 	if (rest < BLOCK_MIN) {
-		block_at(heap, at + size + rest)->size &= ~PREV_FREE;
+		uint64_t *behind = &block_at(heap, at + size + rest)->size;
+
+		HEAP_STORE(*behind, *behind & ~PREV_FREE);
 		return;
 	}
-	block_at(heap, at)->size -= rest;
-	block_at(heap, at + size)->size = 0;
+	HEAP_STORE(block_at(heap, at)->size, block_at(heap, at)->size - rest);
+	HEAP_STORE(block_at(heap, at + size)->size, 0);
 	insert(heap, at + size, rest);
 }
 
@@ -179,7 +181,7 @@ uint64_t heap_alloc(struct heap *heap, size_t len)
 		at = extend(heap, size);
 	if (!at)
 		return 0;
-	heap->used += size_of(heap, at);
+	HEAP_STORE(heap->used, heap->used + size_of(heap, at));
 	return at + 8;
 }
 
@@ -189,7 +191,7 @@ void heap_free(struct heap *heap, uint64_t at)
 
 	at -= 8;
 	size = size_of(heap, at);
-	heap->used -= size;
+	HEAP_STORE(heap->used, heap->used - size);
 	if (block_at(heap, at)->size & PREV_FREE) {
 		uint64_t before = *last_word(heap, at, 0);
 
@@ -207,8 +209,8 @@ void heap_free(struct heap *heap, uint64_t at)
 		insert(heap, at, size);
 		return;
 	}
-	heap->top = at;
-	block_at(heap, at)->size = 0;
+	HEAP_STORE(heap->top, at);
+	HEAP_STORE(block_at(heap, at)->size, 0);
 }
 
 size_t heap_usable(const struct heap *heap, uint64_t at)

@@ -11,9 +11,11 @@
 #ifndef KV_HEAP_H
 #define KV_HEAP_H
 
+#include <holdfast/native.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define HEAP_MAGIC 0x3176706165482e31 /* changes with the layout of anything in the range */
 #define HEAP_CLASSES 43
@@ -45,6 +47,47 @@ void heap_free(struct heap *heap, uint64_t at);
 size_t heap_usable(const struct heap *heap, uint64_t at);
 /* Walks all blocks and lists. False: something is not as it should be. */
 bool heap_valid(const struct heap *heap);
+
+/* The bracketed space that the range is; NULL: there is none. */
+extern struct hf_native *heap_space;
+
+/* Every store to the range is between the two. It cannot fail: the bytes are the range's, and the
+ * first bracket of the thread has been. */
+static inline void heap_begin_store(const void *at, size_t len)
+{
+	if (heap_space)
+		(void)hf_native_begin_store(heap_space, at, len);
+}
+
+static inline void heap_end_store(const void *at, size_t len)
+{
+	if (heap_space)
+		hf_native_end_store(heap_space, at, len);
+}
+
+#define HEAP_STORE(to, value)                                                                      \
+	do {                                                                                       \
+		__typeof__(&(to)) to_ = &(to);                                                     \
+		heap_begin_store(to_, sizeof(*to_));                                               \
+		*to_ = (value);                                                                    \
+		heap_end_store(to_, sizeof(*to_));                                                 \
+	} while (0)
+
+static inline void heap_copy(void *to, const void *from, size_t len)
+{
+	if (!len)
+		return;
+	heap_begin_store(to, len);
+	memcpy(to, from, len);
+	heap_end_store(to, len);
+}
+
+static inline void heap_clear(void *to, size_t len)
+{
+	heap_begin_store(to, len);
+	memset(to, 0, len);
+	heap_end_store(to, len);
+}
 
 static inline void *heap_at(const struct heap *heap, uint64_t at)
 {

@@ -21,8 +21,9 @@ static const char usage[] =
 	"  --pages KIND     auto (default), 4k, thp, thp-4k, hugetlb\n"
 	"  --save METHOD    native (default): BGSAVE takes a snapshot of a native space, and a\n"
 	"                   thread writes it; fork: plain memory, and a child writes\n"
-	"  --signal         faults are resolved in the thread that stores: faster, and without\n"
-	"                   the right that the default mode needs (with --save native)\n"
+	"  --signal         memory is protected, not bracketed (with --save native): faults are\n"
+	"                   resolved in the thread that stores\n"
+	"  --handler        the same, and another thread resolves them, which needs a right\n"
 	"  --file PATH      what is saved, and loaded at start; without it nothing is\n"
 	"  --save-rate SIZE bytes a second at most that BGSAVE writes\n"
 	"  --help, --version\n"
@@ -73,7 +74,12 @@ static bool take(int option, const char *text, struct options *o)
 	case 's':
 		return take_method(text, &o->memory.forks);
 	case 'S':
-		config->flags |= HF_NATIVE_SIGNAL;
+		o->memory.protects = true;
+		config->flags = HF_NATIVE_SIGNAL;
+		return true;
+	case 'H':
+		o->memory.protects = true;
+		config->flags = 0;
 		return true;
 	case 'f':
 		o->file = text;
@@ -95,6 +101,7 @@ static int take_all(int argc, char **argv, struct options *o)
 		{ "pages", required_argument, NULL, 'k' },
 		{ "save", required_argument, NULL, 's' },
 		{ "signal", no_argument, NULL, 'S' },
+		{ "handler", no_argument, NULL, 'H' },
 		{ "file", required_argument, NULL, 'f' },
 		{ "save-rate", required_argument, NULL, 'r' },
 		{ "help", no_argument, NULL, 'h' },
@@ -119,10 +126,12 @@ static int take_all(int argc, char **argv, struct options *o)
 		fputs("kv: --port 0 without --unix: nobody could connect\n", stderr);
 		return misused();
 	}
-	if (o->memory.forks && o->memory.config.flags) {
-		fputs("kv: --signal is of --save native only\n", stderr);
+	if (o->memory.forks && o->memory.protects) {
+		fputs("kv: --signal and --handler are of --save native only\n", stderr);
 		return misused();
 	}
+	if (!o->memory.forks && !o->memory.protects)
+		o->memory.config.flags = HF_NATIVE_BRACKETED;
 	return -1;
 }
 

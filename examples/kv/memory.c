@@ -2,6 +2,7 @@
 #include "memory.h"
 
 #include "../common/arguments.h"
+#include "heap.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -48,6 +49,16 @@ bool memory_open(struct memory *m)
 	if (m->space) {
 		m->base = hf_native_base(m->space);
 		m->size = hf_native_size(m->space);
+	}
+	if (m->space && !m->protects) {
+		heap_space = m->space;
+		/* the first bracket of the thread is the one that may fail */
+		err = hf_native_begin_store(m->space, m->base, 1);
+		if (err) {
+			say_no_space(&m->config, err);
+			return false;
+		}
+		hf_native_end_store(m->space, m->base, 1);
 	}
 	return true;
 }

@@ -11,6 +11,7 @@
 struct memory {
 	struct hf_native_config config;
 	bool forks;              /* plain memory: an instant of it is a child process */
+	bool protects;           /* a native space that is not bracketed */
 	struct hf_native *space; /* NULL if it forks */
 	void *base;
 	size_t size;

@@ -24,15 +24,18 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static int read_memory(const void *base, size_t offset, void *buf, size_t len)
+static int read_memory(void *base, size_t offset, void *buf, size_t len)
 {
 	memcpy(buf, (const char *)base + offset, len);
 	return 0;
 }
 
-static int read_snapshot(const void *snapshot, size_t offset, void *buf, size_t len)
+/* What has been read is not needed any more: its frames are there for stores to come. */
+static int read_snapshot(void *snapshot, size_t offset, void *buf, size_t len)
 {
-	return hf_native_read(snapshot, offset, buf, len);
+	int err = hf_native_read(snapshot, offset, buf, len);
+
+	return err ? err : hf_native_release(snapshot, offset, len);
 }
 
 /* A word behind the top belongs to the heap. */

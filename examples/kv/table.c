@@ -69,20 +69,20 @@ static uint64_t bucket_of(const struct table *t, uint64_t hash)
 int table_init(struct heap *heap)
 {
 	uint64_t at = heap_alloc(heap, sizeof(struct table));
-	struct table *t = heap_at(heap, at);
+	struct table t = { .buckets = FIRST_BUCKETS };
 
 	if (!at)
 		return -ENOMEM;
-	*t = (struct table){ .buckets = FIRST_BUCKETS,
-			     .segment[0] = heap_alloc(heap, FIRST_BUCKETS * 8) };
-	if (!t->segment[0]) {
+	t.segment[0] = heap_alloc(heap, FIRST_BUCKETS * 8);
+	if (!t.segment[0]) {
 		heap_free(heap, at);
 		return -ENOMEM;
 	}
-	memset(heap_at(heap, t->segment[0]), 0, FIRST_BUCKETS * 8);
-	if (getrandom(t->seed, sizeof(t->seed), 0) != sizeof(t->seed))
-		t->seed[0] = (uintptr_t)&at; /* not before the kernel has random numbers */
-	heap->root = at;
+	heap_clear(heap_at(heap, t.segment[0]), FIRST_BUCKETS * 8);
+	if (getrandom(t.seed, sizeof(t.seed), 0) != sizeof(t.seed))
+		t.seed[0] = (uintptr_t)&at; /* not before the kernel has random numbers */
+	heap_copy(heap_at(heap, at), &t, sizeof(t));
+	HEAP_STORE(heap->root, at);
 	return 0;
 }
 
@@ -105,9 +105,9 @@ static void grow(struct heap *heap)
 
 		if (!segment)
 			return;
-		t->segment[s] = segment;
+		HEAP_STORE(t->segment[s], segment);
 	}
-	t->buckets++;
+	HEAP_STORE(t->buckets, new + 1);
 	from = bucket(heap, new - low);
 	to = bucket(heap, new);
 	at = *from;
@@ -115,11 +115,12 @@ static void grow(struct heap *heap)
 		struct entry *e = entry_at(heap, at);
 		uint64_t **tail = e->hash & low ? &to : &from;
 
-		**tail = at;
+		HEAP_STORE(**tail, at);
 		*tail = &e->next;
 		at = e->next;
 	}
-	*from = *to = 0;
+	HEAP_STORE(*from, 0);
+	HEAP_STORE(*to, 0);
 }
 
 /* ---- entries ---- */
@@ -149,14 +150,14 @@ static uint64_t new_entry(struct heap *heap, struct bytes key, uint32_t hash, si
 			  size_t room)
 {
 	uint64_t at = heap_alloc(heap, entry_len(key.len, room));
-	struct entry *e = entry_at(heap, at);
+	struct entry e = { .hash = hash,
+			   .key_len = (uint32_t)key.len,
+			   .value_len = (uint32_t)value_len };
 
 	if (!at)
 		return 0;
-	e->hash = hash;
-	e->key_len = (uint32_t)key.len;
-	e->value_len = (uint32_t)value_len;
-	memcpy(e->bytes, key.data, key.len);
+	heap_copy(entry_at(heap, at), &e, sizeof(e));
+	heap_copy(entry_at(heap, at)->bytes, key.data, key.len);
 	return at;
 }
 
@@ -170,13 +171,14 @@ static void put(struct heap *heap, uint64_t *link, uint64_t at)
 {
 	uint64_t old = *link;
 
-	entry_at(heap, at)->next = old ? entry_at(heap, old)->next : 0;
-	*link = at;
+	HEAP_STORE(entry_at(heap, at)->next, old ? entry_at(heap, old)->next : 0);
+	HEAP_STORE(*link, at);
 	if (old) {
 		heap_free(heap, old);
 		return;
 	}
-	if (++table_of(heap)->count > table_of(heap)->buckets)
+	HEAP_STORE(table_of(heap)->count, table_of(heap)->count + 1);
+	if (table_of(heap)->count > table_of(heap)->buckets)
 		grow(heap);
 }
 
@@ -195,8 +197,8 @@ static void store_value(struct heap *heap, uint64_t at, struct bytes value)
 {
 	struct entry *e = entry_at(heap, at);
 
-	memcpy(e->bytes + e->key_len, value.data, value.len);
-	e->value_len = (uint32_t)value.len;
+	heap_copy(e->bytes + e->key_len, value.data, value.len);
+	HEAP_STORE(e->value_len, (uint32_t)value.len);
 }
 
 int table_set(struct heap *heap, struct bytes key, struct bytes value)
@@ -273,8 +275,8 @@ int table_append(struct heap *heap, struct bytes key, struct bytes more, size_t 
 		put(heap, link, at);
 	}
 	e = entry_at(heap, at);
-	memcpy(e->bytes + e->key_len + old, more.data, more.len);
-	e->value_len = (uint32_t)*len;
+	heap_copy(e->bytes + e->key_len + old, more.data, more.len);
+	HEAP_STORE(e->value_len, (uint32_t)*len);
 	return 0;
 }
 
@@ -284,9 +286,9 @@ bool table_del(struct heap *heap, struct bytes key)
 
 	if (!at)
 		return false;
-	*link = entry_at(heap, at)->next;
+	HEAP_STORE(*link, entry_at(heap, at)->next);
 	heap_free(heap, at);
-	table_of(heap)->count--;
+	HEAP_STORE(table_of(heap)->count, table_of(heap)->count - 1);
 	return true;
 }
 
