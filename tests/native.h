@@ -36,6 +36,14 @@ static const struct way ways[] = {
 	{ "hugetlb signal", HF_NATIVE_HUGETLB, HF_NATIVE_SIGNAL },
 };
 
+/* In which every store is bracketed: for tests that do so. */
+static const struct way bracketed_ways[] = {
+	{ "bracketed", HF_NATIVE_AUTO, HF_NATIVE_BRACKETED },
+	{ "bracketed 4k", HF_NATIVE_4K, HF_NATIVE_BRACKETED },
+	{ "bracketed thp", HF_NATIVE_THP, HF_NATIVE_BRACKETED },
+};
+
+#define NR_BRACKETED (sizeof(bracketed_ways) / sizeof(bracketed_ways[0]))
 #define NR_WAYS (sizeof(ways) / sizeof(ways[0]))
 
 static inline bool way_is_thp(const struct way *way)
@@ -45,7 +53,7 @@ static inline bool way_is_thp(const struct way *way)
 
 static inline size_t way_unit(const struct way *way)
 {
-	return way->pages == HF_NATIVE_4K || way->pages == HF_NATIVE_THP_4K ? PAGE : HUGE;
+	return way->pages == HF_NATIVE_THP || way->pages == HF_NATIVE_HUGETLB ? HUGE : PAGE;
 }
 
 /* Machines without hardware do less of what is done many times. */
@@ -72,6 +80,10 @@ static inline struct hf_native *make_with(const struct way *way, size_t units, u
 
 	if (wanted && !strstr(way->name, wanted) && way != &ways[1]) /* which some tests need */
 		return NULL;
+	if (way->flags & HF_NATIVE_BRACKETED) {
+		assert_int_equal(hf_native_create(&config, &space), 0);
+		return space;
+	}
 	assert_int_equal(hf_native_probe(&support), 0);
 	if (wanted && way->pages == HF_NATIVE_HUGETLB && support.write_protect_shared &&
 	    support.hugetlb_free < config.size)
@@ -89,6 +101,19 @@ static inline struct hf_native *make_with(const struct way *way, size_t units, u
 	if (err)
 		fail_msg("%s: %s (%s)", way->name, strerror(-err), support.remedy);
 	return space;
+}
+
+/* As the mode wants its stores: what is between the two may be stored to. */
+static inline void begin_store(struct hf_native *space, const struct way *way, void *at, size_t len)
+{
+	if (way->flags & HF_NATIVE_BRACKETED)
+		assert_int_equal(hf_native_begin_store(space, at, len), 0);
+}
+
+static inline void end_store(struct hf_native *space, const struct way *way, void *at, size_t len)
+{
+	if (way->flags & HF_NATIVE_BRACKETED)
+		hf_native_end_store(space, at, len);
 }
 
 static inline struct hf_native *make(const struct way *way, size_t units)

@@ -1,9 +1,12 @@
 #!/bin/sh
-# The scenario library on native spaces, in both modes, next to the policy whose promises they make.
+# The scenario library on native spaces, in all modes, next to the policy whose promises they make.
 . tests/tap.sh
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+
+# Those that native spaces have.
+kinds=base,swapped,zeropage,thp,thp-swapped,huge-zeropage,hugetlb
 
 # What a run may change, and has to put back.
 settings() {
@@ -25,7 +28,7 @@ puts_back() { # COMMAND...
 
 # Without a right or a device of this machine, cells are skipped for that, and no other reason may grow.
 same_verdicts() {
-	"$HOLDFAST" run --format json --on holdfast,native,native-signal scenarios >"$dir/json" || {
+	"$HOLDFAST" run --format json --on holdfast,native,native-signal,native-bracketed --kinds "$kinds" scenarios >"$dir/json" || {
 		tail -n 20 "$dir/json"
 		return 1
 	}
@@ -36,7 +39,7 @@ same_verdicts() {
 		machine = re.compile("the default mode|userfaultfd|THPs need|cannot be set|run as root|there is no swap"
 		                     "|did not move|gave no folio|has no folios of|shared zeropage|hugetlb pool|root sees|by root only"
 		                     "|/dev/fuse|io_uring|RLIMIT_MEMLOCK|a pipe cannot")
-		for target in "native", "native-signal":
+		for target in "native", "native-signal", "native-bracketed":
 		    mine = [c for c in cells if c["target"] == target]
 		    skips = [c for c in mine if c["verdict"] == "skip"]
 		    ok = [c for c in mine if c["verdict"] == "ok"]
@@ -92,7 +95,7 @@ if "$HOLDFAST" run --kinds base --on native-signal scenarios/cow/a1-basic-cow.hf
 	skip "native spaces" "$(grep '^skip on' "$dir/out")"
 	done_testing
 fi
-check "native spaces give holdfast's verdicts, in both modes" same_verdicts
+check "native spaces give holdfast's verdicts, in all modes" same_verdicts
 echo "$output" | sed 's/^/# /'
 check "the machine's settings are put back" puts_back special_kinds
 check "and when the run is interrupted" puts_back interrupted
@@ -102,7 +105,7 @@ if [ "$(id -u)" -eq 0 ] && [ -e /dev/fuse ]; then
 else
 	skip "the trace, and running without rights" "not root, or no /dev/fuse"
 fi
-check "an unknown target is told of the known ones" says 2 "'native' or 'native-signal'" "$HOLDFAST" run --on natives scenarios/cow
+check "an unknown target is told of the known ones" says 2 "'native-signal' or 'native-bracketed'" "$HOLDFAST" run --on natives scenarios/cow
 check "list targets" says 0 "native-signal" "$HOLDFAST" list targets
 check "equiv wants a kernel" says 2 "a kernel is needed" "$HOLDFAST" equiv --on native
 done_testing

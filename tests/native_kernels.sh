@@ -7,7 +7,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM HUP
 kernels=${XDG_CACHE_HOME:-$HOME/.cache}/holdfast/kernels
-tests=${TESTS:-test_native test_native_calls test_native_process test_native_failing native_soak}
+tests=${TESTS:-test_native test_native_calls test_native_process test_native_bracketed native_soak}
 
 missing() { # WHAT
 	skip "native spaces on other kernels" "$1"

@@ -9,30 +9,9 @@
 
 #include "native.h"
 
-static const struct way bracketed[] = {
-	{ "bracketed", HF_NATIVE_AUTO, HF_NATIVE_BRACKETED },
-	{ "bracketed 4k", HF_NATIVE_4K, HF_NATIVE_BRACKETED },
-	{ "bracketed thp", HF_NATIVE_THP, HF_NATIVE_BRACKETED },
-};
-
-#define NR_BRACKETED (sizeof(bracketed) / sizeof(bracketed[0]))
-
-static struct hf_native *make_bracketed(const struct way *way, size_t units)
-{
-	size_t unit = way->pages == HF_NATIVE_THP ? HUGE : PAGE;
-	struct hf_native_config config = { .size = units * unit,
-					   .pages = way->pages,
-					   .flags = way->flags };
-	struct hf_native *space = NULL;
-
-	assert_int_equal(hf_native_create(&config, &space), 0);
-	assert_int_equal(hf_native_unit(space), unit);
-	return space;
-}
-
 #define EACH_BRACKETED(space, units)                                                               \
 	for (size_t w_ = 0; w_ < NR_BRACKETED; w_++)                                               \
-		for (struct hf_native *space = make_bracketed(&bracketed[w_], units); space;       \
+		for (struct hf_native *space = make(&bracketed_ways[w_], units); space;            \
 		     space = NULL)
 
 static void put(struct hf_native *space, size_t offset, uint64_t value)
@@ -100,7 +79,7 @@ static void what_cannot_be_bracketed_is_refused(void **state)
 {
 	struct hf_native_config both = { .size = PAGE,
 					 .flags = HF_NATIVE_BRACKETED | HF_NATIVE_SIGNAL };
-	struct hf_native *space = make_bracketed(&bracketed[1], 4), *other;
+	struct hf_native *space = make(&bracketed_ways[1], 4), *other;
 	char *base = hf_native_base(space);
 	struct hf_native_snapshot *s = snapshot(space);
 	const void *view;
@@ -278,15 +257,13 @@ static uint64_t frames_of(const struct hf_native *space)
 	return stats.frames_used;
 }
 
-/* As the mode wants its stores. */
+static const struct way *way;
+
 static void put_any(struct hf_native *space, size_t offset, uint64_t value)
 {
-	if (hf_native_begin_store(space, word(space, offset), 8)) {
-		*word(space, offset) = value;
-		return;
-	}
+	begin_store(space, way, word(space, offset), 8);
 	*word(space, offset) = value;
-	hf_native_end_store(space, word(space, offset), 8);
+	end_store(space, way, word(space, offset), 8);
 }
 
 static void try_release(struct hf_native *space)
@@ -376,22 +353,30 @@ static void try_restore(struct hf_native *space)
 	assert_int_equal(hf_native_destroy(space), 0);
 }
 
+static void in_each_mode(void (*try)(struct hf_native *space))
+{
+	EACH_BRACKETED(space, 8)
+	{
+		way = &bracketed_ways[w_];
+		try(space);
+	}
+	EACH_WAY(space, 8)
+	{
+		way = &ways[w_];
+		try(space);
+	}
+}
+
 static void what_is_released_is_there_for_others(void **state)
 {
 	(void)state;
-	EACH_BRACKETED(space, 8)
-	try_release(space);
-	EACH_WAY(space, 8)
-	try_release(space);
+	in_each_mode(try_release);
 }
 
 static void restore_goes_back_in_place(void **state)
 {
 	(void)state;
-	EACH_BRACKETED(space, 8)
-	try_restore(space);
-	EACH_WAY(space, 8)
-	try_restore(space);
+	in_each_mode(try_restore);
 }
 
 /* ---- threads ---- */
@@ -451,7 +436,7 @@ static void brackets_are_whole_in_snapshots(void **state)
 
 static void after_fork_the_child_makes_its_own(void **state)
 {
-	struct hf_native *space = make_bracketed(&bracketed[0], 8);
+	struct hf_native *space = make(&bracketed_ways[0], 8);
 	int status;
 	pid_t pid;
 
@@ -465,7 +450,7 @@ static void after_fork_the_child_makes_its_own(void **state)
 		struct hf_native_snapshot *s;
 		bool good = hf_native_begin_store(space, word(space, PAGE), 8) == -EOWNERDEAD;
 
-		own = make_bracketed(&bracketed[0], 8);
+		own = make(&bracketed_ways[0], 8);
 		put(own, 0, 2);
 		good = good && !hf_native_snapshot(own, &s);
 		put(own, 0, 3);
