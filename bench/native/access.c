@@ -22,11 +22,14 @@ int stage_access(const struct options *opt, const struct mode *mode)
 	memset(line, 1, sizeof(line));
 	start = now_ns();
 	for (size_t i = 0; i < nr; i++)
-		memcpy(s.base + random_next(&seed) % (s.size / LINE) * LINE, line, LINE);
+		store_bytes(&s, s.base + random_next(&seed) % (s.size / LINE) * LINE, line, LINE);
 	report(ACCESS_RANDOM, (double)nr * 1000 / (now_ns() - start));
 	start = now_ns();
-	for (size_t i = 0; i < s.nr_pages; i++)
+	for (size_t i = 0; i < s.nr_pages; i++) {
+		store_begin(&s, s.base + i * PAGE, PAGE);
 		memset(s.base + i * PAGE, 2, PAGE);
+		store_end(&s, s.base + i * PAGE, PAGE);
+	}
 	report(ACCESS_SEQUENTIAL, (double)s.size / (now_ns() - start));
 	subject_close(&s);
 	return 0;
@@ -56,7 +59,7 @@ static void write_runs(struct subject *s, const struct dirt *d, const uint32_t *
 
 	for (size_t i = 0; i < (nr ? nr : 1); i++)
 		for (size_t j = 0; j < d->run; j++)
-			s->base[(order[(from + i) % nr_runs] * d->run + j) * PAGE] += 1;
+			add_one(s, (order[(from + i) % nr_runs] * d->run + j) * PAGE);
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -123,7 +126,7 @@ static void store(struct subject *s, const struct pattern *p)
 {
 	generation++;
 	for (size_t i = 0; i < p->count; i++)
-		memcpy(s->base + page_of(p, i) * PAGE, &generation, sizeof(generation));
+		store_bytes(s, s->base + page_of(p, i) * PAGE, &generation, sizeof(generation));
 }
 
 static void time_stores(struct subject *s, struct instant *at, enum measure measure,

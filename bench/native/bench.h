@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/types.h>
 
 #define PAGE ((size_t)4096)
@@ -69,10 +70,12 @@ enum measure {
 	IO_SNAPSHOTS,
 	MEMORY_IDLE,
 	MEMORY_DIRTY,
+	MEMORY_SAVING,
+	RESTORE,
 	NR_MEASURES
 };
 
-enum stage { ACCESS, SNAPSHOTS, WRITES, LATENCY, PINS, MEMORY, NR_STAGES };
+enum stage { ACCESS, SNAPSHOTS, WRITES, LATENCY, PINS, MEMORY, RESTORES, NR_STAGES };
 
 struct measure_info {
 	const char *id, *what, *unit;
@@ -94,7 +97,7 @@ struct mode {
 	unsigned stages;                /* a bit each; 0: all */
 };
 
-#define NR_MODES 14
+#define NR_MODES 16
 
 extern const struct mode modes[NR_MODES];
 
@@ -109,6 +112,33 @@ struct subject {
 	size_t size, nr_pages;
 	struct hf_native *space; /* NULL: fork's */
 };
+
+/* Every store to a subject is between the two, for which some modes ask. */
+static inline void store_begin(struct subject *s, void *at, size_t len)
+{
+	if (s->mode->config.flags & HF_NATIVE_BRACKETED)
+		(void)hf_native_begin_store(s->space, at, len);
+}
+
+static inline void store_end(struct subject *s, void *at, size_t len)
+{
+	if (s->mode->config.flags & HF_NATIVE_BRACKETED)
+		hf_native_end_store(s->space, at, len);
+}
+
+static inline void store_bytes(struct subject *s, void *at, const void *from, size_t len)
+{
+	store_begin(s, at, len);
+	memcpy(at, from, len);
+	store_end(s, at, len);
+}
+
+static inline void add_one(struct subject *s, size_t offset)
+{
+	store_begin(s, s->base + offset, 1);
+	s->base[offset] += 1;
+	store_end(s, s->base + offset, 1);
+}
 
 /* An instant of it: a snapshot, or a child that waits for a byte. */
 struct instant {
@@ -147,6 +177,7 @@ int stage_writes(const struct options *opt, const struct mode *mode);
 int stage_latency(const struct options *opt, const struct mode *mode);
 int stage_pins(const struct options *opt, const struct mode *mode);
 int stage_memory(const struct options *opt, const struct mode *mode);
+int stage_restores(const struct options *opt, const struct mode *mode);
 
 /* Of the worker: a figure; the end, for something that must not happen. */
 void report(enum measure measure, double value);
@@ -181,7 +212,7 @@ struct summary summarize_ratio_to(const struct results *res, size_t fork, size_t
 bool worker_run(struct results *res, unsigned run, size_t mode);
 extern volatile int interrupted;
 
-#define TARGET_MODES 9
+#define TARGET_MODES 11
 
 struct target {
 	const char *what;
@@ -192,7 +223,7 @@ struct target {
 	const char *modes[TARGET_MODES + 1];
 };
 
-#define NR_TARGETS 12
+#define NR_TARGETS 16
 
 extern const struct target targets[NR_TARGETS];
 

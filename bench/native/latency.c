@@ -78,7 +78,7 @@ static void write_for(struct subject *s, struct histogram *h, uint64_t *seed, do
 
 	memset(line, (int)*seed, sizeof(line));
 	do {
-		memcpy(s->base + random_next(seed) % (s->size / LINE) * LINE, line, LINE);
+		store_bytes(s, s->base + random_next(seed) % (s->size / LINE) * LINE, line, LINE);
 		now = now_ns();
 		count(h, (uint64_t)(now - last));
 		last = now;
@@ -93,7 +93,7 @@ static void fill_frames(struct subject *s)
 
 	subject_take(s, &at);
 	for (size_t i = 0; i < s->nr_pages; i++)
-		s->base[i * PAGE] += 1;
+		add_one(s, i * PAGE);
 	subject_drop(&at);
 }
 

@@ -57,7 +57,26 @@ static size_t held(const struct mode *mode, const struct instant *at)
 static void write_some(struct subject *s, const uint32_t *pages, size_t nr)
 {
 	for (size_t i = 0; i < nr; i++)
-		s->base[pages[i] * PAGE] += 1;
+		add_one(s, pages[i] * PAGE);
+}
+
+/* All is rewritten, piece by piece, behind who saves it and is done with it. */
+static void save_and_rewrite(struct subject *s)
+{
+	size_t piece = s->size / 64, most = 0;
+	struct hf_native_stats stats;
+	struct instant at;
+
+	subject_take(s, &at);
+	for (size_t from = 0; from < s->size; from += piece) {
+		must(!hf_native_release(at.snapshot, from, piece), "hf_native_release()");
+		for (size_t page = 0; page < piece; page += PAGE)
+			add_one(s, from + page);
+		hf_native_stats(s->space, &stats);
+		most = stats.frames_used > most ? stats.frames_used : most;
+	}
+	report(MEMORY_SAVING, 100 * (double)most / (double)s->size);
+	subject_drop(&at);
 }
 
 /* The second of two snapshots, after each of which other pages are written. */
@@ -83,6 +102,8 @@ int stage_memory(const struct options *opt, const struct mode *mode)
 	free(order);
 	report(MEMORY_DIRTY, 100 * ((double)held(mode, &at) - (double)before) / (double)s.size);
 	subject_drop(&at);
+	if (s.space)
+		save_and_rewrite(&s);
 	subject_close(&s);
 	return 0;
 }

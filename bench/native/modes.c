@@ -35,6 +35,10 @@ const struct mode modes[NR_MODES] = {
 	  .what = "4 KiB, HF_NATIVE_SHARED, HF_NATIVE_SIGNAL",
 	  .kind = KIND_4K,
 	  .config = { .pages = HF_NATIVE_4K, .flags = HF_NATIVE_SIGNAL | HF_NATIVE_SHARED } },
+	{ .name = "4k-bracketed",
+	  .what = "4 KiB, HF_NATIVE_BRACKETED",
+	  .kind = KIND_4K,
+	  .config = { .pages = HF_NATIVE_4K, .flags = HF_NATIVE_BRACKETED } },
 	{ .name = "fork-thp", .what = "fork(), THP", .kind = KIND_THP, .is_fork = true },
 	{ .name = "thp",
 	  .what = "THP, handler thread",
@@ -52,6 +56,10 @@ const struct mode modes[NR_MODES] = {
 	  .what = "THP copied by 4 KiB, HF_NATIVE_SIGNAL",
 	  .kind = KIND_THP,
 	  .config = { .pages = HF_NATIVE_THP_4K, .flags = HF_NATIVE_SIGNAL } },
+	{ .name = "thp-bracketed",
+	  .what = "THP, HF_NATIVE_BRACKETED",
+	  .kind = KIND_THP,
+	  .config = { .pages = HF_NATIVE_AUTO, .flags = HF_NATIVE_BRACKETED } },
 	{ .name = "fork-hugetlb",
 	  .what = "fork(), hugetlb",
 	  .kind = KIND_HUGETLB,
@@ -133,8 +141,11 @@ int subject_open(struct subject *s, const struct mode *mode, size_t size)
 	if (ret)
 		return ret;
 	order = order_random(s->nr_pages, 3);
-	for (size_t i = 0; i < s->nr_pages; i++)
+	for (size_t i = 0; i < s->nr_pages; i++) {
+		store_begin(s, s->base + order[i] * PAGE, PAGE);
 		memset(s->base + order[i] * PAGE, (int)i | 1, PAGE);
+		store_end(s, s->base + order[i] * PAGE, PAGE);
+	}
 	free(order);
 	if (mode->kind == KIND_THP &&
 	    proc_field("/proc/self/smaps_rollup", "AnonHugePages") < s->size / 10 * 9)

@@ -45,6 +45,9 @@ const struct measure_info measures[NR_MEASURES] = {
 	[MEMORY_IDLE] = { "memory-idle", "memory beyond the bytes, no snapshot", "%", MEMORY,
 			  false },
 	[MEMORY_DIRTY] = { "memory-dirty", "memory, snapshot, 10 % written", "%", MEMORY, false },
+	[MEMORY_SAVING] = { "memory-saving", "frames of a save that releases, all written", "%",
+			    MEMORY, false },
+	[RESTORE] = { "restore", "going back, 100 pages written", "us", RESTORES, false },
 };
 
 bool row_wanted(const struct options *opt, size_t mode, enum measure measure)

@@ -29,8 +29,8 @@ static const struct plot plots[] = {
 };
 
 static const char *const colours[NR_MODES] = {
-	"#444444", "#1f77b4", "#7fb8e0", "#d62728", "#f09090", "#2ca02c", "#888888",
-	"#9467bd", "#c5a0e0", "#8c564b", "#c49c94", "#bbbbbb", "#ff7f0e", "#ffbb78",
+	"#444444", "#1f77b4", "#7fb8e0", "#d62728", "#f09090", "#2ca02c", "#17becf", "#888888",
+	"#9467bd", "#c5a0e0", "#8c564b", "#c49c94", "#bcbd22", "#bbbbbb", "#ff7f0e", "#ffbb78",
 };
 
 struct scale {

@@ -11,12 +11,15 @@
 #define MIXED "thp-4k", "thp-4k-signal"
 #define HUGE_ONES "thp", "thp-signal", "hugetlb", "hugetlb-signal"
 #define ALL SMALL, MIXED, HUGE_ONES
+#define BRACKETED "4k-bracketed", "thp-bracketed"
 
 const struct target targets[NR_TARGETS] = {
 	{ "first snapshot, 4 KiB", FIRST, 0.8, .modes = { SMALL } },
 	{ "first snapshot, with a helper", FIRST, 0.5, .modes = { HELPED } },
 	{ "first snapshot, huge, of fork-thp", FIRST, 0.15, .fork = "fork-thp",
 	  .modes = { MIXED, HUGE_ONES } },
+	{ "first snapshot, bracketed", FIRST, 0.05, .modes = { BRACKETED } },
+	{ "repeat, all dirty, bracketed", REPEAT_100, 0.05, .modes = { BRACKETED } },
 	{ "repeat, 1 % dirty, scattered", REPEAT_1, 0.12, 0.04,
 	  .modes = { SMALL, HELPED, MIXED, "thp", "thp-signal" } },
 	{ "repeat, 1 % dirty, runs of 64", REPEAT_1_RUNS, 0.03, 0.015,
@@ -25,10 +28,13 @@ const struct target targets[NR_TARGETS] = {
 	{ "dense writes, anonymous", WRITE_DENSE, 0.25, .modes = { "4k", "4k-signal", MIXED } },
 	{ "dense writes, huge, of fork-thp", WRITE_DENSE, 0.15, .fork = "fork-thp",
 	  .modes = { HUGE_ONES } },
-	{ "sparse random writes", WRITE_SPARSE, .modes = { SMALL, MIXED } },
-	{ "p99.9 of small writes, best mode", EARLY_P999, 0.2, .best = true, .modes = { ALL } },
-	{ "no snapshot: random writes", ACCESS_RANDOM, 0.95, .modes = { ALL } },
-	{ "no snapshot: memset()", ACCESS_SEQUENTIAL, 0.95, .modes = { ALL } },
+	{ "sparse random writes", WRITE_SPARSE, .modes = { SMALL, MIXED, BRACKETED } },
+	{ "all pages written, random order", WRITE_RANDOM, 0.75, .modes = { BRACKETED } },
+	{ "p99.9 of small writes, best mode", EARLY_P999, 0.2, .best = true,
+	  .modes = { ALL, BRACKETED } },
+	{ "going back, of a fork server", RESTORE, 0.05, .modes = { BRACKETED, "4k-signal" } },
+	{ "no snapshot: random writes", ACCESS_RANDOM, 0.95, .modes = { ALL, BRACKETED } },
+	{ "no snapshot: memset()", ACCESS_SEQUENTIAL, 0.95, .modes = { ALL, BRACKETED } },
 };
 
 static size_t mode_named(const char *name)

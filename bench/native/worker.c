@@ -106,8 +106,9 @@ static void check_pool(const struct options *opt, const struct mode *mode)
 }
 
 static int (*const stages[NR_STAGES])(const struct options *opt, const struct mode *mode) = {
-	[ACCESS] = stage_access,   [SNAPSHOTS] = stage_snapshots, [WRITES] = stage_writes,
-	[LATENCY] = stage_latency, [PINS] = stage_pins,           [MEMORY] = stage_memory,
+	[ACCESS] = stage_access,     [SNAPSHOTS] = stage_snapshots, [WRITES] = stage_writes,
+	[LATENCY] = stage_latency,   [PINS] = stage_pins,           [MEMORY] = stage_memory,
+	[RESTORES] = stage_restores,
 };
 
 static _Noreturn void work(pid_t parent, const struct options *opt, size_t mode)

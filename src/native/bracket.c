@@ -87,15 +87,19 @@ static void make_key(void)
 
 static int know_thread(struct hf_native_thread *thread)
 {
+	struct hf_undisturbed old;
+
 	if (thread->open & HF_NATIVE_KNOWN_THREAD)
 		return 0;
 	pthread_once(&once, make_key);
 	if (no_key || pthread_setspecific(key, thread))
 		return -ENOMEM;
+	hf_enter(&old);
 	hf_futex_lock(&threads_lock);
 	thread->next = threads;
 	threads = thread;
 	hf_futex_unlock(&threads_lock);
+	hf_leave(&old);
 	__atomic_store_n(&thread->open, thread->open | HF_NATIVE_KNOWN_THREAD, __ATOMIC_RELAXED);
 	return 0;
 }
@@ -155,17 +159,14 @@ static int begin(struct hf_native *space, struct hf_native_thread *thread, const
 	return expose(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
 }
 
+/* Signals may come: no handler takes locks of a bracketed space. */
 int hf_native_begin_store_slowly(struct hf_native *space, const void *addr, size_t len)
 {
 	struct hf_native_thread *thread = &hf_native_this_thread;
-	struct hf_undisturbed old;
-	int err;
+	int err = begin(space, thread, addr, len);
 
-	hf_enter(&old);
-	err = begin(space, thread, addr, len);
 	if (err)
 		__atomic_store_n(&thread->open, thread->open - 1, __ATOMIC_RELEASE);
-	hf_leave(&old);
 	return err;
 }
 

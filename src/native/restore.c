@@ -8,15 +8,28 @@
 
 #include <errno.h>
 
+static uint64_t candidates_of_newest(const struct hf_native *space, size_t word)
+{
+	return atomic_load_explicit(&space->populated[word], memory_order_relaxed) &
+	       atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+}
+
 /* Units of a word that may differ from the snapshot. */
 static uint64_t candidates(const struct hf_native *space, const struct hf_native_snapshot *s,
 			   size_t word)
 {
-	uint64_t units = atomic_load_explicit(&space->populated[word], memory_order_relaxed);
-
 	if (s == atomic_load_explicit(&space->newest, memory_order_relaxed))
-		units &= atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
-	return units;
+		return candidates_of_newest(space, word);
+	return atomic_load_explicit(&space->populated[word], memory_order_relaxed);
+}
+
+static bool is_exclusive(const struct hf_native *space, size_t unit)
+{
+	uint64_t word =
+		atomic_load_explicit(&space->exclusive[unit / HF_WORD_UNITS], memory_order_relaxed);
+
+	return word >> unit % HF_WORD_UNITS & 1 &&
+	       !atomic_load_explicit(&space->doubt, memory_order_relaxed);
 }
 
 static int restore_unit(struct hf_native *space, const struct hf_native_snapshot *s, size_t unit)
@@ -28,17 +41,33 @@ static int restore_unit(struct hf_native *space, const struct hf_native_snapshot
 	hf_assert_closed(&space->tree->gate);
 	if (source.kind == HF_SOURCE_LIVE && source.space == space)
 		return 0;
-	err = hf_make_exclusive(space, unit, 1);
+	err = is_exclusive(space, unit) ? 0 : hf_make_exclusive(space, unit, 1);
 	return err ? err
 		   : hf_snapshot_read(s, unit << shift, hf_unit_addr(space, unit), 1UL << shift);
 }
 
-/* What nobody stores to any more is like the newest snapshot; a device asks nobody. */
-static void share_again(struct hf_native *space, size_t word)
+/* What no device may write to. */
+static uint64_t restored(const struct hf_native *space, size_t word)
 {
-	uint64_t held = atomic_load_explicit(&space->held[word], memory_order_relaxed);
+	return candidates_of_newest(space, word) &
+	       ~atomic_load_explicit(&space->held[word], memory_order_relaxed);
+}
 
-	atomic_fetch_and_explicit(&space->exclusive[word], held, memory_order_relaxed);
+/* All is like the newest snapshot, and shared with it again. */
+static int share_again(struct hf_native *space)
+{
+	size_t nr_words = space->tree->nr_words;
+	int err;
+
+	for (size_t word = 0; word < nr_words; word++)
+		space->todo[word] = restored(space, word);
+	err = space->tree->bracketed ? 0 : hf_protect(space);
+	if (err) /* what is exclusive may be protected */
+		atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
+	for (size_t word = 0; word < nr_words && !err; word++)
+		atomic_fetch_and_explicit(&space->exclusive[word], ~restored(space, word),
+					  memory_order_relaxed);
+	return err;
 }
 
 static bool is_lost(const struct hf_native_snapshot *s, size_t unit)
@@ -66,10 +95,8 @@ static int restore(struct hf_native *space, const struct hf_native_snapshot *s)
 		for (uint64_t m = candidates(space, s, word); m && !err; m &= m - 1)
 			err = restore_unit(space, s,
 					   word * HF_WORD_UNITS + (size_t)__builtin_ctzll(m));
-		if (!err && newest && space->tree->bracketed)
-			share_again(space, word);
 	}
-	return err;
+	return !err && newest ? share_again(space) : err;
 }
 
 int hf_native_restore(struct hf_native *space, const struct hf_native_snapshot *handle)
