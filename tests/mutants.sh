@@ -43,15 +43,15 @@ link() { # OUTPUT OBJECT...
 noticed() {
 	for t in $quick; do
 		link quick "$dir/tests/test_$t.o" || return 1
-		timeout 20 "$dir/quick" >/dev/null 2>&1 || return 0
+		timeout -s KILL 20 "$dir/quick" >/dev/null 2>&1 || return 0
 	done
 	link fuzz_ops "$dir"/tests/fuzz*.o "$dir/tests/model.o" || return 1
-	timeout 40 "$dir/fuzz_ops" -runs=400 tests/corpus/ops >/dev/null 2>&1 || return 0
+	timeout -s KILL 40 "$dir/fuzz_ops" -runs=400 tests/corpus/ops >/dev/null 2>&1 || return 0
 	link holdfast "$dir"/command/*/*.o || return 1
-	timeout 60 "$dir/holdfast" run --on holdfast,linux-6.12 --kinds base,swapped,zeropage,thp,large-16k \
+	timeout -s KILL 60 "$dir/holdfast" run --on holdfast,linux-6.12 --kinds base,swapped,zeropage,thp,large-16k \
 		scenarios >/dev/null 2>&1 || return 0
 	link stress "$dir/tests/stress.o" "$dir/tests/model.o" || return 1
-	timeout 60 "$dir/stress" >/dev/null 2>&1 || return 0
+	timeout -s KILL 60 "$dir/stress" >/dev/null 2>&1 || return 0
 	echo "no test noticed"
 	return 1
 }
@@ -99,7 +99,7 @@ mutant() { # NAME (FILE OLD NEW)...
 died_at() { # FUNCTION
 	for t in $quick; do
 		link quick "$dir/tests/test_$t.o" || return 1
-		timeout 20 "$dir/quick" 2>&1 | grep -aq "^asserted in $1: " && return 0
+		timeout -s KILL 20 "$dir/quick" 2>&1 | grep -aq "^asserted in $1: " && return 0
 	done
 	echo "no test died there"
 	return 1

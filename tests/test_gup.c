@@ -171,16 +171,27 @@ static void zeropage_handles_are_released_once(void **state)
 static void another_systems_handles_are_refused(void **state)
 {
 	struct hf_system_config config = { .platform = hf_platform_hosted(), .nr_frames = 64 };
+	struct hf_ref ref, theirs, mixed;
 	struct hf_system *other;
-	struct hf_ref ref;
+	struct hf_mm *their_mm;
+	uint64_t at = A;
 
 	(void)state;
 	assert_int_equal(hf_system_create(&config, &other), 0);
+	assert_int_equal(hf_mm_create(other, &their_mm), 0);
+	assert_int_equal(hf_mmap(their_mm, &at, P, RW, HF_MAP_FIXED_NOREPLACE), 0);
+	assert_int_equal(hf_pin_user_pages(their_mm, at, 1, 0, &theirs), 1);
 	map(A, 1, RW);
 	ref = pin(A, 0);
+	/* also where slot and use are those of a handle that is held there */
+	mixed = theirs;
+	mixed.page = ref.page;
 	assert_int_equal(hf_unpin_user_pages(other, &ref, 1), -EINVAL);
-	assert_true(hf_ref_pfn(other, &ref) == HF_PFN_NONE);
+	assert_int_equal(hf_unpin_user_pages(other, &mixed, 1), -EINVAL);
+	assert_true(hf_ref_pfn(other, &mixed) == HF_PFN_NONE);
 	unpin(&ref);
+	assert_int_equal(hf_unpin_user_pages(other, &theirs, 1), 0);
+	hf_mm_put(their_mm);
 	assert_int_equal(hf_system_destroy(other), 0);
 }
 
