@@ -461,6 +461,101 @@ static void after_fork_the_child_makes_its_own(void **state)
 	assert_int_equal(hf_native_destroy(space), 0);
 }
 
+/* ---- brackets that are forgotten ---- */
+
+struct strays {
+	const void *last;
+	unsigned nr;
+};
+
+static void note_stray(void *arg, const void *addr)
+{
+	struct strays *strays = arg;
+
+	strays->last = addr;
+	strays->nr++;
+}
+
+static struct hf_native *make_checked(const struct way *checked, struct strays *strays)
+{
+	struct hf_native_config config = {
+		.size = 64 * way_unit(checked),
+		.pages = checked->pages,
+		.flags = HF_NATIVE_BRACKETED | HF_NATIVE_CHECKED,
+		.stray = strays ? note_stray : NULL,
+		.stray_arg = strays,
+	};
+	struct hf_native *space = NULL;
+
+	assert_int_equal(hf_native_create(&config, &space), 0);
+	return space;
+}
+
+/* One in a thousand. */
+static void a_forgotten_bracket_is_found(void **state)
+{
+	(void)state;
+	for (size_t w = 0; w < NR_BRACKETED; w++) {
+		struct strays strays = { .nr = 0 };
+		struct hf_native *space = make_checked(&bracketed_ways[w], &strays);
+		size_t unit = hf_native_unit(space);
+		struct hf_native_snapshot *s = snapshot(space);
+		struct iovec iov;
+
+		for (uint64_t i = 0; i < 2000; i++)
+			if (i == 1234)
+				*word(space, i % 64 * unit) = i;
+			else
+				put(space, i % 64 * unit, i);
+		assert_int_equal(strays.nr, 1);
+		assert_ptr_equal(strays.last, word(space, 1234 % 64 * unit));
+		/* what needs none is no stray */
+		assert_int_equal(hf_native_pin(space, word(space, 8), 8, HF_FOLL_WRITE, &iov, 1),
+				 1);
+		*word(space, 8) = 1;
+		assert_int_equal(hf_native_unpin(space, word(space, 8), 8, HF_FOLL_WRITE), 0);
+		assert_int_equal(hf_native_discard(space, word(space, unit), unit), 0);
+		assert_int_equal(hf_native_restore(space, s), 0);
+		assert_int_equal(*word(space, 0), 0);
+		assert_int_equal(strays.nr, 1);
+		*(volatile uint64_t *)word(space, 0) = 1;
+		assert_int_equal(*(volatile unsigned *)&strays.nr, 2);
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+static void and_ends_the_program_with_its_place(void **state)
+{
+	int ends[2], status;
+	char text[4096] = "";
+	ssize_t n;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		struct hf_native *space = make_checked(&bracketed_ways[1], NULL);
+
+		signal(SIGABRT, SIG_DFL);
+		dup2(ends[1], STDERR_FILENO);
+		put(space, 0, 1);
+		*word(space, 5 * PAGE) = 1;
+		_exit(0);
+	}
+	close(ends[1]);
+	for (size_t got = 0; (n = read(ends[0], text + got, sizeof(text) - 1 - got)) > 0;)
+		got += (size_t)n;
+	close(ends[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	assert_non_null(strstr(text, "a store without a bracket: 0x"));
+	assert_non_null(strstr(text, ", 20480 bytes into the space"));
+	assert_non_null(strstr(text, "test_native_bracketed"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +570,8 @@ int main(void)
 		cmocka_unit_test(restore_goes_back_in_place),
 		cmocka_unit_test(brackets_are_whole_in_snapshots),
 		cmocka_unit_test(after_fork_the_child_makes_its_own),
+		cmocka_unit_test(a_forgotten_bracket_is_found),
+		cmocka_unit_test(and_ends_the_program_with_its_place),
 	};
 
 	return cmocka_run_group_tests_name("native bracketed", tests, NULL, NULL);

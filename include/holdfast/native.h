@@ -84,7 +84,8 @@ enum hf_native_pages {
 
 #define HF_NATIVE_SIGNAL 0x1    /* faults are resolved in the faulting thread; see above */
 #define HF_NATIVE_SHARED 0x2    /* 4 KiB pages of a memfd, which hf_native_memfd() gives */
-#define HF_NATIVE_BRACKETED 0x4 /* nothing is protected: stores are bracketed. Alone only */
+#define HF_NATIVE_BRACKETED 0x4 /* nothing is protected: stores are bracketed. With CHECKED only */
+#define HF_NATIVE_CHECKED 0x8   /* and a store without a bracket is found; for tests */
 
 /* Of each unit, the greatest number of pins for reading, for writing, and of prepared writes. */
 #define HF_NATIVE_PIN_MAX ((1U << 21) - 1)
@@ -96,6 +97,8 @@ struct hf_native_config {
 	unsigned helpers;           /* threads that help to protect; 0: the caller alone */
 	size_t pool_limit; /* bytes of frames for snapshots, of which half is never copied to
 			      ahead of stores; 0: no limit */
+	void (*stray)(void *arg, const void *addr); /* see HF_NATIVE_CHECKED below; or NULL */
+	void *stray_arg;
 };
 
 /* What this kernel lets this process do. */
@@ -285,6 +288,13 @@ int hf_native_finish_write(struct hf_native *space, void *addr, size_t len);
  * that may be taking a snapshot, and take none: -EDEADLK. A child, and a map of a snapshot, is
  * copied when it is made.
  *
+ * A store without a bracket is found where HF_NATIVE_CHECKED is set, too: the memory is read-only
+ * then but in brackets and pins, which costs each of them two calls to the kernel, and a handler of
+ * SIGSEGV tells where it was: by config.stray(), in the thread that stored and while all signals
+ * are blocked, and then lets it go on; without, on stderr with the stack, and aborts. (A system
+ * call gets EFAULT.) What stores beside a bracket that another thread has open on the same unit is
+ * not found.
+ *
  * begin: 0, or what leaves no bracket open: -EINVAL (range, or not such a space), -ENOMEM (at the
  * first of a thread), -EOWNERDEAD. An inline call that succeeds looks at nothing but the range.
  */
@@ -304,7 +314,8 @@ struct hf_native_brackets {
 	const uint64_t *exclusive; /* bits of units that may be stored to */
 	uint32_t unit_shift;
 	uint32_t barred; /* a snapshot is being taken */
-	uint32_t fences; /* the kernel has no membarrier() */
+	uint16_t fences; /* the kernel has no membarrier() */
+	uint16_t checked;
 };
 struct hf_native_thread {
 	uint32_t open; /* and HF_NATIVE_KNOWN_THREAD, when snapshots know of it */
@@ -315,6 +326,7 @@ extern __thread struct hf_native_thread hf_native_this_thread
 	__attribute__((tls_model("initial-exec")));
 /* All other cases. `open` counts the bracket already. */
 int hf_native_begin_store_slowly(struct hf_native *space, const void *addr, size_t len);
+void hf_native_end_checked_store(struct hf_native *space, const void *addr, size_t len);
 
 static inline int hf_native_begin_store(struct hf_native *space, const void *addr, size_t len)
 {
@@ -345,11 +357,13 @@ static inline int hf_native_begin_store(struct hf_native *space, const void *add
 
 static inline void hf_native_end_store(struct hf_native *space, const void *addr, size_t len)
 {
-	(void)space;
-	(void)addr;
-	(void)len;
-	__atomic_store_n(&hf_native_this_thread.open, hf_native_this_thread.open - 1,
-			 __ATOMIC_RELEASE);
+	const struct hf_native_brackets *b = (const struct hf_native_brackets *)(const void *)space;
+
+	if (__builtin_expect(b->checked, 0))
+		hf_native_end_checked_store(space, addr, len);
+	else
+		__atomic_store_n(&hf_native_this_thread.open, hf_native_this_thread.open - 1,
+				 __ATOMIC_RELEASE);
 }
 
 /* To be called from a SIGBUS handler that the program installed after the first hf_native_create()

@@ -156,7 +156,10 @@ static int begin(struct hf_native *space, struct hf_native_thread *thread, const
 	if (err)
 		return err;
 	pass_bar(space, thread);
-	return expose(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
+	err = expose(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
+	if (!err && space->open)
+		err = hf_stray_open(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
+	return err;
 }
 
 /* Signals may come: no handler takes locks of a bracketed space. */
@@ -168,6 +171,15 @@ int hf_native_begin_store_slowly(struct hf_native *space, const void *addr, size
 	if (err)
 		__atomic_store_n(&thread->open, thread->open - 1, __ATOMIC_RELEASE);
 	return err;
+}
+
+void hf_native_end_checked_store(struct hf_native *space, const void *addr, size_t len)
+{
+	size_t offset = (size_t)((const char *)addr - space->window);
+	unsigned shift = space->tree->unit_shift;
+
+	hf_stray_close(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
+	set_depth(&hf_native_this_thread, depth_of(&hf_native_this_thread) - 1);
 }
 
 /* Brackets are short: who has one open and does not run is waited for asleep. */

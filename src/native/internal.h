@@ -74,6 +74,7 @@ struct hf_native {
 	uint8_t *density;         /* of a region of words: see density.c */
 	uint64_t *todo;           /* for who takes a snapshot: what is to be protected */
 	_Atomic uint64_t *pins;   /* counts of a unit: see pin.c */
+	uint32_t *open;           /* of a checked space, by how many a unit is: see stray.c */
 	_Atomic uint64_t nr_pins; /* units pinned, each as often as it is */
 	struct hf_ranges pinned;  /* as they were asked for: offsets */
 	struct hf_futex locks[HF_WORD_LOCKS];
@@ -109,7 +110,10 @@ struct hf_tree {
 	size_t size, nr_units, nr_words;
 	unsigned unit_shift;
 	enum hf_native_pages pages;
-	bool bracketed;           /* nothing is protected: see bracket.c */
+	bool bracketed; /* nothing is protected: see bracket.c */
+	bool checked;   /* but against stores without a bracket: see stray.c */
+	void (*stray)(void *arg, const void *addr);
+	void *stray_arg;
 	bool signal, unpopulated; /* faults by SIGBUS; WP_UNPOPULATED works */
 	struct hf_files files;
 	struct hf_frames frames;
@@ -221,6 +225,13 @@ bool hf_in_bracket(void);           /* this thread */
  * held, and its gate open. The caller is in no bracket. -EPERM, -EACCES, -ENOSYS: a filter. */
 int hf_bar(struct hf_native *space);
 void hf_lift_bar(struct hf_native *space);
+
+/* ---- stray.c ---- */
+
+int hf_stray_install(void);
+/* Units that may be stored to, as often as they are closed. */
+int hf_stray_open(struct hf_native *space, size_t first, size_t end);
+void hf_stray_close(struct hf_native *space, size_t first, size_t end);
 
 /* ---- pin.c ---- */
 

@@ -246,15 +246,21 @@ static void undo_pins(struct hf_native *space, struct range range, uint64_t one)
 	hf_gate_enter(&space->tree->gate);
 	unpin_units(space, range, one);
 	hf_gate_leave(&space->tree->gate);
+	if (space->open)
+		hf_stray_close(space, range.first, range.end);
 }
 
 static int pin_inside(struct hf_native *space, struct range range, uint64_t one)
 {
-	int err;
+	int err = space->open ? hf_stray_open(space, range.first, range.end) : 0;
 
+	if (err)
+		return err;
 	hf_gate_enter(&space->tree->gate);
 	err = pin_units(space, range, one);
 	hf_gate_leave(&space->tree->gate);
+	if (err && space->open)
+		hf_stray_close(space, range.first, range.end);
 	return err;
 }
 

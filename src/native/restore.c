@@ -42,8 +42,14 @@ static int restore_unit(struct hf_native *space, const struct hf_native_snapshot
 	if (source.kind == HF_SOURCE_LIVE && source.space == space)
 		return 0;
 	err = is_exclusive(space, unit) ? 0 : hf_make_exclusive(space, unit, 1);
-	return err ? err
-		   : hf_snapshot_read(s, unit << shift, hf_unit_addr(space, unit), 1UL << shift);
+	if (!err && space->open)
+		err = hf_stray_open(space, unit, unit + 1);
+	if (err)
+		return err;
+	err = hf_snapshot_read(s, unit << shift, hf_unit_addr(space, unit), 1UL << shift);
+	if (space->open)
+		hf_stray_close(space, unit, unit + 1);
+	return err;
 }
 
 /* What no device may write to. */

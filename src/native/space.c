@@ -200,6 +200,7 @@ static void free_space(struct hf_native *space)
 	hf_zfree(space->begun, bytes);
 	hf_zfree(space->todo, bytes);
 	hf_zfree(space->density, hf_density_bytes(tree));
+	hf_zfree(space->open, tree->nr_units * sizeof(space->open[0]));
 	hf_zfree((void *)space->pins, tree->nr_units * sizeof(space->pins[0]));
 	hf_ranges_free(&space->pinned);
 	hf_zfree(space, sizeof(*space));
@@ -285,6 +286,16 @@ static int close_view(struct hf_native *space)
 	return 0;
 }
 
+static int start_checking(struct hf_native *space)
+{
+	struct hf_tree *tree = space->tree;
+
+	space->open = hf_zalloc(tree->nr_units * sizeof(space->open[0]));
+	if (!space->open)
+		return -ENOMEM;
+	return mprotect(space->window, tree->size, PROT_READ) ? -errno : 0;
+}
+
 static int start_brackets(struct hf_native *space)
 {
 	struct hf_tree *tree = space->tree;
@@ -292,12 +303,15 @@ static int start_brackets(struct hf_native *space)
 
 	space->brackets = (struct hf_native_brackets){
 		.base = space->window,
-		.size = space->view ? 0 : tree->size,
+		.size = space->view || tree->checked ? 0 : tree->size,
 		.exclusive = (const uint64_t *)space->exclusive,
 		.unit_shift = tree->unit_shift,
 		.fences = hf_brackets_need_fences(),
+		.checked = tree->checked,
 	};
-	return !err && space->view ? close_view(space) : err;
+	if (!err && space->view)
+		return close_view(space);
+	return !err && tree->checked ? start_checking(space) : err;
 }
 
 int hf_space_create(struct hf_tree *tree, struct hf_native_snapshot *base, bool view, bool shared,

@@ -45,9 +45,13 @@ static void choose_pages(struct hf_tree *tree, const struct hf_native_config *co
 static int check_config(const struct hf_native_config *config)
 {
 	if (!config->size || config->size > 1UL << 46 ||
-	    config->flags & ~(unsigned)(HF_NATIVE_SIGNAL | HF_NATIVE_SHARED | HF_NATIVE_BRACKETED))
+	    config->flags & ~(unsigned)(HF_NATIVE_SIGNAL | HF_NATIVE_SHARED | HF_NATIVE_BRACKETED |
+					HF_NATIVE_CHECKED))
 		return -EINVAL;
-	if (config->flags & HF_NATIVE_BRACKETED && config->flags != HF_NATIVE_BRACKETED)
+	if (config->flags & HF_NATIVE_BRACKETED &&
+	    config->flags & ~(unsigned)(HF_NATIVE_BRACKETED | HF_NATIVE_CHECKED))
+		return -EINVAL;
+	if (config->flags & HF_NATIVE_CHECKED && !(config->flags & HF_NATIVE_BRACKETED))
 		return -EINVAL;
 	if ((unsigned)config->pages > HF_NATIVE_THP_4K)
 		return -EINVAL;
@@ -132,6 +136,8 @@ static int fill_tree(struct hf_tree *tree, const struct hf_native_config *config
 		err = hf_snapshot_reserve(tree);
 	if (!err && !tree->bracketed)
 		err = start_protecting(tree, support, config->helpers);
+	if (!err && tree->checked)
+		err = hf_stray_install();
 	return err;
 }
 
@@ -152,6 +158,9 @@ int hf_tree_create(const struct hf_native_config *config, struct hf_tree **out)
 		tree->files.fd[i] = -1;
 	tree->signal = config->flags & HF_NATIVE_SIGNAL;
 	tree->bracketed = config->flags & HF_NATIVE_BRACKETED;
+	tree->checked = config->flags & HF_NATIVE_CHECKED;
+	tree->stray = config->stray;
+	tree->stray_arg = config->stray_arg;
 	choose_pages(tree, config, &support);
 	err = check_support(tree, config, &support);
 	if (!err)
