@@ -143,6 +143,10 @@ check "holdfast: nothing with more processes and pages" finds_nothing --processe
 check "threads and checkpoints change nothing" one_answer
 check "--progress shows how far it is, and nothing else does where there is no terminal" shows_progress
 check "an interrupt prints what is known" interrupt
+# It said that holdfast refuses to map what is mapped.
+few=read,fork,exit,protect,wrprotect,swapout,migrate,merge,collapse,split,get,vmsplice,odirect,device-read,device-write
+check "holdfast: nothing where memory is unmapped and mapped again" finds_nothing --written --depth 6 --without $few
+
 check "no histories" says 2 "--histories or --interleavings is needed" --depth 3
 check "an unknown policy" says 2 "is not a policy" --histories --policy linux-9
 check "an unknown operation" says 2 "is not an operation" --histories --without dance

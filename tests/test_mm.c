@@ -279,6 +279,11 @@ static void madvise_does_what_it_says(void **state)
 	assert_int_equal(hf_madvise(mm, A, 8 * P, HF_MADV_DONTNEED),
 			 -ENOMEM); /* a hole; the rest is advised */
 	assert_int_equal(load(mm, A + 3 * P), 0);
+	assert_int_equal(hf_munmap(mm, A + P, P), 0);
+	assert_int_equal(hf_munmap(mm, A + 3 * P, P), 0);
+	store(mm, A + 4 * P, 34);
+	assert_int_equal(hf_madvise(mm, A, 6 * P, HF_MADV_DONTNEED), -ENOMEM); /* two holes */
+	assert_int_equal(load(mm, A + 4 * P), 0);
 	assert_int_equal(hf_madvise(mm, A, P, (enum hf_advice)99), -EINVAL);
 	assert_int_equal(hf_mprotect(mm, A, P, HF_PROT_READ), 0);
 	assert_int_equal(hf_madvise(mm, A, P, HF_MADV_POPULATE_WRITE), -EINVAL);

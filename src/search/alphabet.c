@@ -73,12 +73,12 @@ static void unmap(struct world *w, unsigned proc, struct hf_hist_pages at)
 	}
 }
 
-static void map(struct world *w, unsigned proc)
+static void map(struct world *w, const struct hf_hist_limits *limits, unsigned proc)
 {
-	for (unsigned i = 0; i < HF_HIST_MAX_PAGES; i++)
+	for (unsigned i = 0; i < limits->pages; i++)
 		if (w->prot[proc][i] != UNMAPPED)
 			return;
-	for (unsigned i = 0; i < HF_HIST_MAX_PAGES; i++)
+	for (unsigned i = 0; i < limits->pages; i++)
 		w->prot[proc][i] = READ_WRITE;
 	w->parted[proc] = w->watched[proc] = false;
 }
@@ -131,7 +131,7 @@ static void apply(struct world *w, const struct hf_hist_limits *limits,
 		memset(w->prot[s->proc], 0, sizeof(w->prot[0]));
 		break;
 	case HF_H_MAP:
-		map(w, s->proc);
+		map(w, limits, s->proc);
 		break;
 	case HF_H_UNMAP:
 	case HF_H_PROTECT_NONE:
