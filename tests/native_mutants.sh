@@ -7,7 +7,7 @@ dir=$(mktemp -d)
 source=$PWD
 trap 'rm -rf "$dir"' EXIT
 flags="-std=gnu17 -O2 -w -D_GNU_SOURCE -I$dir/include -I$dir/src -Itests"
-tests='test_native_calls test_native_process test_native native_soak'
+tests='test_native_bracketed test_native_calls test_native_process test_native native_soak'
 
 prepare() {
 	copy_sources && mkdir -p "$dir/tests" && compile_folder native "$dir/base" || return
@@ -105,8 +105,8 @@ unlocked "a pin is taken outside of the gate" pin_units pin.c 'hf_gate_enter(&sp
 	err = pin_units' 'err = pin_units'
 unlocked "a drop leaves the gate open" hf_snapshot_unlink snapshot.c 'hf_gate_close(&tree->gate);
 		hf_snapshot_unlink(snapshot);' 'hf_snapshot_unlink(snapshot);'
-unlocked "an instant beside another" get_snapshot snapshot.c 'hf_futex_lock(&tree->lock);
-	err = space->owned' 'err = space->owned'
+unlocked "an instant beside another" get_snapshot tree.c 'if (!err)
+		hf_futex_lock(&tree->lock);' ''
 unlocked "ranges are added without their lock" add ranges.c 'hf_futex_lock(&ranges->lock);
 	err = add' 'err = add'
 unlocked "frames go back without their lock" give frames.c 'hf_futex_lock(&frames->lock);
@@ -114,10 +114,23 @@ unlocked "frames go back without their lock" give frames.c 'hf_futex_lock(&frame
 
 mutant "pinned units are not copied at once" snapshot.c \
 	'if (!atomic_load_explicit(&space->nr_pins, memory_order_relaxed))' 'if (1)'
-mutant "a read does not look twice" source.c 'source = stable_source(snapshot, unit);
-		if' 'if'
+mutant "a read does not look twice" source.c 'if (source.kind != HF_SOURCE_LIVE)
+		return read_stable' 'if (0)
+		return read_stable'
 mutant "new memory is looked for once" snapshot.c 'if (!err && round && !found)' 'if (!err && round)'
-mutant "frames of a dropped snapshot do not move (N2)" snapshot.c 'if (older && hf_snapshot_had' 'if (0 && hf_snapshot_had'
+mutant "frames that are given up do not move (N2)" release.c 'bool wanted = older_looks_here(s, unit);' 'bool wanted = false;'
+mutant "what is released is copied all the same" release.c 'hf_give_up_frames(s, offset, end, HF_FRAME_LOST);' \
+	'hf_give_up_frames(s, offset, end, HF_FRAME_NONE);'
+mutant "what was touched since stays when going back" restore.c 'space->tree->bracketed || space->all_populated' 'true'
+mutant "going back takes bytes from newer snapshots" restore.c 'is_exclusive(space, unit) ? 0 : hf_make_exclusive(space, unit, 1)' '0'
+mutant "what is gone back to is lost, and nobody is told" restore.c 'err = found < 0 ? found : check(space, s);' 'err = 0;'
+mutant "a snapshot does not wait for brackets" bracket.c 'wait_for(t);' ';'
+mutant "threads with brackets are not known of" bracket.c 'threads = thread;' ';'
+mutant "a bracket passes the bar" bracket.c 'while (__atomic_load_n(barred' 'while (0 && __atomic_load_n(barred'
+mutant "a bracket inside another waits at the bar" bracket.c ' && depth_of(thread) == 1' ''
+mutant "a bracket is of its first unit alone" bracket.c 'first = next;' 'break;'
+mutant "a snapshot in a bracket waits for itself" tree.c 'tree->bracketed && hf_in_bracket() ? -EDEADLK :' ''
+mutant "a child does not have its parent's bytes at once" space.c 'space->base ? copy_base(space) : 0' '0'
 mutant "the gate is open" lock.c 'if (state & HF_GATE_CLOSED)' 'if (0)'
 mutant "what is prepared is protected" pin.c 'prepared |= held & -held;' ';'
 mutant "old bytes are not kept (N1)" fault.c 'hf_preserve(space, word, shared, known);' ';'
