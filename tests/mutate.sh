@@ -28,8 +28,8 @@ replace_all() { # (FILE OLD NEW)...
 
 # In the copy: an assertion that fails says where. What takes a lock away must die at the one that names it.
 speak() { # FILE-WITH-hf_assert
-	replace "$1" '((cond) ? (void)0 : __builtin_trap())' \
-		'((cond) ? (void)0 : (dprintf(2, "asserted in %s: %s\n", __func__, #cond), __builtin_trap()))'
+	replace "$1" '#define hf_assert(cond) ((cond) ? (void)0 : __builtin_trap())' '#include <stdio.h>
+		#define hf_assert(cond) ((cond) ? (void)0 : (dprintf(2, "asserted in %s: %s\n", __func__, #cond), __builtin_trap()))'
 }
 
 # Every C file of a folder of the copy, to objects. $flags are the compiler's.

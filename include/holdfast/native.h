@@ -84,7 +84,7 @@ enum hf_native_pages {
 
 #define HF_NATIVE_SIGNAL 0x1    /* faults are resolved in the faulting thread; see above */
 #define HF_NATIVE_SHARED 0x2    /* 4 KiB pages of a memfd, which hf_native_memfd() gives */
-#define HF_NATIVE_BRACKETED 0x4 /* nothing is protected: stores are bracketed. With CHECKED only */
+#define HF_NATIVE_BRACKETED 0x4 /* stores are bracketed: nothing is protected. See below */
 #define HF_NATIVE_CHECKED 0x8   /* and a store without a bracket is found; for tests */
 
 /* Of each unit, the greatest number of pins for reading, for writing, and of prepared writes. */
@@ -158,10 +158,10 @@ int hf_native_fork(struct hf_native *space, struct hf_native **child);
 
 /*
  * A read-only instant of the space, cheaper than a fork. Threads that store meanwhile wait for as
- * long as the protecting takes. Units pinned for writing are copied at once.
- * -ENOMEM. -EDEADLK: in a bracket. -EAGAIN: other threads touch new memory faster than it can be found, on a kernel before
- * 6.4. -EFAULT: a part of the range has been unmapped, or something else is mapped there. -EPERM,
- * -EACCES, -ENOSYS: a filter. -EOWNERDEAD.
+ * long as the protecting takes. Units pinned for writing are copied at once. -ENOMEM. -EDEADLK: in
+ * a bracket. -EAGAIN: other threads touch new memory faster than it can be found, on a kernel
+ * before 6.4. -EFAULT: a part of the range has been unmapped, or something else is mapped there.
+ * -EPERM, -EACCES, -ENOSYS: a filter. -EOWNERDEAD.
  */
 int hf_native_snapshot(struct hf_native *space, struct hf_native_snapshot **out);
 
@@ -183,12 +183,12 @@ int hf_native_release(struct hf_native_snapshot *snapshot, size_t offset, size_t
 
 /*
  * Goes back: the live space has the snapshot's bytes again, in place, so that pins and registered
- * buffers stay as they are. It costs by what was stored to since; where only the newest snapshot is
- * gone back to, copying out is done once for each unit. Other threads must not store to the space
- * meanwhile, but in brackets, which wait; bytes of devices are the snapshot's or the device's, each
- * of them. Snapshots stay what they are. -ENODATA: the snapshot has lost what is needed, and nothing
- * was changed. -EXDEV: another space's. -EINVAL: dropped, destroyed. -EDEADLK: in a bracket.
- * -EPERM, -EACCES, -ENOSYS: a filter. -EOWNERDEAD.
+ * buffers stay as they are. It costs by what was stored to since; where only the newest snapshot
+ * is gone back to, copying out is done once for each unit. Other threads must not store to the
+ * space meanwhile, but in brackets, which wait; bytes of devices are the snapshot's or the
+ * device's, each of them. Snapshots stay what they are. -ENODATA: the snapshot has lost what is
+ * needed, and nothing was changed. -EXDEV: another space's. -EINVAL: dropped, destroyed. -EDEADLK:
+ * in a bracket. -EPERM, -EACCES, -ENOSYS: a filter. -EOWNERDEAD.
  */
 int hf_native_restore(struct hf_native *space, const struct hf_native_snapshot *snapshot);
 
@@ -285,8 +285,8 @@ int hf_native_finish_write(struct hf_native *space, void *addr, size_t len);
  * madvise(), mmap() and the like on the range.
  *
  * Brackets nest, and may overlap with those of other threads. In one do not wait for another thread
- * that may be taking a snapshot, and take none: -EDEADLK. A child, and a map of a snapshot, is
- * copied when it is made.
+ * that may be taking a snapshot; and snapshot, fork, drop, release, restore, map, unmap and destroy
+ * are -EDEADLK there. A child, and a map of a snapshot, is copied when it is made.
  *
  * A store without a bracket is found where HF_NATIVE_CHECKED is set, too: the memory is read-only
  * then but in brackets and pins, which costs each of them two calls to the kernel, and a handler of
@@ -302,8 +302,8 @@ static inline int hf_native_begin_store(struct hf_native *space, const void *add
 static inline void hf_native_end_store(struct hf_native *space, const void *addr, size_t len);
 
 /* Live memory that is not needed: it reads as zeros, and whole pages of it go back to the kernel,
- * but not beside what is pinned (in the same 64 units); snapshots keep the bytes. It is a store, and
- * brackets itself. -EOPNOTSUPP: not a bracketed space. Else as begin. */
+ * but not beside what is pinned (in the same 64 units); snapshots keep the bytes. It is a store,
+ * and brackets itself. -EOPNOTSUPP: not a bracketed space. Else as begin. */
 int hf_native_discard(struct hf_native *space, void *addr, size_t len);
 
 /* What the two look at, for them alone: the head of a space, and of each thread the number of its
