@@ -252,6 +252,10 @@ int hf_find_populated(struct hf_native *space);
 void hf_give_up_frames(struct hf_native_snapshot *snapshot, size_t first, size_t end,
 		       uint32_t leave);
 
+/* All of them, with the gate open now and then, for stores that wait; what comes meanwhile is left
+ * for hf_snapshot_unlink(). Nobody reads the snapshot any more. */
+void hf_give_up_by_pieces(struct hf_native_snapshot *snapshot);
+
 /* ---- protect.c ---- */
 
 int hf_helpers_start(struct hf_tree *tree, unsigned nr);

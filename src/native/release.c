@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+#define PIECE 2048 /* units, for which a store may have to wait */
+
 /* Frames that go back, a few at a time. */
 struct returned {
 	struct hf_frames *frames;
@@ -66,6 +68,26 @@ void hf_give_up_frames(struct hf_native_snapshot *s, size_t first, size_t end, u
 	flush(&returned);
 }
 
+static void give_up_inside(struct hf_native_snapshot *s, size_t first, size_t end, uint32_t leave)
+{
+	struct hf_tree *tree = s->tree;
+
+	hf_gate_close(&tree->gate);
+	atomic_fetch_add(&tree->generation, 1);
+	hf_give_up_frames(s, first, end, leave);
+	atomic_fetch_add(&tree->generation, 1);
+	hf_gate_open(&tree->gate);
+}
+
+void hf_give_up_by_pieces(struct hf_native_snapshot *s)
+{
+	size_t nr = s->tree->nr_units;
+
+	hf_assert_held(&s->tree->lock);
+	for (size_t first = 0; first < nr; first += PIECE)
+		give_up_inside(s, first, first + PIECE < nr ? first + PIECE : nr, HF_FRAME_NONE);
+}
+
 static int release(struct hf_native_snapshot *s, size_t offset, size_t len)
 {
 	struct hf_tree *tree = s->tree;
@@ -77,11 +99,8 @@ static int release(struct hf_native_snapshot *s, size_t offset, size_t len)
 		return -EBUSY;
 	end = (offset + len) >> tree->unit_shift;
 	offset = (offset + unit - 1) >> tree->unit_shift;
-	hf_gate_close(&tree->gate);
-	atomic_fetch_add(&tree->generation, 1);
-	hf_give_up_frames(s, offset, end, HF_FRAME_LOST);
-	atomic_fetch_add(&tree->generation, 1);
-	hf_gate_open(&tree->gate);
+	if (offset < end)
+		give_up_inside(s, offset, end, HF_FRAME_LOST);
 	return 0;
 }
 

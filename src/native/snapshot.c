@@ -298,6 +298,7 @@ int hf_native_drop(struct hf_native_snapshot *handle)
 	} else if (snapshot->view_users || hf_ranges_any(&snapshot->pinned)) {
 		err = -EBUSY;
 	} else {
+		hf_give_up_by_pieces(snapshot);
 		hf_gate_close(&tree->gate);
 		hf_snapshot_unlink(snapshot);
 		hf_gate_open(&tree->gate);
