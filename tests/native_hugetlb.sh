@@ -12,7 +12,7 @@ if [ "${1-}" != inside ]; then
 	done_testing
 fi
 
-for t in test_native test_native_calls test_native_process test_native_limits test_native_failing test_native_ordinary "native_soak 4"; do
+for t in test_native test_native_bracketed test_native_calls test_native_process test_native_limits test_native_failing test_native_ordinary "native_soak 4"; do
 	# shellcheck disable=SC2086 # a program and its argument
 	check "$t" env HF_WAYS=hugetlb "$BUILD"/tests/$t
 done

@@ -41,6 +41,8 @@ initramfs() {
 	for t in $tests; do
 		cp "$BUILD/tests/$t" "$dir/root/tests" || return
 		ldd "$BUILD/tests/$t" | grep -o '/[^ ]*'
+		# which backtrace() loads
+		/sbin/ldconfig -p | sed -n 's,.*libgcc_s.so.1 (libc6\,x86-64) => ,,p'
 	done | sort -u | while read -r lib; do
 		mkdir -p "$dir/root$(dirname "$lib")" && cp -L "$lib" "$dir/root$lib" || exit
 	done

@@ -9,6 +9,12 @@
 
 #include "native.h"
 
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
+
 #define EACH_BRACKETED(space, units)                                                               \
 	for (size_t w_ = 0; w_ < NR_BRACKETED; w_++)                                               \
 		for (struct hf_native *space = make(&bracketed_ways[w_], units); space;            \
@@ -379,7 +385,145 @@ static void restore_goes_back_in_place(void **state)
 	in_each_mode(try_restore);
 }
 
+/* Kernels that can tell whether a page is protected: Linux 5.14, of the pool's 6.7. */
+static bool can_tell(void)
+{
+	struct hf_native_support support;
+
+	return !hf_native_probe(&support) && support.pagemap_scan;
+}
+
+static void going_back_does_not_hide_what_is_lost(void **state)
+{
+	(void)state;
+	if (!can_tell())
+		skip();
+	EACH_WAY(space, 4)
+	{
+		struct hf_native_snapshot *s;
+		uint64_t value;
+
+		*word(space, 0) = 1;
+		s = snapshot(space);
+		if (hf_native_memfd(space) < 0) {
+			assert_int_equal(
+				madvise(word(space, 0), hf_native_unit(space), MADV_DONTNEED), 0);
+			*word(space, 0) = 9;
+			assert_int_equal(hf_native_read(s, 0, &value, 8), -ENODATA);
+			assert_int_equal(hf_native_restore(space, s), -ENODATA);
+			assert_int_equal(*word(space, 0), 9);
+		}
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+/* A fault would wait for who goes back, or end the program. */
+static void going_back_goes_over_holes(void **state)
+{
+	(void)state;
+	if (!can_tell())
+		skip();
+	EACH_WAY(space, 4)
+	{
+		struct hf_native_snapshot *s;
+		struct hf_native *child;
+
+		if (hf_native_memfd(space) < 0) {
+			*word(space, 0) = 1;
+			assert_int_equal(hf_native_fork(space, &child), 0);
+			*word(child, 0) = 2;
+			s = snapshot(child);
+			*word(child, 0) = 3;
+			assert_int_equal(
+				madvise(word(child, 0), hf_native_unit(space), MADV_DONTNEED), 0);
+			assert_int_equal(hf_native_restore(child, s), 0);
+			assert_int_equal(*word(child, 0), 2);
+			assert_int_equal(hf_native_drop(s), 0);
+			assert_int_equal(hf_native_destroy(child), 0);
+		}
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
+static void going_back_to_read_only_memory_is_refused(void **state)
+{
+	(void)state;
+	EACH_BRACKETED(space, 4)
+	{
+		size_t unit = hf_native_unit(space);
+		struct hf_native_snapshot *s = snapshot(space);
+
+		put(space, 0, 1);
+		assert_int_equal(mprotect(word(space, 0), unit, PROT_READ), 0);
+		assert_int_equal(hf_native_restore(space, s), -EFAULT);
+		assert_int_equal(*word(space, 0), 1);
+		assert_int_equal(mprotect(word(space, 0), unit, PROT_READ | PROT_WRITE), 0);
+		assert_int_equal(hf_native_restore(space, s), 0);
+		assert_int_equal(*word(space, 0), 0);
+		assert_int_equal(hf_native_drop(s), 0);
+		assert_int_equal(hf_native_destroy(space), 0);
+	}
+}
+
 /* ---- threads ---- */
+
+static void *first_bracket_and_end(void *arg)
+{
+	struct waiting *w = arg;
+
+	while (atomic_load(&w->stage) < 2)
+		;
+	usleep(20000);
+	put(w->space, PAGE, 1); /* waits, but holds nothing that others need */
+	return NULL;
+}
+
+static void *come_and_go_elsewhere(void *arg)
+{
+	struct hf_native *own = make(&bracketed_ways[1], 1);
+
+	put(own, 0, 1); /* it has to be forgotten when it ends */
+	assert_int_equal(hf_native_destroy(own), 0);
+	return arg;
+}
+
+static void *be_inside_for_a_while(void *arg)
+{
+	struct waiting *w = arg;
+	pthread_t other;
+
+	assert_int_equal(hf_native_begin_store(w->space, word(w->space, 0), 8), 0);
+	atomic_store(&w->stage, 1);
+	while (atomic_load(&w->stage) < 2)
+		;
+	usleep(20000);
+	/* threads come and go while the snapshot waits for this one */
+	assert_int_equal(pthread_create(&other, NULL, come_and_go_elsewhere, NULL), 0);
+	assert_int_equal(pthread_join(other, NULL), 0);
+	hf_native_end_store(w->space, word(w->space, 0), 8);
+	return NULL;
+}
+
+static void threads_come_and_go_while_a_snapshot_waits(void **state)
+{
+	struct hf_native *space = make(&bracketed_ways[0], 4);
+	struct waiting w = { .space = space };
+	pthread_t inside, late;
+	struct hf_native_snapshot *s;
+
+	(void)state;
+	assert_int_equal(pthread_create(&inside, NULL, be_inside_for_a_while, &w), 0);
+	assert_int_equal(pthread_create(&late, NULL, first_bracket_and_end, &w), 0);
+	while (!atomic_load(&w.stage))
+		;
+	atomic_store(&w.stage, 2);
+	s = snapshot(space);
+	pthread_join(inside, NULL);
+	pthread_join(late, NULL);
+	assert_int_equal(hf_native_drop(s), 0);
+	assert_int_equal(hf_native_destroy(space), 0);
+}
 
 static _Atomic bool stop;
 
@@ -533,6 +677,9 @@ static void and_ends_the_program_with_its_place(void **state)
 	pid_t pid;
 
 	(void)state;
+#ifdef __SANITIZE_THREAD__
+	skip(); /* it does not let a handler print a stack */
+#endif
 	assert_int_equal(pipe(ends), 0);
 	pid = fork();
 	assert_true(pid >= 0);
@@ -568,6 +715,10 @@ int main(void)
 		cmocka_unit_test(what_is_discarded_snapshots_keep),
 		cmocka_unit_test(what_is_released_is_there_for_others),
 		cmocka_unit_test(restore_goes_back_in_place),
+		cmocka_unit_test(going_back_does_not_hide_what_is_lost),
+		cmocka_unit_test(going_back_goes_over_holes),
+		cmocka_unit_test(going_back_to_read_only_memory_is_refused),
+		cmocka_unit_test(threads_come_and_go_while_a_snapshot_waits),
 		cmocka_unit_test(brackets_are_whole_in_snapshots),
 		cmocka_unit_test(after_fork_the_child_makes_its_own),
 		cmocka_unit_test(a_forgotten_bracket_is_found),

@@ -44,8 +44,8 @@
  *  - Bytes that a device, or a system call under hf_native_prepare_write(), writes while a
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except
- *    children's ranges, maps of snapshots, HF_NATIVE_SHARED and HF_NATIVE_HUGETLB, which it has
- *    not. Every call for what was the parent's fails with -EOWNERDEAD there; it may make spaces of
+ *    children's ranges, maps of snapshots (of bracketed spaces it has both), HF_NATIVE_SHARED and
+ *    HF_NATIVE_HUGETLB, which it has not. Every call for what was the parent's fails with -EOWNERDEAD there; it may make spaces of
  *    its own.
  *  - No call may be made from a signal handler, but any may be made while other threads run,
  *    write, and make calls, unless it says otherwise.
@@ -152,7 +152,8 @@ int hf_native_memfd(const struct hf_native *space);
 
 /*
  * A child: a space of its own, elsewhere in memory, with the parent's bytes of this instant. Its
- * pages come when they are first used. Errors as hf_native_snapshot(), and -EOPNOTSUPP (SHARED).
+ * pages come when they are first used. Errors as hf_native_snapshot(), and -EOPNOTSUPP (SHARED);
+ * -ENODATA: bracketed, and the instant was lost while it was copied.
  */
 int hf_native_fork(struct hf_native *space, struct hf_native **child);
 
@@ -187,7 +188,8 @@ int hf_native_release(struct hf_native_snapshot *snapshot, size_t offset, size_t
  * is gone back to, copying out is done once for each unit. Other threads must not store to the
  * space meanwhile, but in brackets, which wait; bytes of devices are the snapshot's or the
  * device's, each of them. Snapshots stay what they are. -ENODATA: the snapshot has lost what is
- * needed, and nothing was changed. -EXDEV: another space's. -EINVAL: dropped, destroyed. -EDEADLK:
+ * needed, and nothing was changed. -EFAULT: a part cannot be written to any more; others may have
+ * been put back. -ENOMEM. -EXDEV: another space's. -EINVAL: dropped, destroyed. -EDEADLK:
  * in a bracket. -EPERM, -EACCES, -ENOSYS: a filter. -EOWNERDEAD.
  */
 int hf_native_restore(struct hf_native *space, const struct hf_native_snapshot *snapshot);
@@ -285,7 +287,8 @@ int hf_native_finish_write(struct hf_native *space, void *addr, size_t len);
  * madvise(), mmap() and the like on the range.
  *
  * Brackets nest, and may overlap with those of other threads. In one do not wait for another thread
- * that may be taking a snapshot; and snapshot, fork, drop, release, restore, map, unmap and destroy
+ * that may be taking a snapshot, or opening a bracket, which may wait for one: a lock is taken
+ * either always inside brackets or always outside. And snapshot, fork, drop, release, restore, map, unmap and destroy
  * are -EDEADLK there. A child, and a map of a snapshot, is copied when it is made.
  *
  * A store without a bracket is found where HF_NATIVE_CHECKED is set, too: the memory is read-only
@@ -320,6 +323,7 @@ struct hf_native_brackets {
 struct hf_native_thread {
 	uint32_t open; /* and HF_NATIVE_KNOWN_THREAD, when snapshots know of it */
 	struct hf_native_thread *next;
+	uint64_t outside; /* the round in which a snapshot has found none open */
 };
 #define HF_NATIVE_KNOWN_THREAD 0x80000000U
 extern __thread struct hf_native_thread hf_native_this_thread
@@ -342,7 +346,7 @@ static inline int hf_native_begin_store(struct hf_native *space, const void *add
 	else
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (__builtin_expect(open & HF_NATIVE_KNOWN_THREAD && first / 64 == last / 64 &&
-				     offset < b->size &&
+				     offset < b->size && len - 1 < b->size - offset &&
 				     !__atomic_load_n(&b->barred, __ATOMIC_ACQUIRE),
 			     1)) {
 		units = (~(uint64_t)0 >> (63 - (last - first))) << first % 64;

@@ -40,9 +40,10 @@ _Static_assert(offsetof(struct hf_native, brackets) == 0, "the header's calls lo
 
 __thread struct hf_native_thread hf_native_this_thread __attribute__((tls_model("initial-exec")));
 
-/* Threads that have opened a bracket. */
+/* Threads that have opened a bracket, and how often somebody has waited for all of them. */
 static struct hf_futex threads_lock;
 static struct hf_native_thread *threads;
+static uint64_t rounds;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static int no_key;
@@ -137,6 +138,8 @@ static int expose(struct hf_native *space, size_t first, size_t end)
 		first = next;
 	}
 	hf_gate_leave(&space->tree->gate);
+	/* as in the header: who sees the store sees the frame, too */
+	atomic_thread_fence(memory_order_release);
 	return err;
 }
 
@@ -157,19 +160,26 @@ static int begin(struct hf_native *space, struct hf_native_thread *thread, const
 		return err;
 	pass_bar(space, thread);
 	err = expose(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
-	if (!err && space->open)
-		err = hf_stray_open(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
-	return err;
+	return err || !space->open
+		       ? err
+		       : hf_stray_open(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
 }
 
-/* Signals may come: no handler takes locks of a bracketed space. */
+/* Signals may come: no handler takes locks of a bracketed space, unless it is checked. */
 int hf_native_begin_store_slowly(struct hf_native *space, const void *addr, size_t len)
 {
 	struct hf_native_thread *thread = &hf_native_this_thread;
-	int err = begin(space, thread, addr, len);
+	bool checked = space->tree->checked;
+	struct hf_undisturbed old;
+	int err;
 
+	if (checked)
+		hf_enter(&old);
+	err = begin(space, thread, addr, len);
 	if (err)
 		__atomic_store_n(&thread->open, thread->open - 1, __ATOMIC_RELEASE);
+	if (checked)
+		hf_leave(&old);
 	return err;
 }
 
@@ -177,17 +187,40 @@ void hf_native_end_checked_store(struct hf_native *space, const void *addr, size
 {
 	size_t offset = (size_t)((const char *)addr - space->window);
 	unsigned shift = space->tree->unit_shift;
+	struct hf_undisturbed old;
 
+	hf_enter(&old);
 	hf_stray_close(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
 	set_depth(&hf_native_this_thread, depth_of(&hf_native_this_thread) - 1);
+	hf_leave(&old);
 }
 
-/* Brackets are short: who has one open and does not run is waited for asleep. */
-static void wait_for(const struct hf_native_thread *thread)
+/* Have all threads been outside of brackets since the round began? A later round will do. */
+static bool all_were_outside(uint64_t round)
+{
+	bool all = true;
+
+	hf_futex_lock(&threads_lock);
+	for (struct hf_native_thread *t = threads; t; t = t->next) {
+		if (t->outside < round && !depth_of(t))
+			t->outside = round;
+		all &= t->outside >= round;
+	}
+	hf_futex_unlock(&threads_lock);
+	return all;
+}
+
+/* Brackets are short: who has one open and does not run is waited for asleep. Threads come and go
+ * meanwhile. */
+static void wait_for_brackets(void)
 {
 	static const struct timespec pause = { .tv_nsec = 50000 };
+	uint64_t round;
 
-	for (unsigned looks = 0; depth_of(thread); looks++) {
+	hf_futex_lock(&threads_lock);
+	round = ++rounds;
+	hf_futex_unlock(&threads_lock);
+	for (unsigned looks = 0; !all_were_outside(round); looks++) {
 		if (looks >= SPINS + YIELDS)
 			nanosleep(&pause, NULL);
 		else if (looks >= SPINS)
@@ -219,10 +252,7 @@ int hf_bar(struct hf_native *space)
 		hf_lift_bar(space);
 		return err;
 	}
-	hf_futex_lock(&threads_lock);
-	for (const struct hf_native_thread *t = threads; t; t = t->next)
-		wait_for(t);
-	hf_futex_unlock(&threads_lock);
+	wait_for_brackets();
 	return 0;
 }
 

@@ -177,14 +177,15 @@ static int find_given_back(struct hf_native *space)
 	return err;
 }
 
-int hf_find_unprotected(struct hf_native *space)
+int hf_find_unprotected(struct hf_native *space, bool surely)
 {
 	int err = 0;
 
 	hf_assert_closed(&space->tree->gate);
 	if (!can_tell(space->tree))
 		return 0;
-	if (is_worth_a_look(space) && atomic_load_explicit(&space->newest, memory_order_relaxed))
+	if ((surely || is_worth_a_look(space)) &&
+	    atomic_load_explicit(&space->newest, memory_order_relaxed))
 		err = find_unprotected(space);
 	return !err && hf_brings_zeros(space) ? find_given_back(space) : err;
 }

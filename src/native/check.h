@@ -20,8 +20,8 @@ uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask)
 bool hf_all_protected(struct hf_native *space, size_t first, size_t end);
 /* The gate is closed: takes what is not protected from the snapshots that share it, so that the
  * next one has it again. Where this has never been needed it does nothing, unless that costs
- * nothing. */
-int hf_find_unprotected(struct hf_native *space);
+ * nothing, or it is to be sure. */
+int hf_find_unprotected(struct hf_native *space, bool surely);
 /* Keeps KSM from it. */
 void hf_do_not_merge(struct hf_native *space);
 

@@ -124,6 +124,7 @@ struct compared {
 	const struct hf_native_snapshot *older, *newer;
 	size_t offset;
 	uint64_t done, differ; /* bits of pages */
+	const char *at[COMPARED][2];
 };
 
 /* Where a page's bytes are, if they are to be had without a copy. */
@@ -148,11 +149,22 @@ static void compare_in_place(struct compared *c, size_t nr)
 		const char *a = page_in_place(c->older, offset);
 		const char *b = page_in_place(c->newer, offset);
 
+		c->at[i][0] = a;
+		c->at[i][1] = b;
 		if (!a || !b)
 			continue;
 		c->done |= 1ULL << i;
 		c->differ |= (uint64_t)(a != b && memcmp(a, b, HF_PAGE_SIZE)) << i;
 	}
+}
+
+/* Are they where they were compared? Who stores to live memory moves the old bytes before. */
+static bool is_in_place(const struct compared *c, size_t i)
+{
+	size_t offset = c->offset + i * HF_PAGE_SIZE;
+
+	return page_in_place(c->older, offset) == c->at[i][0] &&
+	       page_in_place(c->newer, offset) == c->at[i][1];
 }
 
 /* A page that was live memory then, and is it still, has been what it is. Others are done again. */
@@ -165,10 +177,11 @@ static void check_in_place(struct compared *c, size_t nr)
 	uint64_t mask = hf_units_mask(first % HF_WORD_UNITS, end - first);
 	uint64_t protected = hf_still_protected(space, first / HF_WORD_UNITS, mask);
 
+	atomic_thread_fence(memory_order_acquire);
 	for (size_t i = 0; i < nr; i++) {
 		size_t unit = (c->offset + i * HF_PAGE_SIZE) >> shift;
 
-		if (!(protected >> unit % HF_WORD_UNITS & 1))
+		if (!(protected >> unit % HF_WORD_UNITS & 1) || !is_in_place(c, i))
 			c->done &= ~(1ULL << i);
 	}
 }

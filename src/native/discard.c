@@ -6,14 +6,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Whole pages go; where they do not (they are locked, or parts of huge ones), and at the edges,
- * zeros are written. */
-static void zero(char *addr, size_t len)
+/* Whole pages go; where they do not (they are locked), at the edges, and to huge pages of the pool,
+ * for of those the kernel leaves parts and says nothing, zeros are written. */
+static void zero(char *addr, size_t len, bool huge)
 {
 	size_t head = -(uintptr_t)addr & (HF_PAGE_SIZE - 1);
 	size_t pages = len > head ? (len - head) & ~(HF_PAGE_SIZE - 1) : 0;
 
-	if (!pages || madvise(addr + head, pages, MADV_DONTNEED)) {
+	if (huge || !pages || madvise(addr + head, pages, MADV_DONTNEED)) {
 		memset(addr, 0, len);
 		return;
 	}
@@ -41,7 +41,8 @@ static void discard_part(struct hf_native *space, size_t from, size_t to)
 	if (any_pinned(space, from >> shift, ((to - 1) >> shift) + 1))
 		memset(space->window + from, 0, to - from);
 	else
-		zero(space->window + from, to - from);
+		zero(space->window + from, to - from,
+		     space->tree->pages == HF_NATIVE_HUGETLB && !space->base);
 	hf_futex_unlock(lock);
 }
 
@@ -49,9 +50,14 @@ int hf_native_discard(struct hf_native *space, void *addr, size_t len)
 {
 	size_t from = (size_t)((char *)addr - space->window), to = from + len;
 	size_t word_size = (size_t)HF_WORD_UNITS << space->tree->unit_shift;
-	int err = space->tree->bracketed ? hf_native_begin_store(space, addr, len) : -EOPNOTSUPP;
 	struct hf_undisturbed old;
+	int err;
 
+	if (!atomic_load_explicit(space->tree->alive, memory_order_relaxed))
+		return -EOWNERDEAD;
+	if (!space->tree->bracketed)
+		return -EOPNOTSUPP;
+	err = space->owned ? hf_native_begin_store(space, addr, len) : -EINVAL;
 	if (err)
 		return err;
 	hf_enter(&old);

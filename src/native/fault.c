@@ -394,6 +394,24 @@ static int bring_zeros(struct hf_native *space, size_t unit)
 	return hf_userfault_zero(&tree->files, addr, size);
 }
 
+int hf_bring(struct hf_native *space, size_t unit)
+{
+	struct hf_futex *lock = hf_word_lock(space, unit / HF_WORD_UNITS);
+	int err = hf_populate(space, unit / HF_WORD_UNITS, 1ULL << unit % HF_WORD_UNITS);
+
+	if (err)
+		return err;
+	hf_futex_lock(lock);
+	/* where the program has given back what was there; a huge page is there or not */
+	if (hf_brings_zeros(space))
+		err = hf_userfault_fill_hole(&space->tree->files, hf_unit_addr(space, unit),
+					     space->tree->zeros, 1UL << space->tree->unit_shift);
+	else
+		err = bring_zeros(space, unit);
+	hf_futex_unlock(lock);
+	return err == -EEXIST ? 0 : err;
+}
+
 /* *whole: there is nothing to do in its word any more. */
 static int resolve_protected(struct hf_native *space, size_t unit, bool *whole)
 {

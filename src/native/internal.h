@@ -166,6 +166,15 @@ void hf_registry_leave(void);
 
 /* ---- sigbus.c ---- */
 
+/* A handler, and what was there before it. */
+struct hf_installed {
+	struct hf_futex lock;
+	struct sigaction old;
+};
+
+int hf_install(struct hf_installed *at, int sig, void (*handler)(int, siginfo_t *, void *));
+/* To what was there before us, a signal that is not ours. */
+void hf_hand_on(const struct hf_installed *at, int sig, siginfo_t *info, void *context);
 int hf_sigbus_install(void);
 
 /* ---- space.c ---- */
@@ -316,6 +325,8 @@ void hf_preserve(struct hf_native *space, size_t word, uint64_t mask, enum hf_kn
 int hf_preserve_or_fail(struct hf_native *space, size_t unit);
 /* Brings in the units of `mask` of one word of a space that brings them. -ENODATA, -ENOMEM. */
 int hf_populate(struct hf_native *space, size_t word, uint64_t mask);
+/* A unit of such a space is there afterwards, with whatever bytes. As above. */
+int hf_bring(struct hf_native *space, size_t unit);
 /* Brings in the rest of what is begun: the program may have stored to the first part. */
 int hf_finish_populating(struct hf_native *space);
 /* Where stores are likely to come next. */

@@ -82,7 +82,7 @@ static bool may_protect(struct hf_native *space, size_t unit, size_t end)
 		uint64_t mask = hf_units_mask(unit % HF_WORD_UNITS, nr);
 
 		if (mask & ~atomic_load_explicit(&space->populated[word], memory_order_relaxed) ||
-		    mask & hf_prepared(space, word))
+		    mask & atomic_load_explicit(&space->held[word], memory_order_relaxed))
 			return false;
 		unit += nr;
 	}

@@ -8,19 +8,23 @@
 
 #include <errno.h>
 
-static uint64_t candidates_of_newest(const struct hf_native *space, size_t word)
+/* What there is now, or was then. */
+static uint64_t known(const struct hf_native *space, const struct hf_native_snapshot *s,
+		      size_t word)
 {
-	return atomic_load_explicit(&space->populated[word], memory_order_relaxed) &
-	       atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+	return atomic_load_explicit(&space->populated[word], memory_order_relaxed) |
+	       s->populated[word];
 }
 
-/* Units of a word that may differ from the snapshot. */
+/* Units of a word that may differ from the snapshot: of the newest what was stored to since. */
 static uint64_t candidates(const struct hf_native *space, const struct hf_native_snapshot *s,
 			   size_t word)
 {
+	uint64_t units = known(space, s, word);
+
 	if (s == atomic_load_explicit(&space->newest, memory_order_relaxed))
-		return candidates_of_newest(space, word);
-	return atomic_load_explicit(&space->populated[word], memory_order_relaxed);
+		units &= atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
+	return units;
 }
 
 static bool is_exclusive(const struct hf_native *space, size_t unit)
@@ -32,53 +36,71 @@ static bool is_exclusive(const struct hf_native *space, size_t unit)
 	       !atomic_load_explicit(&space->doubt, memory_order_relaxed);
 }
 
+/* Nobody resolves faults now: what would be one must not come. */
+static int make_storable(struct hf_native *space, size_t unit)
+{
+	int err = hf_brings(space) ? hf_bring(space, unit) : 0;
+
+	if (!err && !is_exclusive(space, unit))
+		err = hf_make_exclusive(space, unit, 1);
+	if (!err && space->open)
+		err = hf_stray_open(space, unit, unit + 1);
+	return err;
+}
+
+/* The source stays what it is while the gate is closed. By a call, for the program may have made the
+ * memory read-only. */
 static int restore_unit(struct hf_native *space, const struct hf_native_snapshot *s, size_t unit)
 {
 	struct hf_source source = hf_source_of(s, unit);
-	unsigned shift = space->tree->unit_shift;
 	int err;
 
 	hf_assert_closed(&space->tree->gate);
 	if (source.kind == HF_SOURCE_LIVE && source.space == space)
 		return 0;
-	err = is_exclusive(space, unit) ? 0 : hf_make_exclusive(space, unit, 1);
-	if (!err && space->open)
-		err = hf_stray_open(space, unit, unit + 1);
+	err = make_storable(space, unit);
 	if (err)
 		return err;
-	err = hf_snapshot_read(s, unit << shift, hf_unit_addr(space, unit), 1UL << shift);
+	err = hf_copy_by_call(hf_unit_addr(space, unit), source.addr,
+			      1UL << space->tree->unit_shift);
 	if (space->open)
 		hf_stray_close(space, unit, unit + 1);
 	return err;
 }
 
 /* What no device may write to. */
-static uint64_t restored(const struct hf_native *space, size_t word)
+static uint64_t restored(const struct hf_native *space, const struct hf_native_snapshot *s,
+			 size_t word)
 {
-	return candidates_of_newest(space, word) &
+	return candidates(space, s, word) &
 	       ~atomic_load_explicit(&space->held[word], memory_order_relaxed);
 }
 
 /* All is like the newest snapshot, and shared with it again. */
-static int share_again(struct hf_native *space)
+static int share_again(struct hf_native *space, const struct hf_native_snapshot *s)
 {
 	size_t nr_words = space->tree->nr_words;
 	int err;
 
 	for (size_t word = 0; word < nr_words; word++)
-		space->todo[word] = restored(space, word);
+		space->todo[word] = restored(space, s, word);
 	err = space->tree->bracketed ? 0 : hf_protect(space);
 	if (err) /* what is exclusive may be protected */
 		atomic_store_explicit(&space->doubt, true, memory_order_relaxed);
 	for (size_t word = 0; word < nr_words && !err; word++)
-		atomic_fetch_and_explicit(&space->exclusive[word], ~restored(space, word),
+		atomic_fetch_and_explicit(&space->exclusive[word], ~restored(space, s, word),
 					  memory_order_relaxed);
 	return err;
 }
 
+/* Of an ancestor's live unit, too, that is not protected any more. */
 static bool is_lost(const struct hf_native_snapshot *s, size_t unit)
 {
-	return hf_source_of(s, unit).kind == HF_SOURCE_LOST;
+	struct hf_source source = hf_source_of(s, unit);
+
+	return source.kind == HF_SOURCE_LOST ||
+	       (source.kind == HF_SOURCE_LIVE && source.space != s->space &&
+		!hf_all_protected(source.space, unit, unit + 1));
 }
 
 /* For each unit that may differ; ends with the first error. */
@@ -91,18 +113,31 @@ static int check(const struct hf_native *space, const struct hf_native_snapshot 
 	return 0;
 }
 
+/* What is known of the memory is so: what is not protected any more the snapshots have lost. */
+static int look_at_memory(struct hf_native *space)
+{
+	int err = space->base ? hf_finish_populating(space) : 0, found = 0;
+
+	if (!err)
+		err = hf_find_unprotected(space, true);
+	if (!err && !space->all_populated)
+		found = hf_find_populated(space);
+	return found < 0 ? found : err;
+}
+
 static int restore(struct hf_native *space, const struct hf_native_snapshot *s)
 {
 	bool newest = s == atomic_load_explicit(&space->newest, memory_order_relaxed);
-	bool known = space->tree->bracketed || space->all_populated;
-	int found = known ? 0 : hf_find_populated(space), err = found < 0 ? found : check(space, s);
+	int err = space->tree->bracketed ? 0 : look_at_memory(space);
 
+	if (!err)
+		err = check(space, s);
 	for (size_t word = 0; word < space->tree->nr_words && !err; word++) {
 		for (uint64_t m = candidates(space, s, word); m && !err; m &= m - 1)
 			err = restore_unit(space, s,
 					   word * HF_WORD_UNITS + (size_t)__builtin_ctzll(m));
 	}
-	return !err && newest ? share_again(space) : err;
+	return !err && newest ? share_again(space, s) : err;
 }
 
 int hf_native_restore(struct hf_native *space, const struct hf_native_snapshot *handle)

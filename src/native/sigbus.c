@@ -5,10 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 
-static struct {
-	struct hf_futex lock;
-	struct sigaction old; /* what was there before us */
-} installed;
+static struct hf_installed installed;
 
 /* In si_errno, where the kernel has 0: that it is in other hands, which may hand it back. No
  * variable of ours would do, for they may also jump away. */
@@ -47,48 +44,53 @@ bool hf_native_handle_sigbus(const siginfo_t *info)
 
 /* To what was there before us. By default a fault comes again, and ends the program; a signal that
  * somebody sent does not come again. */
-static void hand_on(int sig, siginfo_t *info, void *context)
+void hf_hand_on(const struct hf_installed *at, int sig, siginfo_t *info, void *context)
 {
 	bool sent = info->si_code <= 0, again = info->si_errno == HANDED_ON;
-	bool simple = !(installed.old.sa_flags & SA_SIGINFO);
+	bool simple = !(at->old.sa_flags & SA_SIGINFO);
 
-	if (again || (simple && installed.old.sa_handler == SIG_DFL) ||
-	    (simple && installed.old.sa_handler == SIG_IGN && !sent)) {
+	if (again || (simple && at->old.sa_handler == SIG_DFL) ||
+	    (simple && at->old.sa_handler == SIG_IGN && !sent)) {
 		signal(sig, SIG_DFL);
 		if (sent)
 			raise(sig);
 		return;
 	}
-	if (simple && installed.old.sa_handler == SIG_IGN)
+	if (simple && at->old.sa_handler == SIG_IGN)
 		return;
 	info->si_errno = HANDED_ON;
 	if (simple)
-		installed.old.sa_handler(sig);
+		at->old.sa_handler(sig);
 	else
-		installed.old.sa_sigaction(sig, info, context);
+		at->old.sa_sigaction(sig, info, context);
 }
 
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	if (!resolve(info))
-		hand_on(sig, info, context);
+		hf_hand_on(&installed, sig, info, context);
 }
 
-int hf_sigbus_install(void)
+int hf_install(struct hf_installed *at, int sig, void (*handler)(int, siginfo_t *, void *))
 {
-	struct sigaction action = { .sa_sigaction = on_sigbus,
+	struct sigaction action = { .sa_sigaction = handler,
 				    .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
 	struct sigaction now;
 	int err = 0;
 
 	sigfillset(&action.sa_mask);
-	hf_futex_lock(&installed.lock);
-	if (sigaction(SIGBUS, NULL, &now))
+	hf_futex_lock(&at->lock);
+	if (sigaction(sig, NULL, &now))
 		err = -errno;
-	if (!err && (!(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != on_sigbus)) {
-		installed.old = now;
-		err = sigaction(SIGBUS, &action, NULL) ? -errno : 0;
+	if (!err && (!(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != handler)) {
+		at->old = now;
+		err = sigaction(sig, &action, NULL) ? -errno : 0;
 	}
-	hf_futex_unlock(&installed.lock);
+	hf_futex_unlock(&at->lock);
 	return err;
+}
+
+int hf_sigbus_install(void)
+{
+	return hf_install(&installed, SIGBUS, on_sigbus);
 }

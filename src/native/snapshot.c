@@ -185,7 +185,7 @@ static int keep_stores_out(struct hf_native *space)
 
 	hf_assert_closed(&space->tree->gate);
 	if (!err)
-		err = hf_find_unprotected(space);
+		err = hf_find_unprotected(space, false);
 	return err ? err : protect_all(space);
 }
 

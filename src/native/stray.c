@@ -16,10 +16,7 @@
 
 #define DEPTH 32
 
-static struct {
-	struct hf_futex lock;
-	struct sigaction old;
-} installed;
+static struct hf_installed installed;
 
 /* The word's lock is held, or the unit is closed for good. */
 static int allow(struct hf_native *space, size_t unit, int prot)
@@ -102,31 +99,19 @@ static bool is_stray(const siginfo_t *info)
 	return ours;
 }
 
-/* What is not ours comes again, to whoever was there before. */
 static void on_sigsegv(int sig, siginfo_t *info, void *context)
 {
-	(void)context;
+	int err = errno;
+
 	if (!is_stray(info))
-		sigaction(sig, &installed.old, NULL);
+		hf_hand_on(&installed, sig, info, context);
+	errno = err;
 }
 
 int hf_stray_install(void)
 {
-	struct sigaction action = { .sa_sigaction = on_sigsegv,
-				    .sa_flags = SA_SIGINFO | SA_ONSTACK },
-			 now;
 	void *stack[1];
-	int err = 0;
 
 	backtrace(stack, 1); /* the first time loads libgcc, which a handler must not */
-	sigfillset(&action.sa_mask);
-	hf_futex_lock(&installed.lock);
-	if (sigaction(SIGSEGV, NULL, &now))
-		err = -errno;
-	if (!err && (!(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != on_sigsegv)) {
-		installed.old = now;
-		err = sigaction(SIGSEGV, &action, NULL) ? -errno : 0;
-	}
-	hf_futex_unlock(&installed.lock);
-	return err;
+	return hf_install(&installed, SIGSEGV, on_sigsegv);
 }
