@@ -48,8 +48,8 @@ static int make_storable(struct hf_native *space, size_t unit)
 	return err;
 }
 
-/* The source stays what it is while the gate is closed. By a call, for the program may have made the
- * memory read-only. */
+/* The source stays what it is while the gate is closed. By a call, for the program may have made
+ * the memory read-only. */
 static int restore_unit(struct hf_native *space, const struct hf_native_snapshot *s, size_t unit)
 {
 	struct hf_source source = hf_source_of(s, unit);
