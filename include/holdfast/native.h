@@ -45,8 +45,8 @@
  *    snapshot is taken are in it or not, each of them; none is lost to the owner.
  *  - The program's own fork(): the child has the range as it was, as memory like any other, except
  *    children's ranges and maps of snapshots (bracketed it has both), HF_NATIVE_SHARED and
- *    HF_NATIVE_HUGETLB, which it has not. Every call for what was the parent's fails with -EOWNERDEAD there; it may make spaces of
- *    its own.
+ *    HF_NATIVE_HUGETLB, which it has not. Every call for what was the parent's fails with
+ *    -EOWNERDEAD there; it may make spaces of its own.
  *  - No call may be made from a signal handler, but any may be made while other threads run,
  *    write, and make calls, unless it says otherwise.
  *  - Where frames run out the writer goes on, and the snapshot loses that unit: reading it gives
@@ -288,9 +288,9 @@ int hf_native_finish_write(struct hf_native *space, void *addr, size_t len);
  *
  * Brackets nest, and may overlap with those of other threads. In one do not wait for another
  * thread that may be taking a snapshot, or opening a bracket, which may wait for one: a lock is
- * taken either always inside brackets or always outside. And snapshot, fork, drop, release, restore,
- * map, unmap and destroy are -EDEADLK there. A child, and a map of a snapshot, is copied when it is
- * made.
+ * taken either always inside brackets or always outside. And snapshot, fork, drop, release,
+ * restore, map, unmap and destroy are -EDEADLK there. A child, and a map of a snapshot, is copied
+ * when it is made.
  *
  * A store without a bracket is found where HF_NATIVE_CHECKED is set, too: the memory is read-only
  * then but in brackets and pins, which costs each of them two calls to the kernel, and a handler of
