@@ -228,5 +228,6 @@ int main(int argc, char **argv)
 	}
 	printf("restore: %.0f inputs a second; fork server: %.0f; %.1f times as many\n", restored,
 	       forked, restored / forked);
+	hf_native_destroy(space);
 	return 0;
 }
