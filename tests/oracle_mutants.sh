@@ -226,7 +226,7 @@ mutant "states are alike that differ in references" state.c 'if (!pair_cells(p, 
 		    !pair_versions(p, a->since[i], b->since[i]))' 'if (0)'
 mutant "a part of a pool page is dropped" effect.c 'return rest ? st->lo : end;' 'return end;'
 mutant "what is less than a pool page stays, though it is all" effect.c 'bool rest = false;' 'bool rest = true;'
-mutant "files of the pool drop parts" effect.c '(memory != HF_MEM_HUGETLB && memory != HF_MEM_MEMFD_HUGETLB)' 'memory != HF_MEM_HUGETLB'
+mutant "files of the pool drop parts" effect.c '!hf_is_hugetlb(s->atoms->kind)' 's->atoms->kind->memory != HF_MEM_HUGETLB'
 mutant "DONTNEED is one moment" orders.c 'if (is_discard(st))
 		return true;' ''
 mutant "pins are one moment" orders.c 'if (!hf_step_makes_ref(st))
