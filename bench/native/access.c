@@ -62,19 +62,12 @@ static void write_runs(struct subject *s, const struct dirt *d, const uint32_t *
 			add_one(s, (order[(from + i) % nr_runs] * d->run + j) * PAGE);
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 /* Each snapshot is dropped when the next has been taken, as one does who takes them all the time.
  * Few pages take little time: the middle of several counts. */
 static void repeat(struct subject *s, struct instant *at, const struct dirt *d)
 {
 	uint32_t *order = order_random(s->nr_pages / d->run, d->measure);
-	size_t nr = d->percent < 100 ? MAX_REPEATS : 1;
+	unsigned nr = d->percent < 100 ? MAX_REPEATS : 1;
 	double ns[MAX_REPEATS];
 
 	for (size_t i = 0; i < nr; i++) {
@@ -84,8 +77,7 @@ static void repeat(struct subject *s, struct instant *at, const struct dirt *d)
 		ns[i] = subject_take(s, at);
 		subject_drop(&before);
 	}
-	qsort(ns, nr, sizeof(*ns), compare_doubles);
-	report(d->measure, ns[nr / 2] / 1000);
+	report(d->measure, summary_of(ns, nr).median / 1000);
 	free(order);
 }
 

@@ -200,6 +200,8 @@ struct results {
 	char system[256];
 };
 
+/* Sorts them. */
+struct summary summary_of(double *values, unsigned nr);
 bool row_wanted(const struct options *opt, size_t mode, enum measure measure);
 bool stage_wanted(const struct options *opt, size_t mode, enum stage stage);
 struct summary summarize(const struct results *res, size_t mode, enum measure measure);

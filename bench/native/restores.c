@@ -41,13 +41,6 @@ static double restore_round(struct subject *s, const uint32_t *order, size_t rou
 	return now_ns() - start;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 int stage_restores(const struct options *opt, const struct mode *mode)
 {
 	struct instant at = { 0 };
@@ -64,8 +57,7 @@ int stage_restores(const struct options *opt, const struct mode *mode)
 	for (size_t i = 0; i < ROUNDS; i++)
 		ns[i] = s.space ? restore_round(&s, order, i % 8, &at)
 				: fork_round(&s, order, i % 8);
-	qsort(ns, ROUNDS, sizeof(*ns), compare_doubles);
-	report(RESTORE, ns[ROUNDS / 2] / 1000);
+	report(RESTORE, summary_of(ns, ROUNDS).median / 1000);
 	free(order);
 	if (s.space)
 		subject_drop(&at);

@@ -89,7 +89,7 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static struct summary summary_of(double *values, unsigned nr)
+struct summary summary_of(double *values, unsigned nr)
 {
 	if (!nr)
 		return (struct summary){ 0 };
