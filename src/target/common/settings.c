@@ -89,10 +89,11 @@ bool hf_settings_for(const struct hf_kind_info *kind, char *why, size_t len)
 		return fill_pool(why, len);
 	case HF_MEM_ANON:
 	case HF_MEM_ZEROPAGE:
-		if (kind->order && !allow_size(kind->order, why, len))
+		if (!kind->order)
+			return true;
+		if (!allow_size(kind->order, why, len))
 			return false;
-		if (kind->order)
-			lull_khugepaged();
+		lull_khugepaged();
 		return true;
 	default:
 		return true;
