@@ -119,16 +119,18 @@ mutant "a read does not look twice" source.c 'if (source.kind != HF_SOURCE_LIVE)
 		return read_stable'
 mutant "new memory is looked for once" snapshot.c 'if (!err && round && !found)' 'if (!err && round)'
 mutant "frames that are given up do not move (N2)" release.c 'bool wanted = older_looks_here(s, unit);' 'bool wanted = false;'
-mutant "what is released is copied all the same" release.c 'hf_give_up_frames(s, offset, end, HF_FRAME_LOST);' \
-	'hf_give_up_frames(s, offset, end, HF_FRAME_NONE);'
-mutant "what was touched since stays when going back" restore.c 'space->tree->bracketed || space->all_populated' 'true'
-mutant "going back takes bytes from newer snapshots" restore.c 'is_exclusive(space, unit) ? 0 : hf_make_exclusive(space, unit, 1)' '0'
-mutant "what is gone back to is lost, and nobody is told" restore.c 'err = found < 0 ? found : check(space, s);' 'err = 0;'
+mutant "what is released is copied all the same" release.c 'give_up_inside(s, offset, end, HF_FRAME_LOST);' \
+	'give_up_inside(s, offset, end, HF_FRAME_NONE);'
+mutant "what was touched since stays when going back" restore.c '!err && !space->all_populated' '0'
+mutant "going back takes bytes from newer snapshots" restore.c 'err = hf_make_exclusive(space, unit, 1);' ';'
+mutant "what is gone back to is lost, and nobody is told" restore.c 'err = check(space, s);' ';'
 mutant "a snapshot does not wait for brackets" bracket.c 'all &= t->outside >= round;' ';'
 mutant "threads with brackets are not known of" bracket.c 'threads = thread;' ';'
 mutant "a bracket passes the bar" bracket.c 'while (__atomic_load_n(barred' 'while (0 && __atomic_load_n(barred'
 mutant "a bracket inside another waits at the bar" bracket.c ' && depth_of(thread) == 1' ''
-mutant "a bracket is of its first unit alone" bracket.c 'first = next;' 'break;'
+mutant "a bracket is of its first unit alone" pin.c 'err = hf_make_exclusive(space, part.first, part.end - part.first);
+		range.first = part.end;' 'err = hf_make_exclusive(space, part.first, part.end - part.first);
+		break;'
 mutant "a snapshot in a bracket waits for itself" tree.c 'tree->bracketed && hf_in_bracket() ? -EDEADLK :' ''
 mutant "a child does not have its parent's bytes at once" space.c 'space->base ? copy_base(space) : 0' '0'
 mutant "the gate is open" lock.c 'if (state & HF_GATE_CLOSED)' 'if (0)'
@@ -183,7 +185,7 @@ mutant "a fault that failed is forgotten" fault.c 'if (err || (done' 'if ((done'
 mutant "a snapshot that failed leaves pins protected" snapshot.c 'release_held(space);
 	atomic' 'atomic' unclean
 mutant "what may be protected is not doubted" fault.c 'atomic_load_explicit(&space->doubt, memory_order_relaxed)' '0' unclean
-mutant "half a unit is taken for none" snapshot.c 'space->base ? hf_finish_populating(space) : 0' '0' unclean
+mutant "half a unit is taken for none" check.c 'space->base ? hf_finish_populating(space) : 0' '0' unclean
 mutant "a pin of a snapshot takes its bytes" pin_snapshot.c 'err = hf_preserve_or_fail(source->space, unit);' 'err = 0;
 		hf_preserve(source->space, unit / HF_WORD_UNITS, 1ULL << unit % HF_WORD_UNITS);' unclean
 # What a process does to itself: the row that is about it notices.

@@ -124,19 +124,12 @@ static void pass_bar(struct hf_native *space, struct hf_native_thread *thread)
 	}
 }
 
-/* Every unit of the range. */
-static int expose(struct hf_native *space, size_t first, size_t end)
+static int expose(struct hf_native *space, struct hf_units units)
 {
-	int err = 0;
+	int err;
 
 	hf_gate_enter(&space->tree->gate);
-	while (first < end && !err) {
-		size_t next = (first / HF_WORD_UNITS + 1) * HF_WORD_UNITS;
-
-		next = next < end ? next : end;
-		err = hf_make_exclusive(space, first, next - first);
-		first = next;
-	}
+	err = hf_expose(space, units);
 	hf_gate_leave(&space->tree->gate);
 	/* as in the header: who sees the store sees the frame, too */
 	atomic_thread_fence(memory_order_release);
@@ -146,23 +139,21 @@ static int expose(struct hf_native *space, size_t first, size_t end)
 static int begin(struct hf_native *space, struct hf_native_thread *thread, const void *addr,
 		 size_t len)
 {
-	size_t offset = (size_t)((const char *)addr - space->window);
-	unsigned shift = space->tree->unit_shift;
+	struct hf_units units;
 	int err;
 
 	if (!atomic_load_explicit(space->tree->alive, memory_order_relaxed))
 		return -EOWNERDEAD;
-	if (!space->tree->bracketed || !space->owned || !len || offset > space->tree->size ||
-	    len > space->tree->size - offset)
+	if (!space->tree->bracketed || !space->owned)
 		return -EINVAL;
-	err = know_thread(thread);
+	err = hf_units_of(space, addr, len, &units);
+	if (!err)
+		err = know_thread(thread);
 	if (err)
 		return err;
 	pass_bar(space, thread);
-	err = expose(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
-	return err || !space->open
-		       ? err
-		       : hf_stray_open(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
+	err = expose(space, units);
+	return err ? err : hf_stray_open(space, units.first, units.end);
 }
 
 /* Signals may come: no handler takes locks of a bracketed space, unless it is checked. */
@@ -185,12 +176,12 @@ int hf_native_begin_store_slowly(struct hf_native *space, const void *addr, size
 
 void hf_native_end_checked_store(struct hf_native *space, const void *addr, size_t len)
 {
-	size_t offset = (size_t)((const char *)addr - space->window);
-	unsigned shift = space->tree->unit_shift;
 	struct hf_undisturbed old;
+	struct hf_units units;
 
 	hf_enter(&old);
-	hf_stray_close(space, offset >> shift, ((offset + len - 1) >> shift) + 1);
+	if (!hf_units_of(space, addr, len, &units))
+		hf_stray_close(space, units.first, units.end);
 	set_depth(&hf_native_this_thread, depth_of(&hf_native_this_thread) - 1);
 	hf_leave(&old);
 }

@@ -177,13 +177,13 @@ static int find_given_back(struct hf_native *space)
 	return err;
 }
 
-int hf_find_unprotected(struct hf_native *space, bool surely)
+int hf_look_at_memory(struct hf_native *space, bool surely)
 {
-	int err = 0;
+	int err = space->base ? hf_finish_populating(space) : 0;
 
 	hf_assert_closed(&space->tree->gate);
-	if (!can_tell(space->tree))
-		return 0;
+	if (err || !can_tell(space->tree))
+		return err;
 	if ((surely || is_worth_a_look(space)) &&
 	    atomic_load_explicit(&space->newest, memory_order_relaxed))
 		err = find_unprotected(space);

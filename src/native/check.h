@@ -18,10 +18,10 @@ struct hf_native;
 uint64_t hf_still_protected(struct hf_native *space, size_t word, uint64_t mask);
 /* Whether all of units [first, end) are, that a snapshot shares: see diff.c. */
 bool hf_all_protected(struct hf_native *space, size_t first, size_t end);
-/* The gate is closed: takes what is not protected from the snapshots that share it, so that the
- * next one has it again. Where this has never been needed it does nothing, unless that costs
- * nothing, or it is to be sure. */
-int hf_find_unprotected(struct hf_native *space, bool surely);
+/* The gate is closed: finishes what is begun, and takes what is not protected from the snapshots
+ * that share it, so that the next one has it again. Where this has never been needed it does not
+ * look, unless that costs nothing, or it is to be sure. */
+int hf_look_at_memory(struct hf_native *space, bool surely);
 /* Keeps KSM from it. */
 void hf_do_not_merge(struct hf_native *space);
 

@@ -238,12 +238,22 @@ void hf_lift_bar(struct hf_native *space);
 /* ---- stray.c ---- */
 
 int hf_stray_install(void);
-/* Units that may be stored to, as often as they are closed. */
+/* Units that may be stored to, as often as they are closed. Of other spaces than checked ones
+ * nothing is kept. */
 int hf_stray_open(struct hf_native *space, size_t first, size_t end);
 void hf_stray_close(struct hf_native *space, size_t first, size_t end);
 
 /* ---- pin.c ---- */
 
+struct hf_units {
+	size_t first, end;
+};
+
+/* Those that bytes of the space are in. -EINVAL: none, or beyond it. */
+int hf_units_of(const struct hf_native *space, const void *addr, size_t len,
+		struct hf_units *units);
+/* Makes them exclusive. Inside the gate. */
+int hf_expose(struct hf_native *space, struct hf_units units);
 /* The units of a word that must not be protected. */
 uint64_t hf_prepared(const struct hf_native *space, size_t word);
 

@@ -19,10 +19,6 @@
 #define TRIES 8           /* to bring memory in before snapshots are kept out */
 #define PIECE (1UL << 30) /* the largest buffer that io_uring takes */
 
-struct range {
-	size_t first, end; /* units */
-};
-
 #define KIND_PREPARED ~0U /* of a range; that of a pin are its flags */
 
 static uint64_t count_for(unsigned kind)
@@ -57,15 +53,14 @@ static size_t offset_of(const struct hf_native *space, const void *addr)
 	return (size_t)((const char *)addr - space->window);
 }
 
-static int range_of(const struct hf_native *space, const void *addr, size_t len,
-		    struct range *range)
+int hf_units_of(const struct hf_native *space, const void *addr, size_t len, struct hf_units *range)
 {
 	size_t offset = offset_of(space, addr);
 	unsigned shift = space->tree->unit_shift;
 
 	if (!len || offset > space->tree->size || len > space->tree->size - offset)
 		return -EINVAL;
-	*range = (struct range){ offset >> shift, ((offset + len - 1) >> shift) + 1 };
+	*range = (struct hf_units){ offset >> shift, ((offset + len - 1) >> shift) + 1 };
 	return 0;
 }
 
@@ -101,19 +96,19 @@ static void count_down(struct hf_native *space, size_t unit, uint64_t one)
 }
 
 /* The part of a range that is in its first unit's word. */
-static struct range in_one_word(struct range range)
+static struct hf_units in_one_word(struct hf_units range)
 {
 	size_t end = (range.first / HF_WORD_UNITS + 1) * HF_WORD_UNITS;
 
 	hf_assert(range.first < range.end);
-	return (struct range){ range.first, end < range.end ? end : range.end };
+	return (struct hf_units){ range.first, end < range.end ? end : range.end };
 }
 
-static void unpin_units(struct hf_native *space, struct range range, uint64_t one)
+static void unpin_units(struct hf_native *space, struct hf_units range, uint64_t one)
 {
 	hf_assert_inside(&space->tree->gate);
 	while (range.first < range.end) {
-		struct range part = in_one_word(range);
+		struct hf_units part = in_one_word(range);
 		struct hf_futex *lock = hf_word_lock(space, part.first / HF_WORD_UNITS);
 
 		hf_futex_lock(lock);
@@ -126,7 +121,7 @@ static void unpin_units(struct hf_native *space, struct range range, uint64_t on
 
 /* Units of one word: counted first, so that from their
  * exclusive marks on every snapshot copies them. */
-static int pin_part(struct hf_native *space, struct range part, uint64_t one)
+static int pin_part(struct hf_native *space, struct hf_units part, uint64_t one)
 {
 	size_t word = part.first / HF_WORD_UNITS, unit = part.first;
 	struct hf_futex *lock = hf_word_lock(space, word);
@@ -144,23 +139,23 @@ static int pin_part(struct hf_native *space, struct range part, uint64_t one)
 	if (!err && one != READ_PIN)
 		err = hf_make_exclusive(space, part.first, part.end - part.first);
 	if (err)
-		unpin_units(space, (struct range){ part.first, unit }, one);
+		unpin_units(space, (struct hf_units){ part.first, unit }, one);
 	return err;
 }
 
 /* Counts everything, or nothing. */
-static int pin_units(struct hf_native *space, struct range range, uint64_t one)
+static int pin_units(struct hf_native *space, struct hf_units range, uint64_t one)
 {
-	struct range rest = range;
+	struct hf_units rest = range;
 	int err = 0;
 
 	hf_assert_inside(&space->tree->gate);
 	while (rest.first < rest.end && !err) {
-		struct range part = in_one_word(rest);
+		struct hf_units part = in_one_word(rest);
 
 		err = pin_part(space, part, one);
 		if (err)
-			unpin_units(space, (struct range){ range.first, part.first }, one);
+			unpin_units(space, (struct hf_units){ range.first, part.first }, one);
 		rest.first = part.end;
 	}
 	return err;
@@ -184,14 +179,13 @@ static void touch(volatile char *addr, size_t len)
 		__atomic_fetch_or(&addr[at], 0, __ATOMIC_RELAXED);
 }
 
-/* Inside the gate. */
-static int expose(struct hf_native *space, struct range range)
+int hf_expose(struct hf_native *space, struct hf_units range)
 {
 	int err = 0;
 
 	hf_assert_inside(&space->tree->gate);
 	while (range.first < range.end && !err) {
-		struct range part = in_one_word(range);
+		struct hf_units part = in_one_word(range);
 
 		err = hf_make_exclusive(space, part.first, part.end - part.first);
 		range.first = part.end;
@@ -201,12 +195,12 @@ static int expose(struct hf_native *space, struct range range)
 
 /* No snapshot comes meanwhile. A store of ours to what is protected would end the program in signal
  * mode, for signals are blocked. */
-static int touch_inside(struct hf_native *space, struct range range, char *addr, size_t len)
+static int touch_inside(struct hf_native *space, struct hf_units range, char *addr, size_t len)
 {
 	int err;
 
 	hf_gate_enter(&space->tree->gate);
-	err = expose(space, range);
+	err = hf_expose(space, range);
 	if (!err)
 		err = populate_by_call(addr, len);
 	if (err == -EINVAL) {
@@ -220,7 +214,7 @@ static int touch_inside(struct hf_native *space, struct range range, char *addr,
 /* In signal mode the call fails when a snapshot has protected the units since: those that are
  * pinned for writing for a moment only, others until they are exclusive again. So it is tried
  * again, in the end with snapshots kept out. */
-static int touch_units(struct hf_native *space, struct range range)
+static int touch_units(struct hf_native *space, struct hf_units range)
 {
 	struct hf_tree *tree = space->tree;
 	char *addr = hf_unit_addr(space, range.first);
@@ -229,7 +223,7 @@ static int touch_units(struct hf_native *space, struct range range)
 
 	for (int tries = 0; tries < TRIES && err == -EFAULT; tries++) {
 		hf_gate_enter(&tree->gate);
-		err = expose(space, range);
+		err = hf_expose(space, range);
 		hf_gate_leave(&tree->gate);
 		if (err)
 			return err;
@@ -241,25 +235,24 @@ static int touch_units(struct hf_native *space, struct range range)
 }
 
 /* Inside the gate: a snapshot that meets a count here and there would not do all for its unit. */
-static void undo_pins(struct hf_native *space, struct range range, uint64_t one)
+static void undo_pins(struct hf_native *space, struct hf_units range, uint64_t one)
 {
 	hf_gate_enter(&space->tree->gate);
 	unpin_units(space, range, one);
 	hf_gate_leave(&space->tree->gate);
-	if (space->open)
-		hf_stray_close(space, range.first, range.end);
+	hf_stray_close(space, range.first, range.end);
 }
 
-static int pin_inside(struct hf_native *space, struct range range, uint64_t one)
+static int pin_inside(struct hf_native *space, struct hf_units range, uint64_t one)
 {
-	int err = space->open ? hf_stray_open(space, range.first, range.end) : 0;
+	int err = hf_stray_open(space, range.first, range.end);
 
 	if (err)
 		return err;
 	hf_gate_enter(&space->tree->gate);
 	err = pin_units(space, range, one);
 	hf_gate_leave(&space->tree->gate);
-	if (err && space->open)
+	if (err)
 		hf_stray_close(space, range.first, range.end);
 	return err;
 }
@@ -268,13 +261,13 @@ static int pin_inside(struct hf_native *space, struct range range, uint64_t one)
 static int pin_range(struct hf_native *space, void *addr, size_t len, unsigned kind)
 {
 	uint64_t one = count_for(kind);
-	struct range range;
+	struct hf_units range;
 	struct hf_undisturbed old;
 	int err = hf_tree_enter(space->tree, &old);
 
 	if (err)
 		return err;
-	err = space->owned ? range_of(space, addr, len, &range) : -EINVAL;
+	err = space->owned ? hf_units_of(space, addr, len, &range) : -EINVAL;
 	if (!err)
 		err = pin_inside(space, range, one);
 	if (!err) {
@@ -290,13 +283,13 @@ static int pin_range(struct hf_native *space, void *addr, size_t len, unsigned k
 
 static int unpin_range(struct hf_native *space, void *addr, size_t len, unsigned kind)
 {
-	struct range range;
+	struct hf_units range;
 	struct hf_undisturbed old;
 	int err = hf_tree_enter(space->tree, &old);
 
 	if (err)
 		return err;
-	err = range_of(space, addr, len, &range);
+	err = hf_units_of(space, addr, len, &range);
 	if (!err)
 		err = hf_ranges_remove(&space->pinned, offset_of(space, addr), len, kind);
 	if (!err)
@@ -343,7 +336,7 @@ int hf_native_finish_write(struct hf_native *space, void *addr, size_t len)
 }
 
 /* Inside the gate. */
-static int bring_in(struct hf_native *space, struct range range)
+static int bring_in(struct hf_native *space, struct hf_units range)
 {
 	int err = 0;
 
@@ -355,8 +348,8 @@ static int bring_in(struct hf_native *space, struct range range)
 
 static int prepare_read(struct hf_native *space, const void *addr, size_t len)
 {
-	struct range range;
-	int err = range_of(space, addr, len, &range);
+	struct hf_units range;
+	int err = hf_units_of(space, addr, len, &range);
 
 	if (err)
 		return err;

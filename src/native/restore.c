@@ -8,32 +8,17 @@
 
 #include <errno.h>
 
-/* What there is now, or was then. */
-static uint64_t known(const struct hf_native *space, const struct hf_native_snapshot *s,
-		      size_t word)
-{
-	return atomic_load_explicit(&space->populated[word], memory_order_relaxed) |
-	       s->populated[word];
-}
-
-/* Units of a word that may differ from the snapshot: of the newest what was stored to since. */
+/* Units of a word that may differ from the snapshot: what there is now, or was then, and of the
+ * newest what was stored to since. */
 static uint64_t candidates(const struct hf_native *space, const struct hf_native_snapshot *s,
 			   size_t word)
 {
-	uint64_t units = known(space, s, word);
+	uint64_t units = atomic_load_explicit(&space->populated[word], memory_order_relaxed) |
+			 s->populated[word];
 
 	if (s == atomic_load_explicit(&space->newest, memory_order_relaxed))
 		units &= atomic_load_explicit(&space->exclusive[word], memory_order_relaxed);
 	return units;
-}
-
-static bool is_exclusive(const struct hf_native *space, size_t unit)
-{
-	uint64_t word =
-		atomic_load_explicit(&space->exclusive[unit / HF_WORD_UNITS], memory_order_relaxed);
-
-	return word >> unit % HF_WORD_UNITS & 1 &&
-	       !atomic_load_explicit(&space->doubt, memory_order_relaxed);
 }
 
 /* Nobody resolves faults now: what would be one must not come. */
@@ -41,11 +26,9 @@ static int make_storable(struct hf_native *space, size_t unit)
 {
 	int err = hf_brings(space) ? hf_bring(space, unit) : 0;
 
-	if (!err && !is_exclusive(space, unit))
+	if (!err)
 		err = hf_make_exclusive(space, unit, 1);
-	if (!err && space->open)
-		err = hf_stray_open(space, unit, unit + 1);
-	return err;
+	return err ? err : hf_stray_open(space, unit, unit + 1);
 }
 
 /* The source stays what it is while the gate is closed. By a call, for the program may have made
@@ -63,8 +46,7 @@ static int restore_unit(struct hf_native *space, const struct hf_native_snapshot
 		return err;
 	err = hf_copy_by_call(hf_unit_addr(space, unit), source.addr,
 			      1UL << space->tree->unit_shift);
-	if (space->open)
-		hf_stray_close(space, unit, unit + 1);
+	hf_stray_close(space, unit, unit + 1);
 	return err;
 }
 
@@ -114,12 +96,10 @@ static int check(const struct hf_native *space, const struct hf_native_snapshot 
 }
 
 /* What is known of the memory is so: what is not protected any more the snapshots have lost. */
-static int look_at_memory(struct hf_native *space)
+static int know_memory(struct hf_native *space)
 {
-	int err = space->base ? hf_finish_populating(space) : 0, found = 0;
+	int err = hf_look_at_memory(space, true), found = 0;
 
-	if (!err)
-		err = hf_find_unprotected(space, true);
 	if (!err && !space->all_populated)
 		found = hf_find_populated(space);
 	return found < 0 ? found : err;
@@ -128,7 +108,7 @@ static int look_at_memory(struct hf_native *space)
 static int restore(struct hf_native *space, const struct hf_native_snapshot *s)
 {
 	bool newest = s == atomic_load_explicit(&space->newest, memory_order_relaxed);
-	int err = space->tree->bracketed ? 0 : look_at_memory(space);
+	int err = space->tree->bracketed ? 0 : know_memory(space);
 
 	if (!err)
 		err = check(space, s);

@@ -181,11 +181,9 @@ static void release_held(struct hf_native *space)
 /* The gate is closed: makes sure that no store to what is going to be shared goes unseen. */
 static int keep_stores_out(struct hf_native *space)
 {
-	int err = space->base ? hf_finish_populating(space) : 0;
+	int err = hf_look_at_memory(space, false);
 
 	hf_assert_closed(&space->tree->gate);
-	if (!err)
-		err = hf_find_unprotected(space, false);
 	return err ? err : protect_all(space);
 }
 

@@ -18,7 +18,7 @@
 
 static struct hf_installed installed;
 
-/* The word's lock is held, or the unit is closed for good. */
+/* The word's lock is held. */
 static int allow(struct hf_native *space, size_t unit, int prot)
 {
 	return mprotect(hf_unit_addr(space, unit), 1UL << space->tree->unit_shift, prot) ? -errno
@@ -27,7 +27,7 @@ static int allow(struct hf_native *space, size_t unit, int prot)
 
 void hf_stray_close(struct hf_native *space, size_t first, size_t end)
 {
-	for (size_t unit = first; unit < end; unit++) {
+	for (size_t unit = first; space->open && unit < end; unit++) {
 		struct hf_futex *lock = hf_word_lock(space, unit / HF_WORD_UNITS);
 
 		hf_futex_lock(lock);
@@ -42,7 +42,7 @@ int hf_stray_open(struct hf_native *space, size_t first, size_t end)
 {
 	int err = 0;
 
-	for (size_t unit = first; unit < end && !err; unit++) {
+	for (size_t unit = first; space->open && unit < end && !err; unit++) {
 		struct hf_futex *lock = hf_word_lock(space, unit / HF_WORD_UNITS);
 
 		hf_futex_lock(lock);
@@ -63,8 +63,7 @@ static _Noreturn void tell(const struct hf_native *space, const char *addr)
 
 	dprintf(STDERR_FILENO,
 		"holdfast: a store without a bracket: %p, %zu bytes into the space at %p, by "
-		"thread "
-		"%ld\n",
+		"thread %ld\n",
 		(const void *)addr, (size_t)(addr - space->window), (void *)space->window,
 		(long)gettid());
 	backtrace_symbols_fd(stack, backtrace(stack, DEPTH), STDERR_FILENO);
